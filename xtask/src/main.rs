@@ -1,0 +1,25 @@
+//! The project's own verbs. `cargo xtask --help` lists them.
+
+mod codegen;
+mod tree;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own verbs: everything that is done to this repository is done by one of these.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Codegen(codegen::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse().verb {
+        Verb::Codegen(args) => codegen::run(&args),
+    }
+}
