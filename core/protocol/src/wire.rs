@@ -259,6 +259,11 @@ impl Reader {
         Ok(self.i8()? >= 0)
     }
 
+    /// A nullable struct.
+    pub fn struct_or_null<T: Wire>(&mut self, version: i16) -> Result<Option<T>, Malformed> {
+        if self.present()? { T::read(self, version).map(Some) } else { Ok(None) }
+    }
+
     /// A section of tagged fields. `read` reads the value of a tag it knows and answers true; the value of any
     /// other is skipped by its size. Tags must ascend; a known value must take exactly its size.
     pub fn tags(
@@ -358,6 +363,13 @@ pub enum Fault {
     },
     /// A version that this message does not have.
     Version(i16),
+    /// The answer to another request.
+    Correlation {
+        /// The correlation id of the request.
+        wanted: i32,
+        /// The one in the answer.
+        found: i32,
+    },
 }
 
 impl Malformed {
@@ -433,6 +445,9 @@ impl fmt::Display for Fault {
             Self::TagSize { tag, size } => write!(f, "tag {tag} does not take the {size} bytes it announced"),
             Self::Trailing { bytes } => write!(f, "{bytes} bytes follow the end of the message"),
             Self::Version(v) => write!(f, "there is no version {v}"),
+            Self::Correlation { wanted, found } => {
+                write!(f, "request {wanted} is waiting, and {found} is answered")
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `cargo xtask codegen`: writes what is generated from the tables and schemas, or proves it fresh.
 
+mod errors;
 mod files;
+mod messages;
 mod schema;
 
 use std::path::PathBuf;
@@ -29,6 +31,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.import.is_empty() {
         return schema::import::run(&args.import);
     }
-    let files = Files::default();
+    let mut files = Files::default();
+    messages::generate(&mut files)?;
+    errors::generate(&mut files)?;
     if args.check { files.check() } else { files.write() }
 }
