@@ -174,10 +174,8 @@ impl Wire for ProduceResponse {
         }
         w.array(&self.responses, flex, |w, it| it.write(w, v))?;
         w.i32(self.throttle_time_ms);
-        if !(v >= 10) {
-            if !self.node_endpoints.is_empty() {
-                return Err(Unsupported { field: "ProduceResponse.node_endpoints", version: v });
-            }
+        if v < 10 && !self.node_endpoints.is_empty() {
+            return Err(Unsupported { field: "ProduceResponse.node_endpoints", version: v });
         }
         if flex {
             let tag_0 = v >= 10 && !self.node_endpoints.is_empty();
@@ -317,10 +315,8 @@ impl Wire for PartitionProduceResponse {
                 None => w.str_or_null(None, flex),
             }
         }
-        if !(v >= 10) {
-            if self.current_leader != Default::default() {
-                return Err(Unsupported { field: "PartitionProduceResponse.current_leader", version: v });
-            }
+        if v < 10 && self.current_leader != Default::default() {
+            return Err(Unsupported { field: "PartitionProduceResponse.current_leader", version: v });
         }
         if flex {
             let tag_0 = v >= 10 && self.current_leader != Default::default();

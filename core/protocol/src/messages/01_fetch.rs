@@ -132,10 +132,8 @@ impl Wire for FetchRequest {
         if v >= 11 {
             w.str(&self.rack_id, flex);
         }
-        if !(v >= 15) {
-            if self.replica_state != Default::default() {
-                return Err(Unsupported { field: "FetchRequest.replica_state", version: v });
-            }
+        if v < 15 && self.replica_state != Default::default() {
+            return Err(Unsupported { field: "FetchRequest.replica_state", version: v });
         }
         if flex {
             let tag_0 = v >= 12 && self.cluster_id.is_some();
@@ -437,10 +435,8 @@ impl Wire for FetchResponse {
             return Err(Unsupported { field: "FetchResponse.session_id", version: v });
         }
         w.array(&self.responses, flex, |w, it| it.write(w, v))?;
-        if !(v >= 16) {
-            if !self.node_endpoints.is_empty() {
-                return Err(Unsupported { field: "FetchResponse.node_endpoints", version: v });
-            }
+        if v < 16 && !self.node_endpoints.is_empty() {
+            return Err(Unsupported { field: "FetchResponse.node_endpoints", version: v });
         }
         if flex {
             let tag_0 = v >= 16 && !self.node_endpoints.is_empty();
@@ -599,20 +595,14 @@ impl Wire for PartitionData {
             }
             None => w.null(flex),
         }
-        if !(v >= 12) {
-            if self.diverging_epoch != Default::default() {
-                return Err(Unsupported { field: "PartitionData.diverging_epoch", version: v });
-            }
+        if v < 12 && self.diverging_epoch != Default::default() {
+            return Err(Unsupported { field: "PartitionData.diverging_epoch", version: v });
         }
-        if !(v >= 12) {
-            if self.current_leader != Default::default() {
-                return Err(Unsupported { field: "PartitionData.current_leader", version: v });
-            }
+        if v < 12 && self.current_leader != Default::default() {
+            return Err(Unsupported { field: "PartitionData.current_leader", version: v });
         }
-        if !(v >= 12) {
-            if self.snapshot_id != Default::default() {
-                return Err(Unsupported { field: "PartitionData.snapshot_id", version: v });
-            }
+        if v < 12 && self.snapshot_id != Default::default() {
+            return Err(Unsupported { field: "PartitionData.snapshot_id", version: v });
         }
         if flex {
             let tag_0 = v >= 12 && self.diverging_epoch != Default::default();

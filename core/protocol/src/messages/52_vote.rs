@@ -173,10 +173,8 @@ impl Wire for VoteResponse {
         }
         w.i16(self.error_code.0);
         w.array(&self.topics, true, |w, it| it.write(w, v))?;
-        if !(v >= 1) {
-            if !self.node_endpoints.is_empty() {
-                return Err(Unsupported { field: "VoteResponse.node_endpoints", version: v });
-            }
+        if v < 1 && !self.node_endpoints.is_empty() {
+            return Err(Unsupported { field: "VoteResponse.node_endpoints", version: v });
         }
         let tag_0 = v >= 1 && !self.node_endpoints.is_empty();
         w.uvarint(u32::from(tag_0));

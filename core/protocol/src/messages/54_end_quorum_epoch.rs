@@ -226,10 +226,8 @@ impl Wire for EndQuorumEpochResponse {
         }
         w.i16(self.error_code.0);
         w.array(&self.topics, flex, |w, it| it.write(w, v))?;
-        if !(v >= 1) {
-            if !self.node_endpoints.is_empty() {
-                return Err(Unsupported { field: "EndQuorumEpochResponse.node_endpoints", version: v });
-            }
+        if v < 1 && !self.node_endpoints.is_empty() {
+            return Err(Unsupported { field: "EndQuorumEpochResponse.node_endpoints", version: v });
         }
         if flex {
             let tag_0 = v >= 1 && !self.node_endpoints.is_empty();

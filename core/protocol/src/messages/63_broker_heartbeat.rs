@@ -71,15 +71,11 @@ impl Wire for BrokerHeartbeatRequest {
         w.i64(self.current_metadata_offset);
         w.bool(self.want_fence);
         w.bool(self.want_shut_down);
-        if !(v >= 1) {
-            if !self.offline_log_dirs.is_empty() {
-                return Err(Unsupported { field: "BrokerHeartbeatRequest.offline_log_dirs", version: v });
-            }
+        if v < 1 && !self.offline_log_dirs.is_empty() {
+            return Err(Unsupported { field: "BrokerHeartbeatRequest.offline_log_dirs", version: v });
         }
-        if !(v >= 2) {
-            if self.cordoned_log_dirs.is_some() {
-                return Err(Unsupported { field: "BrokerHeartbeatRequest.cordoned_log_dirs", version: v });
-            }
+        if v < 2 && self.cordoned_log_dirs.is_some() {
+            return Err(Unsupported { field: "BrokerHeartbeatRequest.cordoned_log_dirs", version: v });
         }
         let tag_0 = v >= 1 && !self.offline_log_dirs.is_empty();
         let tag_1 = v >= 2 && self.cordoned_log_dirs.is_some();

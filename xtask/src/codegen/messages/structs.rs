@@ -357,9 +357,10 @@ impl StructWriter<'_> {
             }
         }
         for field in self.s.fields.iter().filter(|f| f.tag.is_some()) {
-            let condition = code::condition(field.versions, versions);
-            if let (Some(condition), Some(refuse)) = (condition, self.refuse_if_set(field)) {
-                let _ = writeln!(body, "if !({condition}) {{ {refuse} }}");
+            // A tagged field comes with some version and stays.
+            let first = field.versions.first;
+            if let (true, Some(refuse)) = (first > versions.first, self.refuse_if_set(field)) {
+                let _ = writeln!(body, "{}", refuse.replacen("if ", &format!("if v < {first} && "), 1));
             }
         }
         let tags = self.write_tags();

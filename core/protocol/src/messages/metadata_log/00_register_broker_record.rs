@@ -106,15 +106,11 @@ impl Wire for RegisterBrokerRecord {
         } else if self.in_controlled_shutdown {
             return Err(Unsupported { field: "RegisterBrokerRecord.in_controlled_shutdown", version: v });
         }
-        if !(v >= 3) {
-            if !self.log_dirs.is_empty() {
-                return Err(Unsupported { field: "RegisterBrokerRecord.log_dirs", version: v });
-            }
+        if v < 3 && !self.log_dirs.is_empty() {
+            return Err(Unsupported { field: "RegisterBrokerRecord.log_dirs", version: v });
         }
-        if !(v >= 4) {
-            if self.cordoned_log_dirs.is_some() {
-                return Err(Unsupported { field: "RegisterBrokerRecord.cordoned_log_dirs", version: v });
-            }
+        if v < 4 && self.cordoned_log_dirs.is_some() {
+            return Err(Unsupported { field: "RegisterBrokerRecord.cordoned_log_dirs", version: v });
         }
         let tag_0 = v >= 3 && !self.log_dirs.is_empty();
         let tag_1 = v >= 4 && self.cordoned_log_dirs.is_some();

@@ -119,15 +119,11 @@ impl Wire for PartitionRecord {
         } else if !self.directories.is_empty() {
             return Err(Unsupported { field: "PartitionRecord.directories", version: v });
         }
-        if !(v >= 2) {
-            if self.eligible_leader_replicas.is_some() {
-                return Err(Unsupported { field: "PartitionRecord.eligible_leader_replicas", version: v });
-            }
+        if v < 2 && self.eligible_leader_replicas.is_some() {
+            return Err(Unsupported { field: "PartitionRecord.eligible_leader_replicas", version: v });
         }
-        if !(v >= 2) {
-            if self.last_known_elr.is_some() {
-                return Err(Unsupported { field: "PartitionRecord.last_known_elr", version: v });
-            }
+        if v < 2 && self.last_known_elr.is_some() {
+            return Err(Unsupported { field: "PartitionRecord.last_known_elr", version: v });
         }
         let tag_0 = self.leader_recovery_state != 0;
         let tag_1 = v >= 2 && self.eligible_leader_replicas.is_some();

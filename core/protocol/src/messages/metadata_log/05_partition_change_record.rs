@@ -104,23 +104,14 @@ impl Wire for PartitionChangeRecord {
         }
         w.i32(self.partition_id);
         w.uuid(self.topic_id);
-        if !(v >= 1) {
-            if self.directories.is_some() {
-                return Err(Unsupported { field: "PartitionChangeRecord.directories", version: v });
-            }
+        if v < 1 && self.directories.is_some() {
+            return Err(Unsupported { field: "PartitionChangeRecord.directories", version: v });
         }
-        if !(v >= 2) {
-            if self.eligible_leader_replicas.is_some() {
-                return Err(Unsupported {
-                    field: "PartitionChangeRecord.eligible_leader_replicas",
-                    version: v,
-                });
-            }
+        if v < 2 && self.eligible_leader_replicas.is_some() {
+            return Err(Unsupported { field: "PartitionChangeRecord.eligible_leader_replicas", version: v });
         }
-        if !(v >= 2) {
-            if self.last_known_elr.is_some() {
-                return Err(Unsupported { field: "PartitionChangeRecord.last_known_elr", version: v });
-            }
+        if v < 2 && self.last_known_elr.is_some() {
+            return Err(Unsupported { field: "PartitionChangeRecord.last_known_elr", version: v });
         }
         let tag_0 = self.isr.is_some();
         let tag_1 = self.leader != BrokerId(-2);

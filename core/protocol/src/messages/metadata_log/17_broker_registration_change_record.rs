@@ -58,26 +58,20 @@ impl Wire for BrokerRegistrationChangeRecord {
         }
         w.i32(self.broker_id.0);
         w.i64(self.broker_epoch);
-        if !(v >= 1) {
-            if self.in_controlled_shutdown != 0 {
-                return Err(Unsupported {
-                    field: "BrokerRegistrationChangeRecord.in_controlled_shutdown",
-                    version: v,
-                });
-            }
+        if v < 1 && self.in_controlled_shutdown != 0 {
+            return Err(Unsupported {
+                field: "BrokerRegistrationChangeRecord.in_controlled_shutdown",
+                version: v,
+            });
         }
-        if !(v >= 2) {
-            if !self.log_dirs.is_empty() {
-                return Err(Unsupported { field: "BrokerRegistrationChangeRecord.log_dirs", version: v });
-            }
+        if v < 2 && !self.log_dirs.is_empty() {
+            return Err(Unsupported { field: "BrokerRegistrationChangeRecord.log_dirs", version: v });
         }
-        if !(v >= 3) {
-            if self.cordoned_log_dirs.is_some() {
-                return Err(Unsupported {
-                    field: "BrokerRegistrationChangeRecord.cordoned_log_dirs",
-                    version: v,
-                });
-            }
+        if v < 3 && self.cordoned_log_dirs.is_some() {
+            return Err(Unsupported {
+                field: "BrokerRegistrationChangeRecord.cordoned_log_dirs",
+                version: v,
+            });
         }
         let tag_0 = self.fenced != 0;
         let tag_1 = v >= 1 && self.in_controlled_shutdown != 0;

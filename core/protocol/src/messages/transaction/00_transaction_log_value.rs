@@ -99,28 +99,17 @@ impl Wire for TransactionLogValue {
         }
         w.i64(self.transaction_last_update_timestamp_ms);
         w.i64(self.transaction_start_timestamp_ms);
-        if !(v >= 1) {
-            if self.previous_producer_id != -1 {
-                return Err(Unsupported { field: "TransactionLogValue.previous_producer_id", version: v });
-            }
+        if v < 1 && self.previous_producer_id != -1 {
+            return Err(Unsupported { field: "TransactionLogValue.previous_producer_id", version: v });
         }
-        if !(v >= 1) {
-            if self.next_producer_id != -1 {
-                return Err(Unsupported { field: "TransactionLogValue.next_producer_id", version: v });
-            }
+        if v < 1 && self.next_producer_id != -1 {
+            return Err(Unsupported { field: "TransactionLogValue.next_producer_id", version: v });
         }
-        if !(v >= 1) {
-            if self.next_producer_epoch != -1 {
-                return Err(Unsupported { field: "TransactionLogValue.next_producer_epoch", version: v });
-            }
+        if v < 1 && self.next_producer_epoch != -1 {
+            return Err(Unsupported { field: "TransactionLogValue.next_producer_epoch", version: v });
         }
-        if !(v >= 1) {
-            if self.client_transaction_version != 0 {
-                return Err(Unsupported {
-                    field: "TransactionLogValue.client_transaction_version",
-                    version: v,
-                });
-            }
+        if v < 1 && self.client_transaction_version != 0 {
+            return Err(Unsupported { field: "TransactionLogValue.client_transaction_version", version: v });
         }
         if flex {
             let tag_0 = v >= 1 && self.previous_producer_id != -1;
