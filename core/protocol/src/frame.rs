@@ -8,7 +8,7 @@
 //! The size counts what follows it. The client id keeps the classic encoding in every version, so that a broker can
 //! read the header of any request.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
     api::Api,
@@ -17,7 +17,7 @@ use crate::{
         data::{RequestHeader, ResponseHeader},
     },
     types::Str,
-    wire::{Fault, InField, Malformed, Reader, Unsupported, Wire, Writer},
+    wire::{Fault, InField, Malformed, Piece, Reader, Unsupported, Wire, Writer},
 };
 
 /// Bytes of the size before each frame.
@@ -82,24 +82,24 @@ pub fn request<R: Api>(
         correlation_id,
         client_id: client_id.cloned(),
     };
-    sized(|w| {
-        header.write(w, R::KEY.request_header_version(version))?;
-        request.write(w, version)
-    })
+    let mut w = Writer::framed();
+    header.write(&mut w, R::KEY.request_header_version(version))?;
+    request.write(&mut w, version)?;
+    Ok(w.into_frame().into_iter().map(Piece::into_bytes).collect())
 }
 
-/// A response with size and header, ready to be written.
+/// A response with size and header, ready to be written. Its records may lie elsewhere.
 pub fn response<T: Wire>(
     key: ApiKey,
     version: i16,
     correlation_id: i32,
     response: &T,
-) -> Result<Vec<Bytes>, Unsupported> {
+) -> Result<Vec<Piece>, Unsupported> {
     let header = ResponseHeader { correlation_id };
-    sized(|w| {
-        header.write(w, key.response_header_version(version))?;
-        response.write(w, version)
-    })
+    let mut w = Writer::framed();
+    header.write(&mut w, key.response_header_version(version))?;
+    response.write(&mut w, version)?;
+    Ok(w.into_frame())
 }
 
 /// Reads a response, its size taken off, and checks that it answers the request of `correlation_id`.
@@ -119,14 +119,45 @@ pub fn read_response<R: Api>(
     Ok(response)
 }
 
-/// What `write` writes, with its size before it.
-fn sized(write: impl FnOnce(&mut Writer) -> Result<(), Unsupported>) -> Result<Vec<Bytes>, Unsupported> {
-    let mut w = Writer::new();
-    write(&mut w)?;
-    let mut size = BytesMut::with_capacity(SIZE_BYTES);
-    size.put_i32(w.len() as i32);
-    let mut pieces = Vec::with_capacity(2);
-    pieces.push(size.freeze());
-    pieces.extend(w.into_pieces());
-    Ok(pieces)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{ApiVersionsRequest, ApiVersionsResponse};
+
+    fn hex(pieces: impl IntoIterator<Item = Bytes>) -> String {
+        pieces.into_iter().flat_map(|p| p.to_vec()).map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn a_request_is_laid_out_as_kafkas() {
+        let ask = ApiVersionsRequest {
+            client_software_name: "a".into(),
+            client_software_version: "1".into(),
+            ..Default::default()
+        };
+        let flexible = request(&ask, 3, 9, Some(&"me".into())).unwrap();
+        assert_eq!(hex(flexible), "00000012001200030000000900026d6500026102310 0".replace(' ', ""));
+        let classic = request(&ApiVersionsRequest::default(), 0, 9, None).unwrap();
+        assert_eq!(hex(classic), "0000000a0012000000000009ffff");
+    }
+
+    #[test]
+    fn the_answer_to_another_request_is_refused() {
+        let pieces = response(ApiKey::ApiVersions, 3, 8, &ApiVersionsResponse::default()).unwrap();
+        let frame: Vec<u8> = pieces.into_iter().flat_map(|p| p.into_bytes().to_vec()).skip(4).collect();
+        let frame = Bytes::from(frame);
+        assert!(read_response::<ApiVersionsRequest>(frame.clone(), 3, 8).is_ok());
+        let error = read_response::<ApiVersionsRequest>(frame, 3, 9).unwrap_err();
+        assert_eq!(error.to_string(), "`correlation_id` at byte 4: request 9 is waiting, and 8 is answered");
+    }
+
+    #[test]
+    fn the_header_of_an_unknown_version_is_read_as_far_as_it_can_be() {
+        let frame = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 5, 0xff, 0xff, 1, 2, 3]);
+        let request = RequestFrame::parse(frame).unwrap();
+        assert_eq!(
+            (request.api(), request.version, request.correlation_id),
+            (Some(ApiKey::ApiVersions), 99, 5)
+        );
+    }
 }

@@ -104,7 +104,7 @@ impl Wire for TopicProduceData {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionProduceData {
     pub index: i32,
-    pub records: Option<Bytes>,
+    pub records: Option<Records>,
 }
 
 impl Wire for PartitionProduceData {
@@ -112,7 +112,7 @@ impl Wire for PartitionProduceData {
         let flex = v >= 9;
         let mut it = Self::default();
         it.index = r.i32().in_field("index")?;
-        it.records = r.bytes_or_null(flex).in_field("records")?;
+        it.records = r.records_or_null(flex).in_field("records")?;
         if flex {
             r.tags(|_, _| Ok(false))?;
         }
@@ -124,7 +124,7 @@ impl Wire for PartitionProduceData {
         w.i32(self.index);
         match &self.records {
             Some(it) => {
-                w.bytes(it, flex);
+                w.records(it, flex);
             }
             None => w.null(flex),
         }

@@ -511,7 +511,7 @@ pub struct PartitionData {
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Versions 11+.
     pub preferred_read_replica: BrokerId,
-    pub records: Option<Bytes>,
+    pub records: Option<Records>,
 }
 
 impl Default for PartitionData {
@@ -548,7 +548,7 @@ impl Wire for PartitionData {
         if v >= 11 {
             it.preferred_read_replica = r.i32().map(BrokerId).in_field("preferred_read_replica")?;
         }
-        it.records = r.bytes_or_null(flex).in_field("records")?;
+        it.records = r.records_or_null(flex).in_field("records")?;
         if flex {
             r.tags(|r, tag| match tag {
                 0 if v >= 12 => {
@@ -591,7 +591,7 @@ impl Wire for PartitionData {
         }
         match &self.records {
             Some(it) => {
-                w.bytes(it, flex);
+                w.records(it, flex);
             }
             None => w.null(flex),
         }

@@ -240,7 +240,7 @@ pub struct ResponsePartitionSnapshot {
     pub current_leader: LeaderIdAndEpoch,
     pub size: i64,
     pub position: i64,
-    pub unaligned_records: Bytes,
+    pub unaligned_records: Records,
 }
 
 impl Wire for ResponsePartitionSnapshot {
@@ -251,7 +251,7 @@ impl Wire for ResponsePartitionSnapshot {
         it.snapshot_id = SnapshotId::read(r, v).in_field("snapshot_id")?;
         it.size = r.i64().in_field("size")?;
         it.position = r.i64().in_field("position")?;
-        it.unaligned_records = r.bytes(true).in_field("unaligned_records")?;
+        it.unaligned_records = r.records(true).in_field("unaligned_records")?;
         r.tags(|r, tag| match tag {
             0 => {
                 it.current_leader = LeaderIdAndEpoch::read(r, v).in_field("current_leader")?;
@@ -268,7 +268,7 @@ impl Wire for ResponsePartitionSnapshot {
         self.snapshot_id.write(w, v)?;
         w.i64(self.size);
         w.i64(self.position);
-        w.bytes(&self.unaligned_records, true);
+        w.records(&self.unaligned_records, true);
         let tag_0 = self.current_leader != Default::default();
         w.uvarint(u32::from(tag_0));
         if tag_0 {

@@ -291,7 +291,7 @@ pub struct PartitionData {
     pub acknowledge_error_code: ErrorCode,
     pub acknowledge_error_message: Option<Str>,
     pub current_leader: LeaderIdAndEpoch,
-    pub records: Bytes,
+    pub records: Records,
     pub acquired_records: Vec<AcquiredRecords>,
 }
 
@@ -304,7 +304,7 @@ impl Wire for PartitionData {
         it.acknowledge_error_code = r.i16().map(ErrorCode).in_field("acknowledge_error_code")?;
         it.acknowledge_error_message = r.str_or_null(true).in_field("acknowledge_error_message")?;
         it.current_leader = LeaderIdAndEpoch::read(r, v).in_field("current_leader")?;
-        it.records = r.bytes(true).in_field("records")?;
+        it.records = r.records(true).in_field("records")?;
         it.acquired_records =
             r.array(true, 19, |r| AcquiredRecords::read(r, v)).in_field("acquired_records")?;
         r.tags(|_, _| Ok(false))?;
@@ -328,7 +328,7 @@ impl Wire for PartitionData {
             None => w.str_or_null(None, true),
         }
         self.current_leader.write(w, v)?;
-        w.bytes(&self.records, true);
+        w.records(&self.records, true);
         w.array(&self.acquired_records, true, |w, it| it.write(w, v))?;
         w.uvarint(0);
         Ok(())

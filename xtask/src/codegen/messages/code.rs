@@ -50,7 +50,8 @@ impl RustNames {
             Type::F64 => "f64".into(),
             Type::Uuid => "Uuid".into(),
             Type::Str => "Str".into(),
-            Type::Bytes | Type::Records => "Bytes".into(),
+            Type::Bytes => "Bytes".into(),
+            Type::Records => "Records".into(),
             Type::Entity(name, _) => (*name).into(),
             Type::Struct(name) => self.rust_name(section, name),
             Type::Array(element) => format!("Vec<{}>", self.rust_type(element, section)),
@@ -69,7 +70,8 @@ impl RustNames {
         let or_null = if nullable { "_or_null" } else { "" };
         match ty {
             Type::Str => format!("r.str{or_null}({flex})"),
-            Type::Bytes | Type::Records => format!("r.bytes{or_null}({flex})"),
+            Type::Bytes => format!("r.bytes{or_null}({flex})"),
+            Type::Records => format!("r.records{or_null}({flex})"),
             Type::Entity(name, wire) => {
                 let inner = self.read(wire, section, nullable, flex, element_bytes_min);
                 if nullable {
@@ -101,7 +103,8 @@ impl RustNames {
 pub fn write(ty: &Type, value: &str, flex: &str) -> String {
     match ty {
         Type::Str => format!("w.str(&{value}, {flex});"),
-        Type::Bytes | Type::Records => format!("w.bytes(&{value}, {flex});"),
+        Type::Bytes => format!("w.bytes(&{value}, {flex});"),
+        Type::Records => format!("w.records(&{value}, {flex});"),
         Type::Entity(_, wire) => write(wire, &format!("{value}.0"), flex),
         Type::Struct(_) => format!("{value}.write(w, v)?;"),
         Type::Array(element) => {
