@@ -1,1 +1,1 @@
-//! ?
+//! The replicated log server: Apache Kafka's protocol over real segment files.
