@@ -74,11 +74,6 @@ impl Session {
         after.iter_mut().chain(before)
     }
 
-    /// How many partitions it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.wanted.len()
-    }
-
     /// Says that the first `count` partitions of [`Session::wanted`] gave records; the next one has its turn.
     pub(crate) fn served(&mut self, count: usize) {
         if !self.wanted.is_empty() {
