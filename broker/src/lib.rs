@@ -2,3 +2,6 @@
 
 #[allow(dead_code, reason = "the server that calls it is not wired yet")]
 mod metadata;
+
+#[allow(dead_code, reason = "the server that calls it is not wired yet")]
+mod controller;
