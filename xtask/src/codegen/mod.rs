@@ -1,5 +1,6 @@
 //! `cargo xtask codegen`: writes what is generated from the tables and schemas, or proves it fresh.
 
+mod config;
 mod files;
 
 use clap::Parser;
@@ -14,6 +15,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let files = Files::default();
+    let mut files = Files::default();
+    config::generate(&mut files)?;
     if args.check { files.check() } else { files.write() }
 }
