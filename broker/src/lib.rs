@@ -1,7 +1,8 @@
 //! The replicated log server: Apache Kafka's protocol over real segment files.
 
-#[allow(dead_code, reason = "the server that calls it is not wired yet")]
-mod metadata;
-
+pub mod config;
 #[allow(dead_code, reason = "the server that calls it is not wired yet")]
 mod controller;
+#[allow(dead_code, reason = "the server that calls it is not wired yet")]
+mod metadata;
+mod time;
