@@ -57,16 +57,23 @@ impl Image {
         }
     }
 
-    /// The image after `records`, which lie at the offsets right after [`Self::offset`] and were written in
-    /// `epoch`. All of them count or, on an error, none.
+    /// The image after `records`: all of them count or, on an error, none.
     pub(crate) fn apply(&self, records: &[MetadataRecord], epoch: i32) -> Result<Self, ReplayError> {
         let mut next = self.clone();
-        next.epoch = epoch;
-        for record in records {
-            next.offset += 1;
-            next.replay(record).map_err(|why| ReplayError { offset: next.offset, why })?;
-        }
+        next.replay_all(records, epoch)?;
         Ok(next)
+    }
+
+    /// Goes on to the image after `records`, which lie at the offsets right after [`Self::offset`] and were written
+    /// in `epoch`. On an error the image is of no use any more. For a log that is read from its beginning: what
+    /// nobody else holds is changed in place.
+    pub(crate) fn replay_all(&mut self, records: &[MetadataRecord], epoch: i32) -> Result<(), ReplayError> {
+        self.epoch = epoch;
+        for record in records {
+            self.offset += 1;
+            self.replay(record).map_err(|why| ReplayError { offset: self.offset, why })?;
+        }
+        Ok(())
     }
 
     /// The cluster's id.
