@@ -1,6 +1,7 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
 mod codegen;
+mod test;
 mod tree;
 
 use clap::{Parser, Subcommand};
@@ -16,10 +17,12 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Codegen(codegen::Args),
+    Test(test::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Xtask::parse().verb {
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Test(args) => test::run(&args),
     }
 }

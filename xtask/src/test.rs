@@ -45,7 +45,11 @@ struct Stage {
 /// The stages, quick ones first.
 const STAGES: &[Stage] = &[
     Stage { name: "format", what: "rustfmt", run: |run| run.check("cargo", &["fmt", "--all", "--check"]) },
-    Stage { name: "tidy", what: "import arrows, fresh generated files, documents", run: |run| run.xtask(&["tidy"]) },
+    Stage {
+        name: "tidy",
+        what: "import arrows, fresh generated files, documents",
+        run: |run| run.xtask(&["tidy"]),
+    },
     Stage { name: "clippy", what: "lints, warnings denied", run: clippy },
     Stage { name: "schemas", what: "every field of every version against Kafka's jars", run: schemas },
     Stage { name: "licences", what: "cargo deny: licences, bans, sources", run: licences },
@@ -66,7 +70,8 @@ const SCHEMA_JARS: [&str; 7] = [
 const SCHEMA_VERSION: &str = "4.4.0";
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let chosen = STAGES.iter().filter(|s| args.only.as_ref().is_none_or(|only| s.name.contains(only.as_str())));
+    let chosen =
+        STAGES.iter().filter(|s| args.only.as_ref().is_none_or(|only| s.name.contains(only.as_str())));
     if args.list {
         for stage in chosen {
             println!("{:10} {}", stage.name, stage.what);
@@ -105,7 +110,11 @@ impl Run {
     fn check(&self, program: &str, args: &[&str]) -> anyhow::Result<Tally> {
         let status = Command::new(program).args(args).current_dir(tree::path("")).status();
         let passed = status.with_context(|| format!("running {program}"))?.success();
-        Ok(if passed { Tally { passed: 1, ..Tally::default() } } else { Tally { failed: 1, ..Tally::default() } })
+        Ok(if passed {
+            Tally { passed: 1, ..Tally::default() }
+        } else {
+            Tally { failed: 1, ..Tally::default() }
+        })
     }
 
     /// Another verb of this program.

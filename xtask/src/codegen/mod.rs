@@ -1,5 +1,6 @@
 //! `cargo xtask codegen`: writes what is generated from the tables and schemas, or proves it fresh.
 
+mod config;
 mod errors;
 mod files;
 mod messages;
@@ -34,5 +35,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut files = Files::default();
     messages::generate(&mut files)?;
     errors::generate(&mut files)?;
+    config::generate(&mut files)?;
     if args.check { files.check() } else { files.write() }
 }
