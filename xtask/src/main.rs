@@ -2,6 +2,7 @@
 
 mod codegen;
 mod test;
+mod tidy;
 mod tree;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +19,13 @@ struct Xtask {
 enum Verb {
     Codegen(codegen::Args),
     Test(test::Args),
+    Tidy(tidy::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Xtask::parse().verb {
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Tidy(args) => tidy::run(&args),
     }
 }
