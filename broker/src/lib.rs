@@ -1,3 +1,3 @@
-//! The broker.
+//! The replicated log server: Apache Kafka's protocol over real segment files.
 
 pub mod config;

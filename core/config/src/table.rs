@@ -324,7 +324,7 @@ mod tests {
         settings = Settings::new();
         settings.set("bootstrap.servers", "a:1").properties("c.properties", b"linger.ms=1\nlinger.ms=2");
         assert_eq!(linger(&settings), (2, "c.properties line 2".into()));
-        settings.env([("OTTLA_LINGER_MS", "3"), ("PATH", "/bin")]);
+        settings.env("OTTLA_", [("OTTLA_LINGER_MS", "3"), ("PATH", "/bin")]);
         assert_eq!(linger(&settings), (3, "environment variable `OTTLA_LINGER_MS`".into()));
         for setting in with_flag.settings {
             settings.settings.insert(0, setting);
@@ -394,7 +394,7 @@ mod tests {
             .set("key.serializer", "org.Foo")
             .set("listener.name.x.y", "1")
             .set("retries", "3")
-            .env([("OTTLA_SERVICE_HOST", "10.0.0.1"), ("OTTLA_LINGER_SM", "1")]);
+            .env("OTTLA_", [("OTTLA_SERVICE_HOST", "10.0.0.1"), ("OTTLA_LINGER_SM", "1")]);
         let values = PRODUCER.parse(&settings).unwrap();
         let warnings: Vec<_> = values.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -434,7 +434,7 @@ mod tests {
             (120_000, Some("linger.ms"))
         );
         let mut own = Settings::new();
-        own.add(Setting { key: "flush.ms".into(), value: "1".into(), source: Source::Dynamic });
+        own.add(Setting { key: "flush.ms".into(), value: "1".into(), source: Source::DynamicTopic });
         let values = TOPIC.parse_over(&inherited, &own).unwrap();
         assert_eq!((values.i64("flush.ms"), values.inherited_from("flush.ms")), (1, None));
     }

@@ -211,12 +211,22 @@ impl Reader {
         Str::from_utf8(bytes).map(Some).map_err(|_| self.malformed(Fault::Utf8))
     }
 
-    /// BYTES, COMPACT_BYTES, and RECORDS alike.
+    /// RECORDS, COMPACT_RECORDS.
+    pub fn records(&mut self, flexible: bool) -> Result<Records, Malformed> {
+        self.bytes(flexible).map(Records::Here)
+    }
+
+    /// Nullable RECORDS, COMPACT_RECORDS.
+    pub fn records_or_null(&mut self, flexible: bool) -> Result<Option<Records>, Malformed> {
+        Ok(self.bytes_or_null(flexible)?.map(Records::Here))
+    }
+
+    /// BYTES, COMPACT_BYTES.
     pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, Malformed> {
         self.bytes_or_null(flexible)?.ok_or_else(|| self.null())
     }
 
-    /// NULLABLE_BYTES, COMPACT_NULLABLE_BYTES, and nullable RECORDS alike.
+    /// NULLABLE_BYTES, COMPACT_NULLABLE_BYTES.
     pub fn bytes_or_null(&mut self, flexible: bool) -> Result<Option<Bytes>, Malformed> {
         let Some(n) = self.length(Self::i32, flexible)? else { return Ok(None) };
         self.take(n).map(Some)
@@ -257,6 +267,11 @@ impl Reader {
     /// Whether a nullable struct is present (KIP-893).
     pub fn present(&mut self) -> Result<bool, Malformed> {
         Ok(self.i8()? >= 0)
+    }
+
+    /// A nullable struct.
+    pub fn struct_or_null<T: Wire>(&mut self, version: i16) -> Result<Option<T>, Malformed> {
+        if self.present()? { T::read(self, version).map(Some) } else { Ok(None) }
     }
 
     /// A section of tagged fields. `read` reads the value of a tag it knows and answers true; the value of any
@@ -358,6 +373,13 @@ pub enum Fault {
     },
     /// A version that this message does not have.
     Version(i16),
+    /// The answer to another request.
+    Correlation {
+        /// The correlation id of the request.
+        wanted: i32,
+        /// The one in the answer.
+        found: i32,
+    },
 }
 
 impl Malformed {
@@ -433,6 +455,9 @@ impl fmt::Display for Fault {
             Self::TagSize { tag, size } => write!(f, "tag {tag} does not take the {size} bytes it announced"),
             Self::Trailing { bytes } => write!(f, "{bytes} bytes follow the end of the message"),
             Self::Version(v) => write!(f, "there is no version {v}"),
+            Self::Correlation { wanted, found } => {
+                write!(f, "request {wanted} is waiting, and {found} is answered")
+            }
         }
     }
 }
@@ -468,17 +493,105 @@ impl fmt::Display for Unsupported {
 
 impl std::error::Error for Unsupported {}
 
+/// The record batches that a message carries: at hand, or lying elsewhere, as in a log segment's file.
+///
+/// What lies elsewhere is only counted here; whoever sends the message puts it in its place, by `sendfile` or
+/// by reading it. What was read from the wire is always at hand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Records {
+    /// The bytes themselves.
+    Here(Bytes),
+    /// `len` bytes that the sender of the message knows by `id`.
+    Elsewhere {
+        /// The sender's own name for them.
+        id: usize,
+        /// How many they are.
+        len: usize,
+    },
+}
+
+impl Records {
+    /// No records.
+    pub const EMPTY: Self = Self::Here(Bytes::new());
+
+    /// Their length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Elsewhere { len, .. } => *len,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, unless they lie elsewhere.
+    pub fn here(&self) -> Option<&Bytes> {
+        match self {
+            Self::Here(bytes) => Some(bytes),
+            Self::Elsewhere { .. } => None,
+        }
+    }
+
+    /// The bytes; none if they lie elsewhere, which nothing read from the wire does.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Here(bytes) => bytes,
+            Self::Elsewhere { .. } => Bytes::new(),
+        }
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl From<Bytes> for Records {
+    fn from(bytes: Bytes) -> Self {
+        Self::Here(bytes)
+    }
+}
+
 /// A rope of bytes: small fields go into one growing buffer, large records are linked as pieces of their own.
 ///
 /// The pieces go out by one vectored write, so that a fetch answer's records are never copied in user space.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// Finished pieces, in order.
-    pieces: Vec<Bytes>,
+    /// Finished parts, in order.
+    parts: Vec<Part>,
     /// What follows them, still growing.
     tail: BytesMut,
-    /// Bytes in `pieces`.
-    linked_bytes: usize,
+    /// Bytes in `parts`.
+    parts_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// Written here; still ours to patch.
+    Own(BytesMut),
+    Linked(Bytes),
+    Elsewhere {
+        id: usize,
+        len: usize,
+    },
+}
+
+/// A part of a message that is ready to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Piece {
+    /// These bytes.
+    Bytes(Bytes),
+    /// `len` bytes that the sender knows by `id`: see [`Records::Elsewhere`].
+    Elsewhere {
+        /// The sender's own name for them.
+        id: usize,
+        /// How many they are.
+        len: usize,
+    },
 }
 
 impl Writer {
@@ -487,14 +600,16 @@ impl Writer {
         Self::default()
     }
 
-    /// An empty writer whose first buffer holds `bytes` before it grows.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { tail: BytesMut::with_capacity(bytes), ..Self::default() }
+    /// A writer whose first four bytes will be the size of what follows: see [`Writer::into_frame`].
+    pub fn framed() -> Self {
+        let mut w = Self { tail: BytesMut::with_capacity(256), ..Self::default() };
+        w.i32(0);
+        w
     }
 
     /// Bytes written so far.
     pub fn len(&self) -> usize {
-        self.linked_bytes + self.tail.len()
+        self.parts_bytes + self.tail.len()
     }
 
     /// Whether nothing was written.
@@ -502,28 +617,54 @@ impl Writer {
         self.len() == 0
     }
 
-    /// The pieces, in order, for a vectored write.
-    pub fn into_pieces(mut self) -> Vec<Bytes> {
-        if !self.tail.is_empty() {
-            self.pieces.push(self.tail.freeze());
+    /// Puts the size of what follows into the first four bytes, which [`Writer::framed`] left for it.
+    pub fn into_frame(mut self) -> Vec<Piece> {
+        let size = (self.len() - 4) as i32;
+        let first = match self.parts.first_mut() {
+            Some(Part::Own(bytes)) => bytes,
+            _ => &mut self.tail,
+        };
+        if let Some(bytes) = first.first_chunk_mut() {
+            *bytes = size.to_be_bytes();
         }
-        self.pieces
+        self.into_pieces()
+    }
+
+    /// The pieces, in order.
+    pub fn into_pieces(mut self) -> Vec<Piece> {
+        self.finish_tail();
+        let piece = |part| match part {
+            Part::Own(bytes) => Piece::Bytes(bytes.freeze()),
+            Part::Linked(bytes) => Piece::Bytes(bytes),
+            Part::Elsewhere { id, len } => Piece::Elsewhere { id, len },
+        };
+        self.parts.into_iter().map(piece).collect()
     }
 
     /// Everything in one buffer; copies only if there is more than one piece.
+    ///
+    /// # Panics
+    ///
+    /// If it holds records that lie elsewhere: only their owner can send them.
     pub fn into_bytes(self) -> Bytes {
         let len = self.len();
-        let mut pieces = self.into_pieces();
+        let mut pieces = self.into_pieces().into_iter().map(Piece::into_bytes);
         match pieces.len() {
             0 => Bytes::new(),
-            1 => pieces.remove(0),
+            1 => pieces.next().unwrap_or_default(),
             _ => {
                 let mut all = BytesMut::with_capacity(len);
-                for piece in pieces {
-                    all.put_slice(&piece);
-                }
+                pieces.for_each(|piece| all.put_slice(&piece));
                 all.freeze()
             }
+        }
+    }
+
+    fn finish_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let before = self.tail.split();
+            self.parts_bytes += before.len();
+            self.parts.push(Part::Own(before));
         }
     }
 
@@ -532,18 +673,14 @@ impl Writer {
         self.tail.put_slice(bytes);
     }
 
-    /// A piece that lies elsewhere: linked, not copied, if it is large.
+    /// A piece that was made elsewhere: linked, not copied, if it is large.
     pub fn link(&mut self, bytes: &Bytes) {
         if bytes.len() < LINK_BYTES_MIN {
             return self.raw(bytes);
         }
-        if !self.tail.is_empty() {
-            let before = self.tail.split().freeze();
-            self.linked_bytes += before.len();
-            self.pieces.push(before);
-        }
-        self.linked_bytes += bytes.len();
-        self.pieces.push(bytes.clone());
+        self.finish_tail();
+        self.parts_bytes += bytes.len();
+        self.parts.push(Part::Linked(bytes.clone()));
     }
 
     /// BOOLEAN.
@@ -623,13 +760,26 @@ impl Writer {
         }
     }
 
-    /// BYTES, COMPACT_BYTES, and RECORDS alike.
+    /// RECORDS, COMPACT_RECORDS.
+    pub fn records(&mut self, value: &Records, flexible: bool) {
+        self.count(value.len(), flexible);
+        match value {
+            Records::Here(bytes) => self.link(bytes),
+            &Records::Elsewhere { id, len } => {
+                self.finish_tail();
+                self.parts_bytes += len;
+                self.parts.push(Part::Elsewhere { id, len });
+            }
+        }
+    }
+
+    /// BYTES, COMPACT_BYTES.
     pub fn bytes(&mut self, value: &Bytes, flexible: bool) {
         self.count(value.len(), flexible);
         self.link(value);
     }
 
-    /// NULLABLE_BYTES, COMPACT_NULLABLE_BYTES, and nullable RECORDS alike.
+    /// NULLABLE_BYTES, COMPACT_NULLABLE_BYTES.
     pub fn bytes_or_null(&mut self, value: Option<&Bytes>, flexible: bool) {
         match value {
             Some(value) => self.bytes(value, flexible),
@@ -681,10 +831,22 @@ impl Writer {
         write(&mut value)?;
         self.uvarint(tag);
         self.uvarint(value.len() as u32);
-        for piece in value.into_pieces() {
-            self.link(&piece);
-        }
+        self.link(&value.into_bytes());
         Ok(())
+    }
+}
+
+impl Piece {
+    /// The bytes at hand.
+    ///
+    /// # Panics
+    ///
+    /// If they lie elsewhere: only their owner can send them.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Elsewhere { id, len } => panic!("{len} bytes lie elsewhere, as {id}"),
+        }
     }
 }
 
@@ -770,10 +932,27 @@ mod tests {
         w.bytes(&records, false);
         w.i8(2);
         let len = w.len();
-        let pieces = w.into_pieces();
+        let pieces: Vec<Bytes> = w.into_pieces().into_iter().map(Piece::into_bytes).collect();
         assert_eq!(pieces.len(), 3);
         assert_eq!(pieces[1].as_ptr(), records.as_ptr());
         assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), len);
+    }
+
+    #[test]
+    fn records_that_lie_elsewhere_are_counted_in_the_frames_size() {
+        let mut w = Writer::framed();
+        w.i16(7);
+        w.records(&Records::Elsewhere { id: 3, len: 100_000 }, false);
+        w.i8(1);
+        let pieces = w.into_frame();
+        assert_eq!(
+            pieces,
+            [
+                Piece::Bytes(Bytes::from_static(&[0, 1, 0x86, 0xa7, 0, 7, 0, 1, 0x86, 0xa0])),
+                Piece::Elsewhere { id: 3, len: 100_000 },
+                Piece::Bytes(Bytes::from_static(&[1])),
+            ]
+        );
     }
 
     #[test]

@@ -1,2 +1,16 @@
-//! NOTE FROM THE LEAD: frame_reader.rs, frame_writer.rs and frame_error.rs are done on `main` (FrameReader, Budget, write_pieces).
-//! Merge main (`git checkout core/transport/src/lib.rs && git merge main`) and write only client_connection.rs here.
+//! Connections that carry frames: a size, then that many bytes. Both client and broker are built on this.
+//!
+//! - [`FrameReader`] takes frames off a byte stream, under limits and a budget
+//! - [`write_pieces`] writes frames made of pieces by vectored writes
+//!
+//! *Invariant:* knows no messages, only frames and correlation ids.
+
+#![forbid(unsafe_code)]
+
+mod frame_error;
+mod frame_reader;
+mod frame_writer;
+
+pub use frame_error::FrameError;
+pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
+pub use frame_writer::write_pieces;

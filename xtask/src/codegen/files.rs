@@ -82,8 +82,9 @@ impl Files {
         for directory in &self.owned {
             let Ok(entries) = std::fs::read_dir(tree::path(directory)) else { continue };
             for entry in entries {
-                let path = directory.join(entry?.file_name());
-                if !self.texts.contains_key(&path) {
+                let entry = entry?;
+                let path = directory.join(entry.file_name());
+                if entry.file_type()?.is_file() && !self.texts.contains_key(&path) {
                     stale.push((path, None));
                 }
             }

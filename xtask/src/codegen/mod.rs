@@ -1,7 +1,12 @@
 //! `cargo xtask codegen`: writes what is generated from the tables and schemas, or proves it fresh.
 
 mod config;
+mod errors;
 mod files;
+mod messages;
+mod schema;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 use files::Files;
@@ -12,10 +17,24 @@ pub struct Args {
     /// Write nothing; fail if a generated file is not what its source makes.
     #[arg(long)]
     check: bool,
+    /// Compare every field of every version with the schema files in these jars of Kafka, and stop.
+    #[arg(long, value_name = "JAR", num_args = 1.., conflicts_with = "check")]
+    against: Vec<PathBuf>,
+    /// Bring the schemas to the state of these jars of Kafka; documentation is kept.
+    #[arg(long, value_name = "JAR", num_args = 1.., conflicts_with_all = ["check", "against"])]
+    import: Vec<PathBuf>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if !args.against.is_empty() {
+        return schema::against::run(&args.against);
+    }
+    if !args.import.is_empty() {
+        return schema::import::run(&args.import);
+    }
     let mut files = Files::default();
+    messages::generate(&mut files)?;
+    errors::generate(&mut files)?;
     config::generate(&mut files)?;
     if args.check { files.check() } else { files.write() }
 }
