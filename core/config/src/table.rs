@@ -76,6 +76,7 @@ impl Table {
         let mut warnings = base.warnings.clone();
         let mut errors = settings.errors.clone();
         let mut set: Vec<Option<&Setting>> = vec![None; entries.len()];
+        let mut refused = vec![false; entries.len()];
 
         for setting in &settings.settings {
             let Some((i, key, scale)) = self.find(&setting.key) else {
@@ -88,6 +89,7 @@ impl Table {
             let value = match scaled(key, &setting.value, scale) {
                 Ok(value) => value,
                 Err(invalid) => {
+                    refused[i] = true;
                     errors.push(ConfigError {
                         source: setting.source.clone(),
                         key: setting.key.clone(),
@@ -117,8 +119,8 @@ impl Table {
             entries[i] = Entry { value, source: setting.source.clone(), inherited_from: None };
         }
 
-        for ((key, entry), set) in self.keys().zip(&entries).zip(set) {
-            if key.required && entry.value == Value::Null {
+        for (((key, entry), set), refused) in self.keys().zip(&entries).zip(set).zip(refused) {
+            if key.required && entry.value == Value::Null && !refused {
                 let key = key.name.to_owned();
                 errors.push(ConfigError { source: Source::Default, key, problem: Problem::Missing });
             }
@@ -192,10 +194,14 @@ impl Table {
                 }
                 names.push(folded);
             }
-            for default in key.default.iter().chain(&key.kafka_default) {
-                if let Err(invalid) = key.validate(default).map_err(|invalid| invalid.to_string()) {
-                    faults.push(format!("`{}` refuses a default: {invalid}", key.name));
-                }
+            // Kafka's default may be one that we refuse.
+            let kafkas = key.kafka_default.and_then(|default| key.read(default).err());
+            let ours = key
+                .default
+                .and_then(|default| key.validate(default).err())
+                .map(|invalid| invalid.to_string());
+            for fault in kafkas.iter().chain(&ours) {
+                faults.push(format!("`{}` refuses a default: {fault}", key.name));
             }
             if key.required && key.default.is_some() {
                 faults.push(format!("`{}` is required and has a default", key.name));
