@@ -162,7 +162,7 @@ pub struct BrokerConfig {
     ///
     /// `listener.security.protocol.map`: `SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT` by default.
     pub listener_security_protocol_map: String,
-    /// Listeners of the controller's role; a broker that is its own controller opens none.
+    /// Listeners by which controllers talk; a node that is alone opens none of them.
     ///
     /// `controller.listener.names`: `CONTROLLER` by default.
     pub controller_listener_names: Vec<String>,
@@ -752,7 +752,7 @@ static BROKER_KEYS: [Key; 328] = [
         name: "controller.listener.names",
         kind: Type::List,
         default: Some("CONTROLLER"),
-        doc: "listeners of the controller's role; a broker that is its own controller opens none",
+        doc: "listeners by which controllers talk; a node that is alone opens none of them",
         ..Key::EMPTY
     },
     Key {

@@ -5,6 +5,8 @@ mod test;
 mod tidy;
 mod tree;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The project's own verbs: everything that is done to this repository is done by one of these.
@@ -22,10 +24,17 @@ enum Verb {
     Tidy(tidy::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Xtask::parse().verb {
+fn main() -> ExitCode {
+    let result = match Xtask::parse().verb {
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

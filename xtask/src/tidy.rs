@@ -262,9 +262,11 @@ fn words(files: &[PathBuf], faults: &mut Vec<String>) -> anyhow::Result<()> {
     for file in files {
         let Ok(text) = std::fs::read_to_string(tree::path(file)) else { continue };
         for (number, line) in text.lines().enumerate() {
-            let unfinished = unfinished.iter().find(|w| line.contains(w.as_str()) && !line.contains('#'));
+            let mut in_line = line.split(|c: char| !c.is_alphanumeric());
+            // With an issue's number beside it the word is a plan.
+            let unfinished = in_line.find(|w| unfinished.iter().any(|u| u == w) && !line.contains('#'));
             let machine = machine.iter().find(|w| line.contains(**w) && !file.ends_with("xtask/src/tidy.rs"));
-            if let Some(word) = unfinished.map(String::as_str).or(machine.copied()) {
+            if let Some(word) = unfinished.or(machine.copied()) {
                 faults.push(format!("{}:{}: `{word}`", file.display(), number + 1));
             }
         }
