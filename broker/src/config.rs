@@ -162,6 +162,10 @@ pub struct BrokerConfig {
     ///
     /// `listener.security.protocol.map`: `SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT` by default.
     pub listener_security_protocol_map: String,
+    /// Listeners by which controllers talk; a node that is alone opens none of them.
+    ///
+    /// `controller.listener.names`: `CONTROLLER` by default.
+    pub controller_listener_names: Vec<String>,
     /// Listener by which brokers talk to each other.
     ///
     /// `inter.broker.listener.name`: none by default.
@@ -362,6 +366,7 @@ impl BrokerConfig {
             listeners: values.list("listeners").to_vec(),
             advertised_listeners: values.opt_list("advertised.listeners").map(<[String]>::to_vec),
             listener_security_protocol_map: values.str("listener.security.protocol.map").to_owned(),
+            controller_listener_names: values.list("controller.listener.names").to_vec(),
             inter_broker_listener_name: values.opt_str("inter.broker.listener.name").map(str::to_owned),
             security_inter_broker_protocol: SecurityProtocol::of(
                 values.str("security.inter.broker.protocol"),
@@ -424,6 +429,7 @@ impl BrokerConfig {
             settings.set("advertised.listeners", value.join(","));
         }
         settings.set("listener.security.protocol.map", self.listener_security_protocol_map.as_str());
+        settings.set("controller.listener.names", self.controller_listener_names.join(","));
         if let Some(value) = &self.inter_broker_listener_name {
             settings.set("inter.broker.listener.name", value.as_str());
         }
@@ -740,6 +746,13 @@ static BROKER_KEYS: [Key; 328] = [
         default: Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
         update: Update::PerBroker,
         doc: "which protocol each listener's name speaks; only PLAINTEXT is served yet",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "controller.listener.names",
+        kind: Type::List,
+        default: Some("CONTROLLER"),
+        doc: "listeners by which controllers talk; a node that is alone opens none of them",
         ..Key::EMPTY
     },
     Key {
@@ -1529,14 +1542,6 @@ static BROKER_KEYS: [Key; 328] = [
         default: Some("true"),
         effect: Effect::Known { why: "a cluster has one node yet" },
         doc: "hands leadership over before the stop",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "controller.listener.names",
-        kind: Type::List,
-        default: Some("CONTROLLER"),
-        effect: Effect::Known { why: "a cluster has one node yet" },
-        doc: "listeners by which controllers talk",
         ..Key::EMPTY
     },
     Key {

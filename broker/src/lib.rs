@@ -4,5 +4,10 @@ pub mod config;
 #[allow(dead_code, reason = "the server that calls it is not wired yet")]
 mod controller;
 #[allow(dead_code, reason = "the server that calls it is not wired yet")]
+mod listeners;
+#[allow(dead_code, reason = "the server that calls it is not wired yet")]
 mod metadata;
+mod start_error;
 mod time;
+
+pub use start_error::StartError;

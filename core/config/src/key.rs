@@ -223,7 +223,8 @@ impl Key {
         self.aliases.iter().find(|alias| same_name(alias.name, name)).map(|alias| alias.scale)
     }
 
-    fn read(&self, text: &str) -> Result<Value, String> {
+    /// Reads a value of the type, whatever the range.
+    pub(crate) fn read(&self, text: &str) -> Result<Value, String> {
         match self.kind {
             Type::Bool if text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Type::Bool if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),

@@ -34,8 +34,12 @@ pub enum Source {
     Flag,
     /// The program's own code.
     Program,
-    /// A change made while the broker runs, kept in the cluster's metadata: a topic's or a broker's own.
-    Dynamic,
+    /// The default of all brokers, changed while they run: `DYNAMIC_DEFAULT_BROKER_CONFIG`.
+    DynamicDefaultBroker,
+    /// One broker's own, changed while it runs: `DYNAMIC_BROKER_CONFIG`.
+    DynamicBroker,
+    /// A topic's own: `DYNAMIC_TOPIC_CONFIG`.
+    DynamicTopic,
 }
 
 impl Source {
@@ -46,7 +50,9 @@ impl Source {
             Self::File { .. } => 1,
             Self::Env { .. } => 2,
             Self::Flag | Self::Program => 3,
-            Self::Dynamic => 4,
+            Self::DynamicDefaultBroker => 4,
+            Self::DynamicBroker => 5,
+            Self::DynamicTopic => 6,
         }
     }
 }
@@ -59,7 +65,9 @@ impl fmt::Display for Source {
             Self::Env { variable } => write!(f, "environment variable `{variable}`"),
             Self::Flag => f.write_str("`--set`"),
             Self::Program => f.write_str("configuration"),
-            Self::Dynamic => f.write_str("dynamic configuration"),
+            Self::DynamicDefaultBroker => f.write_str("dynamic default of all brokers"),
+            Self::DynamicBroker => f.write_str("dynamic configuration of the broker"),
+            Self::DynamicTopic => f.write_str("configuration of the topic"),
         }
     }
 }
@@ -133,17 +141,19 @@ impl Settings {
         self
     }
 
-    /// Adds the variables that begin with [`ENV_PREFIX`], of `std::env::vars_os` or a test's own.
+    /// Adds the variables that begin with `prefix`, which is [`ENV_PREFIX`] everywhere but in programs that embed
+    /// Ottla under a name of their own. They come from `std::env::vars_os`, or from a test.
     ///
     /// One that names no key is only warned about: the environment is shared, and Kubernetes adds variables such as
     /// `OTTLA_SERVICE_HOST` for a service called `ottla`.
     pub fn env<K: AsRef<std::ffi::OsStr>, V: AsRef<std::ffi::OsStr>>(
         &mut self,
+        prefix: &str,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> &mut Self {
         for (variable, value) in variables {
             let Some(variable) = variable.as_ref().to_str() else { continue };
-            let Some(key) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            let Some(key) = variable.strip_prefix(prefix) else { continue };
             let source = Source::Env { variable: variable.into() };
             let key = key.to_ascii_lowercase();
             match value.as_ref().to_str() {

@@ -76,6 +76,7 @@ impl Table {
         let mut warnings = base.warnings.clone();
         let mut errors = settings.errors.clone();
         let mut set: Vec<Option<&Setting>> = vec![None; entries.len()];
+        let mut refused = vec![false; entries.len()];
 
         for setting in &settings.settings {
             let Some((i, key, scale)) = self.find(&setting.key) else {
@@ -88,6 +89,7 @@ impl Table {
             let value = match scaled(key, &setting.value, scale) {
                 Ok(value) => value,
                 Err(invalid) => {
+                    refused[i] = true;
                     errors.push(ConfigError {
                         source: setting.source.clone(),
                         key: setting.key.clone(),
@@ -117,8 +119,8 @@ impl Table {
             entries[i] = Entry { value, source: setting.source.clone(), inherited_from: None };
         }
 
-        for ((key, entry), set) in self.keys().zip(&entries).zip(set) {
-            if key.required && entry.value == Value::Null {
+        for (((key, entry), set), refused) in self.keys().zip(&entries).zip(set).zip(refused) {
+            if key.required && entry.value == Value::Null && !refused {
                 let key = key.name.to_owned();
                 errors.push(ConfigError { source: Source::Default, key, problem: Problem::Missing });
             }
@@ -192,10 +194,14 @@ impl Table {
                 }
                 names.push(folded);
             }
-            for default in key.default.iter().chain(&key.kafka_default) {
-                if let Err(invalid) = key.validate(default).map_err(|invalid| invalid.to_string()) {
-                    faults.push(format!("`{}` refuses a default: {invalid}", key.name));
-                }
+            // Kafka's default may be one that we refuse.
+            let kafkas = key.kafka_default.and_then(|default| key.read(default).err());
+            let ours = key
+                .default
+                .and_then(|default| key.validate(default).err())
+                .map(|invalid| invalid.to_string());
+            for fault in kafkas.iter().chain(&ours) {
+                faults.push(format!("`{}` refuses a default: {fault}", key.name));
             }
             if key.required && key.default.is_some() {
                 faults.push(format!("`{}` is required and has a default", key.name));
@@ -324,7 +330,7 @@ mod tests {
         settings = Settings::new();
         settings.set("bootstrap.servers", "a:1").properties("c.properties", b"linger.ms=1\nlinger.ms=2");
         assert_eq!(linger(&settings), (2, "c.properties line 2".into()));
-        settings.env([("OTTLA_LINGER_MS", "3"), ("PATH", "/bin")]);
+        settings.env("OTTLA_", [("OTTLA_LINGER_MS", "3"), ("PATH", "/bin")]);
         assert_eq!(linger(&settings), (3, "environment variable `OTTLA_LINGER_MS`".into()));
         for setting in with_flag.settings {
             settings.settings.insert(0, setting);
@@ -394,7 +400,7 @@ mod tests {
             .set("key.serializer", "org.Foo")
             .set("listener.name.x.y", "1")
             .set("retries", "3")
-            .env([("OTTLA_SERVICE_HOST", "10.0.0.1"), ("OTTLA_LINGER_SM", "1")]);
+            .env("OTTLA_", [("OTTLA_SERVICE_HOST", "10.0.0.1"), ("OTTLA_LINGER_SM", "1")]);
         let values = PRODUCER.parse(&settings).unwrap();
         let warnings: Vec<_> = values.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -434,7 +440,7 @@ mod tests {
             (120_000, Some("linger.ms"))
         );
         let mut own = Settings::new();
-        own.add(Setting { key: "flush.ms".into(), value: "1".into(), source: Source::Dynamic });
+        own.add(Setting { key: "flush.ms".into(), value: "1".into(), source: Source::DynamicTopic });
         let values = TOPIC.parse_over(&inherited, &own).unwrap();
         assert_eq!((values.i64("flush.ms"), values.inherited_from("flush.ms")), (1, None));
     }
