@@ -133,17 +133,35 @@ impl Table {
         self.by_id.insert(id, Arc::clone(&topic));
         self.by_name.insert(name.clone(), topic);
     }
+
+    fn remove(&mut self, name: &TopicName, id: PartitionId) {
+        let Some(topic) = self.by_id.remove(&id.topic) else { return };
+        let mut partitions = topic.partitions.clone();
+        if let Some(place) = usize::try_from(id.index).ok().and_then(|i| partitions.get_mut(i)) {
+            *place = None;
+        }
+        let is_named = self.by_name.get(name).is_some_and(|t| t.id == id.topic);
+        if partitions.iter().all(Option::is_none) {
+            if is_named {
+                self.by_name.remove(name);
+            }
+            return;
+        }
+        let topic = Arc::new(TopicReplicas { name: topic.name.clone(), id: id.topic, partitions });
+        if is_named {
+            self.by_name.insert(name.clone(), Arc::clone(&topic));
+        }
+        self.by_id.insert(id.topic, topic);
+    }
 }
 
-/// A partition that is to come, change or go.
+/// A partition that is to be opened.
 #[derive(Clone, Debug)]
-pub(crate) enum PartitionChange {
-    /// Opens the log, or makes one where there is none.
-    Open { topic: TopicName, id: PartitionId, leader_epoch: i32, settings: Arc<PartitionSettings> },
-    /// Takes new settings.
-    Configure { id: PartitionId, settings: Arc<PartitionSettings> },
-    /// Closes the log and deletes it.
-    Delete { topic: TopicName, id: PartitionId },
+pub(crate) struct Opening {
+    pub(crate) topic: TopicName,
+    pub(crate) id: PartitionId,
+    pub(crate) leader_epoch: i32,
+    pub(crate) settings: Arc<PartitionSettings>,
 }
 
 /// All partitions of this broker. The controller's task alone changes the table.
@@ -177,40 +195,18 @@ impl Replicas {
         shard.send(message).map_err(|_| ErrorCode::NOT_LEADER_OR_FOLLOWER)
     }
 
-    /// Carries out `changes`, in order, and publishes the new table. Partitions that could not be opened are
-    /// missing from it, and are told in the answer.
-    pub(crate) async fn apply(&self, changes: Vec<PartitionChange>) -> Vec<(PartitionId, String)> {
+    /// Opens partitions, all at once, and puts them on the table; tells those that could not be opened, and why.
+    pub(crate) async fn open(&self, openings: Vec<Opening>) -> Vec<(PartitionId, String)> {
+        let mut sent = Vec::with_capacity(openings.len());
+        for opening in openings {
+            let (reply, opened) = oneshot::channel();
+            let (topic, id) = (opening.topic.clone(), opening.id);
+            let result = self.send(self.shard_of(id), ShardMessage::Open { opening, reply });
+            sent.push((topic, id, result.map(|()| opened)));
+        }
         let mut table = Table::clone(&self.table.load());
         let mut failed = Vec::new();
-        let mut opening = Vec::new();
-        for change in changes {
-            match change {
-                PartitionChange::Open { topic, id, leader_epoch, settings } => {
-                    let shard = self.shard_of(id);
-                    let directory = self.log_dir.join(format!("{topic}-{}", id.index));
-                    let (reply, opened) = oneshot::channel();
-                    let message = ShardMessage::Open { id, directory, leader_epoch, settings, reply };
-                    let sent = self.send(shard, message);
-                    opening.push((topic, id, sent.map(|()| opened)));
-                }
-                PartitionChange::Configure { id, settings } => {
-                    if let Some(replica) = table.by_id(id.topic).and_then(|t| t.partition(id.index)) {
-                        replica.settings.store(Arc::clone(&settings));
-                        let _ = self.send(replica.shard, ShardMessage::Configure { id, settings });
-                    }
-                }
-                PartitionChange::Delete { topic, id } => {
-                    table.by_id.remove(&id.topic);
-                    if table.by_name.get(&topic).is_some_and(|t| t.id == id.topic) {
-                        table.by_name.remove(&topic);
-                    }
-                    // Nobody finds it any more once the table is out; the shard deletes in its own time.
-                    self.table.store(Arc::new(table.clone()));
-                    let _ = self.send(self.shard_of(id), ShardMessage::Delete { id });
-                }
-            }
-        }
-        for (topic, id, opened) in opening {
+        for (topic, id, opened) in sent {
             let result = match opened {
                 Ok(opened) => opened.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned())),
                 Err(code) => Err(code.to_string()),
@@ -222,6 +218,27 @@ impl Replicas {
         }
         self.table.store(Arc::new(table));
         failed
+    }
+
+    /// Gives a partition new settings.
+    pub(crate) fn configure(&self, id: PartitionId, settings: Arc<PartitionSettings>) {
+        let table = self.table.load();
+        if let Some(replica) = table.by_id(id.topic).and_then(|t| t.partition(id.index)) {
+            replica.settings.store(Arc::clone(&settings));
+            // A shard that is gone has no log to configure.
+            let _ = self.send(replica.shard, ShardMessage::Configure { id, settings });
+        }
+    }
+
+    /// Takes a partition off the table and deletes its log; returns when its files are out of the way.
+    pub(crate) async fn delete(&self, topic: &TopicName, id: PartitionId) -> Result<(), String> {
+        let mut table = Table::clone(&self.table.load());
+        table.remove(topic, id);
+        // Nobody finds it any more; then the shard may delete it.
+        self.table.store(Arc::new(table));
+        let (reply, deleted) = oneshot::channel();
+        self.send(self.shard_of(id), ShardMessage::Delete { id, reply }).map_err(|code| code.to_string())?;
+        deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
     }
 
     /// Closes every log cleanly; returns when all are on disk.
