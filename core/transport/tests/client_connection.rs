@@ -1,5 +1,7 @@
 //! A client's connection against real peers on the loopback: well-behaved, slow, rude and mistaken ones.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails shows where by the panic")]
+
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
