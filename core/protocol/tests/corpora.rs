@@ -6,8 +6,10 @@ mod records;
 
 use std::{fs, path::Path};
 
+type Target = fn(&[u8]);
+
 /// Runs `target` on every file of its corpus; says how many there were.
-fn replay(name: &str, target: fn(&[u8])) -> usize {
+fn replay(name: &str, target: Target) -> usize {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
     let files = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut count = 0;
@@ -21,7 +23,7 @@ fn replay(name: &str, target: fn(&[u8])) -> usize {
 
 #[test]
 fn every_corpus_runs_through_its_target() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Target); 6] = [
         ("record_batch", records::record_batch),
         ("legacy", records::legacy),
         ("gzip", records::gzip),
