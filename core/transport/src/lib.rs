@@ -1,1 +1,16 @@
-//! ?
+//! Connections that carry frames: a size, then that many bytes. Both client and broker are built on this.
+//!
+//! - [`FrameReader`] takes frames off a byte stream, under limits and a budget
+//! - [`write_pieces`] writes frames made of pieces by vectored writes
+//!
+//! *Invariant:* knows no messages, only frames and correlation ids.
+
+#![forbid(unsafe_code)]
+
+mod frame_error;
+mod frame_reader;
+mod frame_writer;
+
+pub use frame_error::FrameError;
+pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
+pub use frame_writer::write_pieces;

@@ -2,19 +2,33 @@
 //!
 //! What each version of Produce brought:
 //!
-//! - 5: adds log_start_offset
-//! - 8: adds record_errors, error_message
-//! - 10: adds current_leader, node_endpoints
-//! - 13: adds topic_id; drops name
+//! - 3: transactional id, record format v2 (KIP-98)
+//! - 4: may answer KAFKA_STORAGE_ERROR (KIP-112)
+//! - 5: log start offset, so that a producer can tell lost records from deleted ones
+//! - 6: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 7: zstd-compressed batches (KIP-110)
+//! - 8: says which records made a batch fail, and why (KIP-467)
+//! - 9: flexible encoding (KIP-482)
+//! - 10: names the leader when the asked broker is not it (KIP-951)
+//! - 11: may answer TRANSACTION_ABORTABLE (KIP-890)
+//! - 12: in a transaction it also adds the partition, without AddPartitionsToTxn (KIP-890)
+//! - 13: topic ids replace names; may answer UNKNOWN_TOPIC_ID (KIP-516)
 
 use super::prelude::*;
 
+/// Appends record batches to partitions. The leader of each partition takes its batch.
+/// With `acks` 0 there is no response at all. Versions 0 to 2 are refused, though Kafka's brokers list them
+/// because old librdkafka would not compress without them (KAFKA-18659).
 ///
 /// The request, versions 3 to 13.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProduceRequest {
+    /// Null when the producer is not transactional.
     pub transactional_id: Option<TransactionalId>,
+    /// How many replicas must have the records before the answer: 0 = none, and no answer is sent; 1 = the
+    /// leader; -1 = all in sync.
     pub acks: i16,
+    /// How long the leader may wait for the other replicas, in milliseconds.
     pub timeout_ms: i32,
     pub topic_data: Vec<TopicProduceData>,
 }
@@ -58,6 +72,7 @@ impl Wire for ProduceRequest {
     }
 }
 
+/// One topic and the batches for its partitions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicProduceData {
     /// Versions 3 to 12.
@@ -101,9 +116,11 @@ impl Wire for TopicProduceData {
     }
 }
 
+/// One partition of a topic and the records for it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionProduceData {
     pub index: i32,
+    /// Exactly one batch of format v2.
     pub records: Option<Records>,
 }
 
@@ -135,6 +152,9 @@ impl Wire for PartitionProduceData {
     }
 }
 
+/// Appends record batches to partitions. The leader of each partition takes its batch.
+/// With `acks` 0 there is no response at all. Versions 0 to 2 are refused, though Kafka's brokers list them
+/// because old librdkafka would not compress without them (KAFKA-18659).
 ///
 /// The response, versions 3 to 13.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -191,6 +211,7 @@ impl Wire for ProduceResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicProduceResponse {
     /// Versions 3 to 12.
@@ -234,16 +255,24 @@ impl Wire for TopicProduceResponse {
     }
 }
 
+/// What became of one partition's batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionProduceResponse {
     pub index: i32,
     pub error_code: ErrorCode,
+    /// The offset given to the batch's first record, or -1 on error.
     pub base_offset: i64,
+    /// Milliseconds since the epoch if the topic stamps on append (`LogAppendTime`); -1 if producers'
+    /// timestamps are kept.
     pub log_append_time_ms: i64,
+    /// The first offset the partition still holds, or -1 if unknown.
+    ///
     /// Versions 5+.
     pub log_start_offset: i64,
     /// Versions 8+.
     pub record_errors: Vec<BatchIndexAndErrorMessage>,
+    /// Why the batch was refused, in one sentence; null if the error code says it all.
+    ///
     /// Versions 8+.
     pub error_message: Option<Str>,
     /// Versions 10+.
@@ -332,9 +361,12 @@ impl Wire for PartitionProduceResponse {
     }
 }
 
+/// One record that made the whole batch fail.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchIndexAndErrorMessage {
+    /// The record's place in the batch, from 0.
     pub batch_index: i32,
+    /// Why this record was refused; null if there is nothing more to say.
     pub batch_index_error_message: Option<Str>,
 }
 
@@ -366,9 +398,12 @@ impl Wire for BatchIndexAndErrorMessage {
     }
 }
 
+/// The leader a producer should turn to, sent with NOT_LEADER_OR_FOLLOWER.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaderIdAndEpoch {
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the broker knows of, or -1.
     pub leader_epoch: i32,
 }
 
@@ -395,11 +430,13 @@ impl Wire for LeaderIdAndEpoch {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the broker has none.
     pub rack: Option<Str>,
 }
 

@@ -2,40 +2,66 @@
 //!
 //! What each version of Fetch brought:
 //!
-//! - 5: adds log_start_offset
-//! - 7: adds session_id, session_epoch, forgotten_topics_data, error_code
-//! - 9: adds current_leader_epoch
-//! - 11: adds rack_id, preferred_read_replica
-//! - 12: adds cluster_id, last_fetched_epoch, diverging_epoch, current_leader, snapshot_id
-//! - 13: adds topic_id; drops topic
-//! - 15: adds replica_state; drops replica_id
-//! - 16: adds node_endpoints
-//! - 17: adds replica_directory_id
-//! - 18: adds high_watermark
+//! - 4: isolation level and aborted transactions; record format v2 (KIP-98)
+//! - 5: log start offsets of follower and leader (KIP-107)
+//! - 6: may answer KAFKA_STORAGE_ERROR (KIP-112)
+//! - 7: incremental fetch sessions (KIP-227)
+//! - 8: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 9: current leader epoch fences stale readers (KIP-320)
+//! - 10: zstd-compressed batches may be returned (KIP-110)
+//! - 11: consumers may be sent to a closer replica (KIP-392)
+//! - 12: flexible encoding (KIP-482); divergence, leader and snapshot hints for the quorum (KIP-595, KIP-630)
+//! - 13: topic ids replace names; may answer UNKNOWN_TOPIC_ID (KIP-516)
+//! - 14: may answer OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405)
+//! - 15: replica state, with the broker's epoch, replaces the replica id (KIP-903)
+//! - 16: addresses of the leaders named in the response (KIP-951)
+//! - 17: directory id of the fetching replica (KIP-853)
+//! - 18: high watermark the follower knows, so that the leader can answer sooner (KIP-1166)
 
 use super::prelude::*;
 
+/// Reads record batches. Consumers, replicating followers, and the voters and observers of the metadata
+/// quorum all use it.
+/// A fetch session spares repeating unchanged partitions in both directions (KIP-227). Partitions are
+/// served in the order they are listed.
 ///
 /// The request, versions 4 to 18.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchRequest {
+    /// The cluster the fetcher believes in, or null; a metadata fetch from another cluster is refused.
+    ///
     /// Versions 12+.
     pub cluster_id: Option<Str>,
+    /// The fetching broker, or -1 for a consumer.
+    ///
     /// Versions 4 to 14.
     pub replica_id: BrokerId,
     /// Versions 15+.
     pub replica_state: ReplicaState,
+    /// How long to wait for `min_bytes`, in milliseconds.
     pub max_wait_ms: i32,
+    /// The answer may wait until this many bytes are there; 0 = answer at once.
     pub min_bytes: i32,
+    /// Most bytes of records in the whole answer. A first batch larger than this is still returned, or a
+    /// reader would never get past it (KIP-74).
     pub max_bytes: i32,
+    /// 0 = read uncommitted: every record. 1 = read committed: only up to the last stable offset, with the
+    /// list of aborted transactions.
     pub isolation_level: i8,
+    /// 0 = no session, or a new one.
+    ///
     /// Versions 7+.
     pub session_id: i32,
+    /// Counts up within a session. 0 = full fetch that opens a session; -1 = full fetch without a session,
+    /// which closes the one named.
+    ///
     /// Versions 7+.
     pub session_epoch: i32,
     pub topics: Vec<FetchTopic>,
     /// Versions 7+.
     pub forgotten_topics_data: Vec<ForgottenTopic>,
+    /// The consumer's rack, or empty. The leader may then name a closer replica.
+    ///
     /// Versions 11+.
     pub rack_id: Str,
 }
@@ -161,9 +187,12 @@ impl Wire for FetchRequest {
     }
 }
 
+/// Who fetches: a follower with its epoch, or a consumer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaState {
+    /// The fetching broker, or -1 for a consumer.
     pub replica_id: BrokerId,
+    /// The epoch of the follower's registration, or -1 if it has none.
     pub replica_epoch: i64,
 }
 
@@ -190,6 +219,7 @@ impl Wire for ReplicaState {
     }
 }
 
+/// One topic to fetch. In a session, only what is new or changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchTopic {
     /// Versions 4 to 12.
@@ -232,19 +262,34 @@ impl Wire for FetchTopic {
     }
 }
 
+/// One partition to fetch and where to begin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchPartition {
     pub partition: i32,
+    /// The leader epoch the fetcher knows, or -1 to skip the check. An older one is answered with
+    /// FENCED_LEADER_EPOCH, a newer one with UNKNOWN_LEADER_EPOCH.
+    ///
     /// Versions 9+.
     pub current_leader_epoch: i32,
+    /// The first offset wanted.
     pub fetch_offset: i64,
+    /// Leader epoch of the last record the fetcher holds, or -1; lets the leader find divergence.
+    ///
     /// Versions 12+.
     pub last_fetched_epoch: i32,
+    /// Start of the follower's own log; -1 from consumers.
+    ///
     /// Versions 5+.
     pub log_start_offset: i64,
+    /// Most bytes of this partition. A first batch larger than this is still returned (KIP-74).
     pub partition_max_bytes: i32,
+    /// Log directory of the fetching replica.
+    ///
     /// Versions 17+.
     pub replica_directory_id: Uuid,
+    /// The high watermark the follower knows, or -1 if none; the largest `i64` says that it does not take
+    /// part.
+    ///
     /// Versions 18+.
     pub high_watermark: i64,
 }
@@ -333,12 +378,14 @@ impl Wire for FetchPartition {
     }
 }
 
+/// Partitions of one topic to drop from the session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForgottenTopic {
     /// Versions 7 to 12.
     pub topic: TopicName,
     /// Versions 13+.
     pub topic_id: Uuid,
+    /// Partition indexes.
     pub partitions: Vec<i32>,
 }
 
@@ -378,6 +425,10 @@ impl Wire for ForgottenTopic {
     }
 }
 
+/// Reads record batches. Consumers, replicating followers, and the voters and observers of the metadata
+/// quorum all use it.
+/// A fetch session spares repeating unchanged partitions in both directions (KIP-227). Partitions are
+/// served in the order they are listed.
 ///
 /// The response, versions 4 to 18.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -385,6 +436,8 @@ pub struct FetchResponse {
     pub throttle_time_ms: i32,
     /// Versions 7+.
     pub error_code: ErrorCode,
+    /// The session this answer belongs to, or 0 for none.
+    ///
     /// Versions 7+.
     pub session_id: i32,
     pub responses: Vec<FetchableTopicResponse>,
@@ -452,6 +505,7 @@ impl Wire for FetchResponse {
     }
 }
 
+/// What was read of one topic. In a session, unchanged partitions are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchableTopicResponse {
     /// Versions 4 to 12.
@@ -494,12 +548,17 @@ impl Wire for FetchableTopicResponse {
     }
 }
 
+/// What was read of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionData {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// Records below it are on all in-sync replicas; -1 on error.
     pub high_watermark: i64,
+    /// Every transaction below it is decided; -1 if unknown.
     pub last_stable_offset: i64,
+    /// The first offset the partition still holds, or -1 if unknown.
+    ///
     /// Versions 5+.
     pub log_start_offset: i64,
     /// Versions 12+.
@@ -509,8 +568,11 @@ pub struct PartitionData {
     /// Versions 12+.
     pub snapshot_id: SnapshotId,
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
+    /// Where a consumer should fetch from, or -1 to stay.
+    ///
     /// Versions 11+.
     pub preferred_read_replica: BrokerId,
+    /// Whole batches, though the last may be cut off. The first may begin before `fetch_offset`.
     pub records: Option<Records>,
 }
 
@@ -632,9 +694,12 @@ impl Wire for PartitionData {
     }
 }
 
+/// Where the fetcher's log left the leader's: truncate to here (KIP-595).
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochEndOffset {
+    /// The largest epoch both may share.
     pub epoch: i32,
+    /// The offset after the last record of that epoch.
     pub end_offset: i64,
 }
 
@@ -661,9 +726,12 @@ impl Wire for EpochEndOffset {
     }
 }
 
+/// The leader to turn to, when the asked node is not it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaderIdAndEpoch {
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the node knows of, or -1.
     pub leader_epoch: i32,
 }
 
@@ -690,9 +758,13 @@ impl Wire for LeaderIdAndEpoch {
     }
 }
 
+/// The snapshot to load with FetchSnapshot, because the wanted offset is no longer in the log
+/// (KIP-630).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SnapshotId {
+    /// The offset after the last record the snapshot covers.
     pub end_offset: i64,
+    /// The leader epoch of that last record.
     pub epoch: i32,
 }
 
@@ -719,9 +791,12 @@ impl Wire for SnapshotId {
     }
 }
 
+/// One aborted transaction among the records returned. The list is null when read uncommitted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
+    /// Where the transaction begins; the producer's records from here to its abort marker are to be
+    /// skipped.
     pub first_offset: i64,
 }
 
@@ -748,11 +823,13 @@ impl Wire for AbortedTransaction {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the broker has none.
     pub rack: Option<Str>,
 }
 

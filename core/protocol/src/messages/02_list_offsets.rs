@@ -2,20 +2,35 @@
 //!
 //! What each version of ListOffsets brought:
 //!
-//! - 2: adds isolation_level, throttle_time_ms
-//! - 4: adds current_leader_epoch, leader_epoch
-//! - 10: adds timeout_ms
+//! - 1: one offset, with its timestamp, per partition (KIP-79)
+//! - 2: isolation level (KIP-98), throttle time
+//! - 3: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 4: leader epochs fence stale readers (KIP-320)
+//! - 5: may answer OFFSET_NOT_AVAILABLE after a leader change (KIP-207)
+//! - 6: flexible encoding (KIP-482)
+//! - 7: timestamp -3: offset of the largest timestamp (KIP-734)
+//! - 8: timestamp -4: first offset on local disk (KIP-405)
+//! - 9: timestamp -5: last offset in tiered storage (KIP-1005)
+//! - 10: timeout for look-ups in tiered storage (KIP-1075)
+//! - 11: timestamp -6: first offset not yet uploaded (KIP-1023)
 
 use super::prelude::*;
 
+/// Finds offsets by timestamp, or the special ones such as the first and the last.
 ///
 /// The request, versions 1 to 11.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListOffsetsRequest {
+    /// The asking broker, or -1 for a client.
     pub replica_id: BrokerId,
+    /// 0 = read uncommitted: the last offset is the high watermark. 1 = read committed: it is the last stable
+    /// offset.
+    ///
     /// Versions 2+.
     pub isolation_level: i8,
     pub topics: Vec<ListOffsetsTopic>,
+    /// How long a look-up in tiered storage may take, in milliseconds.
+    ///
     /// Versions 10+.
     pub timeout_ms: i32,
 }
@@ -63,6 +78,7 @@ impl Wire for ListOffsetsRequest {
     }
 }
 
+/// One topic asked about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListOffsetsTopic {
     pub name: TopicName,
@@ -92,11 +108,16 @@ impl Wire for ListOffsetsTopic {
     }
 }
 
+/// One partition and the time to look for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListOffsetsPartition {
     pub partition_index: i32,
+    /// The leader epoch the asker knows, or -1 to skip the check.
+    ///
     /// Versions 4+.
     pub current_leader_epoch: i32,
+    /// Milliseconds since the epoch: the first record at or after it. Or -1 = latest, -2 = earliest, -3 =
+    /// largest timestamp, -4 = earliest local, -5 = latest tiered, -6 = earliest pending upload.
     pub timestamp: i64,
 }
 
@@ -135,6 +156,7 @@ impl Wire for ListOffsetsPartition {
     }
 }
 
+/// Finds offsets by timestamp, or the special ones such as the first and the last.
 ///
 /// The response, versions 1 to 11.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -177,6 +199,7 @@ impl Wire for ListOffsetsResponse {
     }
 }
 
+/// The answer for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListOffsetsTopicResponse {
     pub name: TopicName,
@@ -207,12 +230,18 @@ impl Wire for ListOffsetsTopicResponse {
     }
 }
 
+/// The offset found in one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListOffsetsPartitionResponse {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// Of the record found, in milliseconds since the epoch; -1 for the special offsets and if none was
+    /// found.
     pub timestamp: i64,
+    /// -1 if none was found.
     pub offset: i64,
+    /// Of the record found, or -1 if unknown.
+    ///
     /// Versions 4+.
     pub leader_epoch: i32,
 }

@@ -2,24 +2,30 @@
 //!
 //! What each version of Metadata brought:
 //!
-//! - 1: adds rack, controller_id, is_internal
-//! - 2: adds cluster_id
-//! - 3: adds throttle_time_ms
-//! - 4: adds allow_auto_topic_creation
-//! - 5: adds offline_replicas
-//! - 7: adds leader_epoch
-//! - 8: adds include_cluster_authorized_operations, include_topic_authorized_operations, topic_authorized_operations, cluster_authorized_operations
-//! - 10: adds topic_id
-//! - 11: drops include_cluster_authorized_operations, cluster_authorized_operations
-//! - 13: adds error_code
+//! - 1: racks, controller, internal topics; a null list asks for all topics (KIP-4)
+//! - 2: cluster id (KIP-78)
+//! - 3: throttle time
+//! - 4: a client may forbid creating missing topics
+//! - 5: offline replicas (KIP-112)
+//! - 6: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 7: leader epochs (KIP-320)
+//! - 8: authorized operations of cluster and topics (KIP-430)
+//! - 9: flexible encoding (KIP-482)
+//! - 10: topic ids in the response; asking by id does not work yet (KIP-516)
+//! - 11: authorized operations of the cluster move to DescribeCluster (KIP-700)
+//! - 12: topics can be asked for by id (KIP-516)
+//! - 13: top-level error, by which a client is told to bootstrap anew (KIP-1102)
 
 use super::prelude::*;
 
+/// Tells the brokers of the cluster, and of topics their partitions, replicas and leaders.
 ///
 /// The request, versions 0 to 13.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataRequest {
     pub topics: Option<Vec<MetadataRequestTopic>>,
+    /// Missing topics may be created, if the broker's configuration lets them.
+    ///
     /// Versions 4+.
     pub allow_auto_topic_creation: bool,
     /// Versions 8 to 10.
@@ -116,10 +122,15 @@ impl Wire for MetadataRequest {
     }
 }
 
+/// One topic to describe, by name or by id. Null asks for all topics and an empty list for none; in
+/// version 0 an empty list asks for all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataRequestTopic {
+    /// All zeros when asked by name.
+    ///
     /// Versions 10+.
     pub topic_id: Uuid,
+    /// Null when asked by id.
     pub name: Option<TopicName>,
 }
 
@@ -174,6 +185,7 @@ impl Wire for MetadataRequestTopic {
     }
 }
 
+/// Tells the brokers of the cluster, and of topics their partitions, replicas and leaders.
 ///
 /// The response, versions 0 to 13.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,11 +193,17 @@ pub struct MetadataResponse {
     /// Versions 3+.
     pub throttle_time_ms: i32,
     pub brokers: Vec<MetadataResponseBroker>,
+    /// Null if the broker does not know it.
+    ///
     /// Versions 2+.
     pub cluster_id: Option<Str>,
+    /// -1 if unknown. Under KRaft this is any live broker, as clients cannot reach controllers this way.
+    ///
     /// Versions 1+.
     pub controller_id: BrokerId,
     pub topics: Vec<MetadataResponseTopic>,
+    /// What the caller may do: bit N stands for ACL operation N. The lowest `i32` when not asked for.
+    ///
     /// Versions 8 to 10.
     pub cluster_authorized_operations: i32,
     /// Versions 13+.
@@ -272,11 +290,14 @@ impl Wire for MetadataResponse {
     }
 }
 
+/// One live broker and where it can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataResponseBroker {
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the broker has none.
+    ///
     /// Versions 1+.
     pub rack: Option<Str>,
 }
@@ -317,15 +338,23 @@ impl Wire for MetadataResponseBroker {
     }
 }
 
+/// What is known of one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataResponseTopic {
     pub error_code: ErrorCode,
+    /// Null for an unknown id; never without an error.
     pub name: Option<TopicName>,
+    /// All zeros for an unknown name; never without an error.
+    ///
     /// Versions 10+.
     pub topic_id: Uuid,
+    /// True for Kafka's own topics, such as `__consumer_offsets`.
+    ///
     /// Versions 1+.
     pub is_internal: bool,
     pub partitions: Vec<MetadataResponsePartition>,
+    /// What the caller may do: bit N stands for ACL operation N. The lowest `i32` when not asked for.
+    ///
     /// Versions 8+.
     pub topic_authorized_operations: i32,
 }
@@ -410,15 +439,23 @@ impl Wire for MetadataResponseTopic {
     }
 }
 
+/// One partition, its leader and its replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataResponsePartition {
     pub error_code: ErrorCode,
     pub partition_index: i32,
+    /// -1 if there is none.
     pub leader_id: BrokerId,
+    /// -1 if unknown.
+    ///
     /// Versions 7+.
     pub leader_epoch: i32,
+    /// All replicas, the preferred leader first.
     pub replica_nodes: Vec<BrokerId>,
+    /// The replicas in sync with the leader.
     pub isr_nodes: Vec<BrokerId>,
+    /// The replicas whose broker or disk is down.
+    ///
     /// Versions 5+.
     pub offline_replicas: Vec<BrokerId>,
 }

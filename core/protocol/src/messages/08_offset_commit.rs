@@ -2,23 +2,36 @@
 //!
 //! What each version of OffsetCommit brought:
 //!
-//! - 3: adds throttle_time_ms
-//! - 5: drops retention_time_ms
-//! - 6: adds committed_leader_epoch
-//! - 7: adds group_instance_id
-//! - 10: adds topic_id; drops name
+//! - 2: baseline: the retention time is the request's
+//! - 3: throttle time
+//! - 4: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 5: retention is the broker's to configure (KIP-211)
+//! - 6: leader epoch of the committed offset (KIP-320)
+//! - 7: static members (KIP-345)
+//! - 8: flexible encoding (KIP-482)
+//! - 9: for the consumer protocol too: GROUP_ID_NOT_FOUND, STALE_MEMBER_EPOCH (KIP-848)
+//! - 10: topic ids replace names; may answer UNKNOWN_TOPIC_ID (KIP-848)
 
 use super::prelude::*;
 
+/// Stores how far a group has read. Members commit under their generation or epoch; anyone may while the
+/// group is empty.
 ///
 /// The request, versions 2 to 10.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitRequest {
     pub group_id: GroupId,
+    /// The generation (classic protocol) or the member's epoch (consumer protocol); -1 if the committer is no
+    /// member.
     pub generation_id_or_member_epoch: i32,
+    /// Empty if the committer is no member.
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 7+.
     pub group_instance_id: Option<Str>,
+    /// How long to keep the offsets, in milliseconds; -1 = as the broker is configured.
+    ///
     /// Versions 2 to 4.
     pub retention_time_ms: i64,
     pub topics: Vec<OffsetCommitRequestTopic>,
@@ -89,6 +102,7 @@ impl Wire for OffsetCommitRequest {
     }
 }
 
+/// Offsets of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetCommitRequestTopic {
     /// Versions 2 to 9.
@@ -132,12 +146,17 @@ impl Wire for OffsetCommitRequestTopic {
     }
 }
 
+/// The offset of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitRequestPartition {
     pub partition_index: i32,
+    /// The next offset to read.
     pub committed_offset: i64,
+    /// Of the last record read, or -1 if unknown.
+    ///
     /// Versions 6+.
     pub committed_leader_epoch: i32,
+    /// Any text of the client's; `offset.metadata.max.bytes` (4,096) at most.
     pub committed_metadata: Option<Str>,
 }
 
@@ -188,6 +207,8 @@ impl Wire for OffsetCommitRequestPartition {
     }
 }
 
+/// Stores how far a group has read. Members commit under their generation or epoch; anyone may while the
+/// group is empty.
 ///
 /// The response, versions 2 to 10.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -230,6 +251,7 @@ impl Wire for OffsetCommitResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetCommitResponseTopic {
     /// Versions 2 to 9.
@@ -273,6 +295,7 @@ impl Wire for OffsetCommitResponseTopic {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetCommitResponsePartition {
     pub partition_index: i32,

@@ -2,16 +2,20 @@
 //!
 //! What each version of OffsetFetch brought:
 //!
-//! - 2: adds error_code
-//! - 3: adds throttle_time_ms
-//! - 5: adds committed_leader_epoch
-//! - 7: adds require_stable
-//! - 8: adds groups; drops group_id, topics, error_code
-//! - 9: adds member_id, member_epoch
-//! - 10: adds topic_id; drops name
+//! - 1: baseline: offsets from `__consumer_offsets`, no longer from ZooKeeper
+//! - 2: null asks for all topics; top-level error (KIP-88)
+//! - 3: throttle time
+//! - 4: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 5: leader epoch of the committed offset (KIP-320)
+//! - 6: flexible encoding (KIP-482)
+//! - 7: can refuse offsets that an open transaction may change: UNSTABLE_OFFSET_COMMIT (KIP-447)
+//! - 8: several groups at once (KIP-709)
+//! - 9: for the consumer protocol too: member id and epoch, STALE_MEMBER_EPOCH (KIP-848)
+//! - 10: topic ids replace names; may answer UNKNOWN_TOPIC_ID (KIP-848)
 
 use super::prelude::*;
 
+/// Reads the offsets that groups have committed.
 ///
 /// The request, versions 1 to 10.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +26,8 @@ pub struct OffsetFetchRequest {
     pub topics: Option<Vec<OffsetFetchRequestTopic>>,
     /// Versions 8+.
     pub groups: Vec<OffsetFetchRequestGroup>,
+    /// Answer UNSTABLE_OFFSET_COMMIT, to be retried, where an open transaction has offsets pending.
+    ///
     /// Versions 7+.
     pub require_stable: bool,
 }
@@ -112,6 +118,7 @@ impl Wire for OffsetFetchRequest {
     }
 }
 
+/// Partitions of one topic asked for. The list null from version 2: all of the group's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetFetchRequestTopic {
     pub name: TopicName,
@@ -144,11 +151,16 @@ impl Wire for OffsetFetchRequestTopic {
     }
 }
 
+/// One group and the partitions asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchRequestGroup {
     pub group_id: GroupId,
+    /// Null if the asker is no member.
+    ///
     /// Versions 9+.
     pub member_id: Option<Str>,
+    /// The member's epoch under the consumer protocol, or -1 to skip the check.
+    ///
     /// Versions 9+.
     pub member_epoch: i32,
     pub topics: Option<Vec<OffsetFetchRequestTopics>>,
@@ -204,6 +216,7 @@ impl Wire for OffsetFetchRequestGroup {
     }
 }
 
+/// Partitions of one topic asked for. The list null: all of the group's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetFetchRequestTopics {
     /// Versions 8 to 9.
@@ -243,6 +256,7 @@ impl Wire for OffsetFetchRequestTopics {
     }
 }
 
+/// Reads the offsets that groups have committed.
 ///
 /// The response, versions 1 to 10.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -310,6 +324,7 @@ impl Wire for OffsetFetchResponse {
     }
 }
 
+/// The offsets of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetFetchResponseTopic {
     pub name: TopicName,
@@ -340,12 +355,17 @@ impl Wire for OffsetFetchResponseTopic {
     }
 }
 
+/// The offset of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchResponsePartition {
     pub partition_index: i32,
+    /// The next offset to read, or -1 if none is committed.
     pub committed_offset: i64,
+    /// Of the last record read, or -1 if unknown.
+    ///
     /// Versions 5+.
     pub committed_leader_epoch: i32,
+    /// The text committed with the offset.
     pub metadata: Option<Str>,
     pub error_code: ErrorCode,
 }
@@ -400,6 +420,7 @@ impl Wire for OffsetFetchResponsePartition {
     }
 }
 
+/// The offsets of one group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetFetchResponseGroup {
     pub group_id: GroupId,
@@ -426,6 +447,7 @@ impl Wire for OffsetFetchResponseGroup {
     }
 }
 
+/// The offsets of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetFetchResponseTopics {
     /// Versions 8 to 9.
@@ -463,11 +485,15 @@ impl Wire for OffsetFetchResponseTopics {
     }
 }
 
+/// The offset of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchResponsePartitions {
     pub partition_index: i32,
+    /// The next offset to read, or -1 if none is committed.
     pub committed_offset: i64,
+    /// Of the last record read, or -1 if unknown.
     pub committed_leader_epoch: i32,
+    /// The text committed with the offset.
     pub metadata: Option<Str>,
     pub error_code: ErrorCode,
 }

@@ -2,19 +2,30 @@
 //!
 //! What each version of FindCoordinator brought:
 //!
-//! - 1: adds key_type, throttle_time_ms, error_message
-//! - 4: adds coordinator_keys, coordinators; drops key, error_code, error_message, node_id, host, port
+//! - 1: transactional ids too (KIP-98); throttle time, error message
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: flexible encoding (KIP-482)
+//! - 4: several keys at once (KIP-699)
+//! - 5: may answer TRANSACTION_ABORTABLE (KIP-890)
+//! - 6: share coordinators (KIP-932)
 
 use super::prelude::*;
 
+/// Finds the broker that coordinates a group, a transactional id or a partition of a share group.
 ///
 /// The request, versions 0 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FindCoordinatorRequest {
+    /// A group id or a transactional id, as `key_type` says.
+    ///
     /// Versions 0 to 3.
     pub key: Str,
+    /// 0 = group, 1 = transaction, 2 = share.
+    ///
     /// Versions 1+.
     pub key_type: i8,
+    /// Group ids, transactional ids, or for share coordinators `group:topic-id:partition`.
+    ///
     /// Versions 4+.
     pub coordinator_keys: Vec<Str>,
 }
@@ -71,6 +82,7 @@ impl Wire for FindCoordinatorRequest {
     }
 }
 
+/// Finds the broker that coordinates a group, a transactional id or a partition of a share group.
 ///
 /// The response, versions 0 to 6.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +93,8 @@ pub struct FindCoordinatorResponse {
     pub error_code: ErrorCode,
     /// Versions 1 to 3.
     pub error_message: Option<Str>,
+    /// -1 on error.
+    ///
     /// Versions 0 to 3.
     pub node_id: BrokerId,
     /// Versions 0 to 3.
@@ -187,9 +201,11 @@ impl Wire for FindCoordinatorResponse {
     }
 }
 
+/// The coordinator of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coordinator {
     pub key: Str,
+    /// -1 on error.
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,

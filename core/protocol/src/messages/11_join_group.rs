@@ -2,28 +2,42 @@
 //!
 //! What each version of JoinGroup brought:
 //!
-//! - 1: adds rebalance_timeout_ms
-//! - 2: adds throttle_time_ms
-//! - 5: adds group_instance_id
-//! - 7: adds protocol_type
-//! - 8: adds reason
-//! - 9: adds skip_assignment
+//! - 1: rebalance timeout apart from the session timeout (KIP-62)
+//! - 2: throttle time
+//! - 3: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 4: a new member gets its id first, by MEMBER_ID_REQUIRED, and asks again with it (KIP-394)
+//! - 5: static members (KIP-345)
+//! - 6: flexible encoding (KIP-482)
+//! - 7: the response tells the protocol type (KIP-559)
+//! - 8: reason for joining (KIP-800)
+//! - 9: a returning static leader may be told to keep the assignment (KIP-814)
 
 use super::prelude::*;
 
+/// Enters a classic group, or enters it again when it rebalances. The answer comes when the round ends: it
+/// names the leader, who then assigns partitions by SyncGroup.
 ///
 /// The request, versions 0 to 9.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinGroupRequest {
     pub group_id: GroupId,
+    /// Milliseconds without a heartbeat after which the member is taken for dead.
     pub session_timeout_ms: i32,
+    /// Milliseconds the coordinator waits for members in a round; -1 (version 0) = the session timeout.
+    ///
     /// Versions 1+.
     pub rebalance_timeout_ms: i32,
+    /// Empty at first.
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 5+.
     pub group_instance_id: Option<Str>,
+    /// What the group is for: `consumer`, `connect`, or an application's own.
     pub protocol_type: Str,
     pub protocols: Vec<JoinGroupRequestProtocol>,
+    /// Why the member joins, for the coordinator's log; null if it does not say.
+    ///
     /// Versions 8+.
     pub reason: Option<Str>,
 }
@@ -108,9 +122,11 @@ impl Wire for JoinGroupRequest {
     }
 }
 
+/// One protocol (for consumers: assignor) the member supports, the preferred first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinGroupRequestProtocol {
     pub name: Str,
+    /// For consumers a ConsumerProtocolSubscription.
     pub metadata: Bytes,
 }
 
@@ -137,6 +153,8 @@ impl Wire for JoinGroupRequestProtocol {
     }
 }
 
+/// Enters a classic group, or enters it again when it rebalances. The answer comes when the round ends: it
+/// names the leader, who then assigns partitions by SyncGroup.
 ///
 /// The response, versions 0 to 9.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,13 +162,19 @@ pub struct JoinGroupResponse {
     /// Versions 2+.
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// Counts the group's rounds; -1 on error.
     pub generation_id: i32,
     /// Versions 7+.
     pub protocol_type: Option<Str>,
+    /// The protocol the coordinator chose; null or empty on error.
     pub protocol_name: Option<Str>,
+    /// The leader's member id.
     pub leader: Str,
+    /// The leader need not assign: the last assignment stands.
+    ///
     /// Versions 9+.
     pub skip_assignment: bool,
+    /// The id the coordinator gave this member.
     pub member_id: Str,
     pub members: Vec<JoinGroupResponseMember>,
 }
@@ -251,11 +275,13 @@ impl Wire for JoinGroupResponse {
     }
 }
 
+/// One member, as the leader sees it. The list is empty for all others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinGroupResponseMember {
     pub member_id: Str,
     /// Versions 5+.
     pub group_instance_id: Option<Str>,
+    /// What the member sent for the chosen protocol.
     pub metadata: Bytes,
 }
 

@@ -2,11 +2,15 @@
 //!
 //! What each version of Heartbeat brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 3: adds group_instance_id
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: static members (KIP-345)
+//! - 4: flexible encoding (KIP-482)
 
 use super::prelude::*;
 
+/// Keeps a member in its classic group, and is how it learns that the group rebalances
+/// (REBALANCE_IN_PROGRESS).
 ///
 /// The request, versions 0 to 4.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +18,8 @@ pub struct HeartbeatRequest {
     pub group_id: GroupId,
     pub generation_id: i32,
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 3+.
     pub group_instance_id: Option<Str>,
 }
@@ -62,6 +68,8 @@ impl Wire for HeartbeatRequest {
     }
 }
 
+/// Keeps a member in its classic group, and is how it learns that the group rebalances
+/// (REBALANCE_IN_PROGRESS).
 ///
 /// The response, versions 0 to 4.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,12 +2,15 @@
 //!
 //! What each version of LeaveGroup brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 3: adds members; drops member_id
-//! - 5: adds reason
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: several members at once, static ones by name (KIP-345)
+//! - 4: flexible encoding (KIP-482)
+//! - 5: reason for leaving (KIP-800)
 
 use super::prelude::*;
 
+/// Takes members out of a classic group: a client leaving, or an administrator removing static members.
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,10 +65,15 @@ impl Wire for LeaveGroupRequest {
     }
 }
 
+/// One member that leaves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemberIdentity {
+    /// Empty if only `group_instance_id` names the member.
     pub member_id: Str,
+    /// The static member's name, or null if it has none.
     pub group_instance_id: Option<Str>,
+    /// Why it leaves, for the coordinator's log; null if it does not say.
+    ///
     /// Versions 5+.
     pub reason: Option<Str>,
 }
@@ -109,6 +117,7 @@ impl Wire for MemberIdentity {
     }
 }
 
+/// Takes members out of a classic group: a client leaving, or an administrator removing static members.
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,6 +170,7 @@ impl Wire for LeaveGroupResponse {
     }
 }
 
+/// The outcome for one member.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberResponse {
     pub member_id: Str,

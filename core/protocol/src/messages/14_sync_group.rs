@@ -2,12 +2,15 @@
 //!
 //! What each version of SyncGroup brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 3: adds group_instance_id
-//! - 5: adds protocol_type, protocol_name
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: static members (KIP-345)
+//! - 4: flexible encoding (KIP-482)
+//! - 5: protocol type and name, checked against the group's (KIP-559)
 
 use super::prelude::*;
 
+/// Hands out a classic group's assignment: the leader sends everyone's, each member gets its own.
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,10 +18,16 @@ pub struct SyncGroupRequest {
     pub group_id: GroupId,
     pub generation_id: i32,
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 3+.
     pub group_instance_id: Option<Str>,
+    /// Null if the client does not say.
+    ///
     /// Versions 5+.
     pub protocol_type: Option<Str>,
+    /// Null if the client does not say.
+    ///
     /// Versions 5+.
     pub protocol_name: Option<Str>,
     pub assignments: Vec<SyncGroupRequestAssignment>,
@@ -93,9 +102,11 @@ impl Wire for SyncGroupRequest {
     }
 }
 
+/// The assignment of one member. Only the leader sends any.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SyncGroupRequestAssignment {
     pub member_id: Str,
+    /// For consumers a ConsumerProtocolAssignment.
     pub assignment: Bytes,
 }
 
@@ -122,6 +133,7 @@ impl Wire for SyncGroupRequestAssignment {
     }
 }
 
+/// Hands out a classic group's assignment: the leader sends everyone's, each member gets its own.
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,6 +145,7 @@ pub struct SyncGroupResponse {
     pub protocol_type: Option<Str>,
     /// Versions 5+.
     pub protocol_name: Option<Str>,
+    /// What the leader assigned to this member.
     pub assignment: Bytes,
 }
 

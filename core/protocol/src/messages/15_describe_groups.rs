@@ -2,13 +2,16 @@
 //!
 //! What each version of DescribeGroups brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 3: adds include_authorized_operations, authorized_operations
-//! - 4: adds group_instance_id
-//! - 6: adds error_message
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: authorized operations (KIP-430)
+//! - 4: static members (KIP-345)
+//! - 5: flexible encoding (KIP-482)
+//! - 6: GROUP_ID_NOT_FOUND with a message, instead of a dead group (KIP-1043)
 
 use super::prelude::*;
 
+/// Describes classic groups: state, members and assignments.
 ///
 /// The request, versions 0 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +62,7 @@ impl Wire for DescribeGroupsRequest {
     }
 }
 
+/// Describes classic groups: state, members and assignments.
 ///
 /// The response, versions 0 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,16 +105,22 @@ impl Wire for DescribeGroupsResponse {
     }
 }
 
+/// One group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribedGroup {
     pub error_code: ErrorCode,
     /// Versions 6+.
     pub error_message: Option<Str>,
     pub group_id: GroupId,
+    /// `PreparingRebalance`, `CompletingRebalance`, `Stable`, `Empty` or `Dead`; empty on error.
     pub group_state: Str,
+    /// What the group is for, such as `consumer`; may be empty.
     pub protocol_type: Str,
+    /// The protocol (for consumers: assignor) in use; empty unless the group is stable.
     pub protocol_data: Str,
     pub members: Vec<DescribedGroupMember>,
+    /// What the caller may do: bit N stands for ACL operation N. The lowest `i32` when not asked for.
+    ///
     /// Versions 3+.
     pub authorized_operations: i32,
 }
@@ -182,14 +192,21 @@ impl Wire for DescribedGroup {
     }
 }
 
+/// One member of the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedGroupMember {
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 4+.
     pub group_instance_id: Option<Str>,
+    /// From the header of the member's last JoinGroup.
     pub client_id: Str,
+    /// The address the member connects from.
     pub client_host: Str,
+    /// What the member sent for the protocol in use; empty unless the group is stable.
     pub member_metadata: Bytes,
+    /// What the leader assigned to it; empty unless the group is stable.
     pub member_assignment: Bytes,
 }
 

@@ -2,18 +2,25 @@
 //!
 //! What each version of ListGroups brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 4: adds states_filter, group_state
-//! - 5: adds types_filter, group_type
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: flexible encoding (KIP-482)
+//! - 4: groups of given states (KIP-518)
+//! - 5: groups of given types (KIP-848)
 
 use super::prelude::*;
 
+/// Lists the groups of every type that one broker coordinates; ask all brokers for all groups.
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListGroupsRequest {
+    /// Names of states, in any case. Empty: groups in every state.
+    ///
     /// Versions 4+.
     pub states_filter: Vec<Str>,
+    /// `classic`, `consumer`, `share` or `streams`, in any case. Empty: groups of every type.
+    ///
     /// Versions 5+.
     pub types_filter: Vec<Str>,
 }
@@ -65,6 +72,7 @@ impl Wire for ListGroupsRequest {
     }
 }
 
+/// Lists the groups of every type that one broker coordinates; ask all brokers for all groups.
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,12 +118,16 @@ impl Wire for ListGroupsResponse {
     }
 }
 
+/// One group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListedGroup {
     pub group_id: GroupId,
+    /// What a classic group is for, such as `consumer`; empty for offsets committed without membership.
     pub protocol_type: Str,
     /// Versions 4+.
     pub group_state: Str,
+    /// `classic`, `consumer`, `share` or `streams`.
+    ///
     /// Versions 5+.
     pub group_type: Str,
 }

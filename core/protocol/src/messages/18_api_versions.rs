@@ -2,22 +2,36 @@
 //!
 //! What each version of ApiVersions brought:
 //!
-//! - 1: adds throttle_time_ms
-//! - 3: adds client_software_name, client_software_version, supported_features, finalized_features_epoch, finalized_features, zk_migration_ready
-//! - 5: adds cluster_id, node_id
+//! - 1: throttle time
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: flexible encoding (KIP-482), the client's software (KIP-511), features (KIP-584)
+//! - 4: supported features may begin at level 0 (KAFKA-17011)
+//! - 5: checks that the client reached the cluster and node it meant; REBOOTSTRAP_REQUIRED if not (KIP-1242)
 
 use super::prelude::*;
 
+/// Tells which APIs, versions and features a node has, usually as the first exchange on a connection
+/// (KIP-35).
+/// An unknown version is answered in the layout of version 0 with UNSUPPORTED_VERSION and the versions of
+/// this API (KIP-511), and the response header has no tagged fields, so that every client can read it.
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiVersionsRequest {
+    /// Letters, digits, `.` and `-`, beginning and ending with a letter or digit; else INVALID_REQUEST.
+    ///
     /// Versions 3+.
     pub client_software_name: Str,
+    /// Same letters as the name.
+    ///
     /// Versions 3+.
     pub client_software_version: Str,
+    /// The cluster the client means to reach, or null. Goes together with `node_id`.
+    ///
     /// Versions 5+.
     pub cluster_id: Option<Str>,
+    /// The node the client means to reach, or -1. Goes together with `cluster_id`.
+    ///
     /// Versions 5+.
     pub node_id: i32,
 }
@@ -87,6 +101,10 @@ impl Wire for ApiVersionsRequest {
     }
 }
 
+/// Tells which APIs, versions and features a node has, usually as the first exchange on a connection
+/// (KIP-35).
+/// An unknown version is answered in the layout of version 0 with UNSUPPORTED_VERSION and the versions of
+/// this API (KIP-511), and the response header has no tagged fields, so that every client can read it.
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,10 +115,14 @@ pub struct ApiVersionsResponse {
     pub throttle_time_ms: i32,
     /// Versions 3+.
     pub supported_features: Vec<SupportedFeatureKey>,
+    /// Counts up with each change of the finalized features; -1 = unknown, and then the list says nothing.
+    ///
     /// Versions 3+.
     pub finalized_features_epoch: i64,
     /// Versions 3+.
     pub finalized_features: Vec<FinalizedFeatureKey>,
+    /// A controller was ready to take over from ZooKeeper (KIP-866); always false since Kafka 4.0.
+    ///
     /// Versions 3+.
     pub zk_migration_ready: bool,
 }
@@ -204,10 +226,13 @@ impl Wire for ApiVersionsResponse {
     }
 }
 
+/// One API and the versions in which the node takes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ApiVersion {
     pub api_key: i16,
+    /// First version, inclusive.
     pub min_version: i16,
+    /// Last version, inclusive.
     pub max_version: i16,
 }
 
@@ -236,6 +261,8 @@ impl Wire for ApiVersion {
     }
 }
 
+/// One feature and the levels the node supports (KIP-584). Before version 4, features that begin at level
+/// 0 are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SupportedFeatureKey {
     pub name: Str,
@@ -262,6 +289,7 @@ impl Wire for SupportedFeatureKey {
     }
 }
 
+/// One feature and the level the whole cluster has settled on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FinalizedFeatureKey {
     pub name: Str,

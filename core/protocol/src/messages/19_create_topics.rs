@@ -2,17 +2,23 @@
 //!
 //! What each version of CreateTopics brought:
 //!
-//! - 5: adds topic_config_error_code, num_partitions, replication_factor, configs
-//! - 7: adds topic_id
+//! - 3: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 4: partitions and replication factor may be left to the broker's defaults (KIP-464)
+//! - 5: flexible encoding (KIP-482); the response describes the topic and its configuration (KIP-525)
+//! - 6: may answer THROTTLING_QUOTA_EXCEEDED (KIP-599)
+//! - 7: topic ids (KIP-516)
 
 use super::prelude::*;
 
+/// Creates topics (KIP-4). Each succeeds or fails by itself.
 ///
 /// The request, versions 2 to 7.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateTopicsRequest {
     pub topics: Vec<CreatableTopic>,
+    /// How long to wait for the topics to be created, in milliseconds.
     pub timeout_ms: i32,
+    /// Check everything but create nothing.
     pub validate_only: bool,
 }
 
@@ -53,10 +59,13 @@ impl Wire for CreateTopicsRequest {
     }
 }
 
+/// One topic to create.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreatableTopic {
     pub name: TopicName,
+    /// -1 with `assignments`, or for the default (`num.partitions`).
     pub num_partitions: i32,
+    /// -1 with `assignments`, or for the default (`default.replication.factor`).
     pub replication_factor: i16,
     pub assignments: Vec<CreatableReplicaAssignment>,
     pub configs: Vec<CreatableTopicConfig>,
@@ -92,9 +101,11 @@ impl Wire for CreatableTopic {
     }
 }
 
+/// The replicas of one partition, chosen by hand. Either all partitions are listed or none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreatableReplicaAssignment {
     pub partition_index: i32,
+    /// The brokers to hold it, the preferred leader first.
     pub broker_ids: Vec<BrokerId>,
 }
 
@@ -124,9 +135,11 @@ impl Wire for CreatableReplicaAssignment {
     }
 }
 
+/// One setting that differs from the default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreatableTopicConfig {
     pub name: Str,
+    /// Null is refused.
     pub value: Option<Str>,
 }
 
@@ -164,6 +177,7 @@ impl Wire for CreatableTopicConfig {
     }
 }
 
+/// Creates topics (KIP-4). Each succeeds or fails by itself.
 ///
 /// The response, versions 2 to 7.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -201,6 +215,7 @@ impl Wire for CreateTopicsResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreatableTopicResult {
     pub name: TopicName,
@@ -208,10 +223,17 @@ pub struct CreatableTopicResult {
     pub topic_id: Uuid,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// TOPIC_AUTHORIZATION_FAILED if the caller may not see the topic's configuration; then the fields
+    /// below are unset.
+    ///
     /// Versions 5+.
     pub topic_config_error_code: ErrorCode,
+    /// -1 if unset.
+    ///
     /// Versions 5+.
     pub num_partitions: i32,
+    /// -1 if unset.
+    ///
     /// Versions 5+.
     pub replication_factor: i16,
     /// Versions 5+.
@@ -307,11 +329,14 @@ impl Wire for CreatableTopicResult {
     }
 }
 
+/// One setting of the topic as created. The list is null if the caller may not see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreatableTopicConfigs {
     pub name: Str,
+    /// Null if unset or sensitive.
     pub value: Option<Str>,
     pub read_only: bool,
+    /// Where the value comes from, numbered as in DescribeConfigs; -1 if unknown.
     pub config_source: i8,
     pub is_sensitive: bool,
 }

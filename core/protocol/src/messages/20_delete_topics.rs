@@ -2,11 +2,15 @@
 //!
 //! What each version of DeleteTopics brought:
 //!
-//! - 5: adds error_message
-//! - 6: adds topics, topic_id; drops topic_names
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: may answer TOPIC_DELETION_DISABLED (KIP-322)
+//! - 4: flexible encoding (KIP-482)
+//! - 5: error messages; may answer THROTTLING_QUOTA_EXCEEDED (KIP-599)
+//! - 6: topics by name or by id (KIP-516)
 
 use super::prelude::*;
 
+/// Deletes topics and all their records (KIP-4).
 ///
 /// The request, versions 1 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +19,7 @@ pub struct DeleteTopicsRequest {
     pub topics: Vec<DeleteTopicState>,
     /// Versions 1 to 5.
     pub topic_names: Vec<TopicName>,
+    /// Most milliseconds to wait until the topics are gone.
     pub timeout_ms: i32,
 }
 
@@ -62,9 +67,12 @@ impl Wire for DeleteTopicsRequest {
     }
 }
 
+/// One topic to delete: either its name or its id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteTopicState {
+    /// Null when deleted by id.
     pub name: Option<TopicName>,
+    /// All zeros when deleted by name.
     pub topic_id: Uuid,
 }
 
@@ -90,6 +98,7 @@ impl Wire for DeleteTopicState {
     }
 }
 
+/// Deletes topics and all their records (KIP-4).
 ///
 /// The response, versions 1 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,8 +136,10 @@ impl Wire for DeleteTopicsResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeletableTopicResult {
+    /// Null if the id is unknown, or the caller may not learn its name.
     pub name: Option<TopicName>,
     /// Versions 6+.
     pub topic_id: Uuid,

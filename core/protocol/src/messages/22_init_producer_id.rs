@@ -2,23 +2,41 @@
 //!
 //! What each version of InitProducerId brought:
 //!
-//! - 3: adds producer_id, producer_epoch
-//! - 6: adds enable2_pc, keep_prepared_txn, ongoing_txn_producer_id, ongoing_txn_producer_epoch
+//! - 1: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: flexible encoding (KIP-482)
+//! - 3: a producer that lost its place can ask for a new epoch (KIP-360)
+//! - 4: may answer PRODUCER_FENCED (KIP-588)
+//! - 5: may answer TRANSACTION_ABORTABLE (KIP-890)
+//! - 6: two-phase commit with an outside coordinator (KIP-939)
 
 use super::prelude::*;
 
+/// Gets a producer its id and epoch (KIP-98). For a transactional id it also fences earlier producers and
+/// ends what they left open.
+/// A producer that is idempotent but not transactional may ask any broker.
 ///
 /// The request, versions 0 to 6.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InitProducerIdRequest {
+    /// Null if the producer is only idempotent.
     pub transactional_id: Option<TransactionalId>,
+    /// Milliseconds after which an open transaction is aborted; `transaction.max.timeout.ms` at most. Not
+    /// used without a transactional id.
     pub transaction_timeout_ms: i32,
+    /// The id the producer has, or -1 for its first.
+    ///
     /// Versions 3+.
     pub producer_id: ProducerId,
+    /// The epoch the producer has, or -1; another one than the coordinator's is an error.
+    ///
     /// Versions 3+.
     pub producer_epoch: i16,
+    /// Take part in two-phase commit: the coordinator then never aborts by timeout.
+    ///
     /// Versions 6+.
     pub enable2_pc: bool,
+    /// Leave an open transaction as it is instead of aborting it.
+    ///
     /// Versions 6+.
     pub keep_prepared_txn: bool,
 }
@@ -103,16 +121,24 @@ impl Wire for InitProducerIdRequest {
     }
 }
 
+/// Gets a producer its id and epoch (KIP-98). For a transactional id it also fences earlier producers and
+/// ends what they left open.
+/// A producer that is idempotent but not transactional may ask any broker.
 ///
 /// The response, versions 0 to 6.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InitProducerIdResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// -1 on error.
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
+    /// Id under which the kept transaction runs, or -1 if there is none.
+    ///
     /// Versions 6+.
     pub ongoing_txn_producer_id: ProducerId,
+    /// Epoch under which the kept transaction runs, or -1 if there is none.
+    ///
     /// Versions 6+.
     pub ongoing_txn_producer_epoch: i16,
 }

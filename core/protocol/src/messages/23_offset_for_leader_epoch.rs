@@ -2,14 +2,20 @@
 //!
 //! What each version of OffsetForLeaderEpoch brought:
 //!
-//! - 3: adds replica_id
+//! - 2: baseline: current leader epoch fences stale readers (KIP-320)
+//! - 3: replica id
+//! - 4: flexible encoding (KIP-482)
 
 use super::prelude::*;
 
+/// Finds where a leader epoch ends in the leader's log, so that a follower or consumer learns whether its
+/// own log or place has diverged (KIP-101, KIP-320).
 ///
 /// The request, versions 2 to 4.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetForLeaderEpochRequest {
+    /// The asking broker, -1 for a consumer, -2 for a tool that may see beyond the high watermark.
+    ///
     /// Versions 3+.
     pub replica_id: BrokerId,
     pub topics: Vec<OffsetForLeaderTopic>,
@@ -54,6 +60,7 @@ impl Wire for OffsetForLeaderEpochRequest {
     }
 }
 
+/// One topic asked about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetForLeaderTopic {
     pub topic: TopicName,
@@ -83,10 +90,14 @@ impl Wire for OffsetForLeaderTopic {
     }
 }
 
+/// One partition and the epoch to look up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetForLeaderPartition {
     pub partition: i32,
+    /// The leader epoch the asker knows, or -1 to skip the check. An older one is answered with
+    /// FENCED_LEADER_EPOCH, a newer one with UNKNOWN_LEADER_EPOCH.
     pub current_leader_epoch: i32,
+    /// The epoch to look up.
     pub leader_epoch: i32,
 }
 
@@ -121,6 +132,8 @@ impl Wire for OffsetForLeaderPartition {
     }
 }
 
+/// Finds where a leader epoch ends in the leader's log, so that a follower or consumer learns whether its
+/// own log or place has diverged (KIP-101, KIP-320).
 ///
 /// The response, versions 2 to 4.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -158,6 +171,7 @@ impl Wire for OffsetForLeaderEpochResponse {
     }
 }
 
+/// The answer for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetForLeaderTopicResult {
     pub topic: TopicName,
@@ -187,11 +201,14 @@ impl Wire for OffsetForLeaderTopicResult {
     }
 }
 
+/// Where the epoch ends in one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochEndOffset {
     pub error_code: ErrorCode,
     pub partition: i32,
+    /// The largest epoch of the log not above the one asked for; -1 if there is none.
     pub leader_epoch: i32,
+    /// The offset after the last record of `leader_epoch`; -1 if unknown.
     pub end_offset: i64,
 }
 

@@ -2,10 +2,16 @@
 //!
 //! What each version of AddPartitionsToTxn brought:
 //!
-//! - 4: adds transactions, error_code, results_by_transaction; drops v3_and_below_transactional_id, v3_and_below_producer_id, v3_and_below_producer_epoch, v3_and_below_topics, results_by_topic_v3_and_below
+//! - 1: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: may answer PRODUCER_FENCED (KIP-588)
+//! - 3: flexible encoding (KIP-482)
+//! - 4: many transactions at once, verification, top-level error; for brokers only (KIP-890)
+//! - 5: may answer TRANSACTION_ABORTABLE (KIP-890)
 
 use super::prelude::*;
 
+/// Adds partitions to a transaction (KIP-98). Clients use versions 0 to 3; brokers use 4 and up, to add or
+/// verify for a producer's batch (KIP-890).
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,11 +105,13 @@ impl Wire for AddPartitionsToTxnRequest {
     }
 }
 
+/// One transaction and the partitions it is to have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddPartitionsToTxnTransaction {
     pub transactional_id: TransactionalId,
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
+    /// Only ask whether the partitions are in the transaction.
     pub verify_only: bool,
     pub topics: Vec<AddPartitionsToTxnTopic>,
 }
@@ -131,6 +139,7 @@ impl Wire for AddPartitionsToTxnTransaction {
     }
 }
 
+/// Partitions of one topic to add to a transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddPartitionsToTxnTopic {
     pub name: TopicName,
@@ -163,6 +172,8 @@ impl Wire for AddPartitionsToTxnTopic {
     }
 }
 
+/// Adds partitions to a transaction (KIP-98). Clients use versions 0 to 3; brokers use 4 and up, to add or
+/// verify for a producer's batch (KIP-890).
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -235,6 +246,7 @@ impl Wire for AddPartitionsToTxnResponse {
     }
 }
 
+/// The outcome for one transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddPartitionsToTxnResult {
     pub transactional_id: TransactionalId,
@@ -259,6 +271,7 @@ impl Wire for AddPartitionsToTxnResult {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddPartitionsToTxnTopicResult {
     pub name: TopicName,
@@ -290,6 +303,7 @@ impl Wire for AddPartitionsToTxnTopicResult {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddPartitionsToTxnPartitionResult {
     pub partition_index: i32,

@@ -2,10 +2,16 @@
 //!
 //! What each version of EndTxn brought:
 //!
-//! - 5: adds producer_id, producer_epoch
+//! - 1: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: may answer PRODUCER_FENCED (KIP-588)
+//! - 3: flexible encoding (KIP-482)
+//! - 4: may answer TRANSACTION_ABORTABLE (KIP-890)
+//! - 5: each transaction gets a new epoch, told in the response (KIP-890)
 
 use super::prelude::*;
 
+/// Commits or aborts a transaction (KIP-98). The coordinator then has the markers written to every
+/// partition.
 ///
 /// The request, versions 0 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +19,7 @@ pub struct EndTxnRequest {
     pub transactional_id: TransactionalId,
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
+    /// True to commit, false to abort.
     pub committed: bool,
 }
 
@@ -49,14 +56,20 @@ impl Wire for EndTxnRequest {
     }
 }
 
+/// Commits or aborts a transaction (KIP-98). The coordinator then has the markers written to every
+/// partition.
 ///
 /// The response, versions 0 to 5.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndTxnResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// The id for the next transaction; it changes when the epochs run out. -1 if unset.
+    ///
     /// Versions 5+.
     pub producer_id: ProducerId,
+    /// The epoch for the next transaction; -1 if unset.
+    ///
     /// Versions 5+.
     pub producer_epoch: i16,
 }

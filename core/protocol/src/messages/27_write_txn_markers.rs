@@ -2,10 +2,13 @@
 //!
 //! What each version of WriteTxnMarkers brought:
 //!
-//! - 2: adds transaction_version
+//! - 1: baseline: flexible encoding (KIP-482)
+//! - 2: version of the transaction protocol (KIP-1228)
 
 use super::prelude::*;
 
+/// Writes commit and abort markers. A transaction coordinator sends it to the leaders of the partitions
+/// (KIP-98).
 ///
 /// The request, versions 1 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,13 +37,20 @@ impl Wire for WriteTxnMarkersRequest {
     }
 }
 
+/// The end of one producer's transaction and the partitions to mark.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WritableTxnMarker {
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
+    /// True = commit, false = abort.
     pub transaction_result: bool,
     pub topics: Vec<WritableTxnMarkerTopic>,
+    /// Leader epoch of the coordinator's partition of `__transaction_state`; markers of an older one are
+    /// refused.
     pub coordinator_epoch: i32,
+    /// 0 and 1 = the old protocol; 2 = a new epoch for each transaction, so a marker's epoch must be newer
+    /// than the producer's.
+    ///
     /// Versions 2+.
     pub transaction_version: i8,
 }
@@ -74,6 +84,7 @@ impl Wire for WritableTxnMarker {
     }
 }
 
+/// Partitions of one topic to mark.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WritableTxnMarkerTopic {
     pub name: TopicName,
@@ -100,6 +111,8 @@ impl Wire for WritableTxnMarkerTopic {
     }
 }
 
+/// Writes commit and abort markers. A transaction coordinator sends it to the leaders of the partitions
+/// (KIP-98).
 ///
 /// The response, versions 1 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,6 +141,7 @@ impl Wire for WriteTxnMarkersResponse {
     }
 }
 
+/// The outcome for one producer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WritableTxnMarkerResult {
     pub producer_id: ProducerId,
@@ -151,6 +165,7 @@ impl Wire for WritableTxnMarkerResult {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WritableTxnMarkerTopicResult {
     pub name: TopicName,
@@ -175,6 +190,7 @@ impl Wire for WritableTxnMarkerTopicResult {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WritableTxnMarkerPartitionResult {
     pub partition_index: i32,

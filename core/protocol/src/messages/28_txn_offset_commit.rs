@@ -2,12 +2,16 @@
 //!
 //! What each version of TxnOffsetCommit brought:
 //!
-//! - 2: adds committed_leader_epoch
-//! - 3: adds generation_id_or_member_epoch, member_id, group_instance_id
-//! - 6: adds topic_id; drops name
+//! - 1: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: leader epoch of the committed offset (KIP-320)
+//! - 3: flexible encoding (KIP-482); generation and member are checked (KIP-447)
+//! - 4: may answer TRANSACTION_ABORTABLE (KIP-890)
+//! - 5: also adds the group to the transaction, without AddOffsetsToTxn (KIP-890)
+//! - 6: topic ids replace names; may answer UNKNOWN_TOPIC_ID, STALE_MEMBER_EPOCH (KIP-1319)
 
 use super::prelude::*;
 
+/// Commits a group's offsets as part of a transaction: they count once it commits (KIP-98).
 ///
 /// The request, versions 0 to 6.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +20,16 @@ pub struct TxnOffsetCommitRequest {
     pub group_id: GroupId,
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
+    /// The generation (classic protocol) or the member's epoch (consumer protocol); -1 to skip the check.
+    ///
     /// Versions 3+.
     pub generation_id_or_member_epoch: i32,
+    /// Empty to skip the check.
+    ///
     /// Versions 3+.
     pub member_id: Str,
+    /// The static member's name from its configuration, or null (KIP-345).
+    ///
     /// Versions 3+.
     pub group_instance_id: Option<Str>,
     pub topics: Vec<TxnOffsetCommitRequestTopic>,
@@ -107,6 +117,7 @@ impl Wire for TxnOffsetCommitRequest {
     }
 }
 
+/// Offsets of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TxnOffsetCommitRequestTopic {
     /// Versions 0 to 5.
@@ -150,12 +161,17 @@ impl Wire for TxnOffsetCommitRequestTopic {
     }
 }
 
+/// The offset of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TxnOffsetCommitRequestPartition {
     pub partition_index: i32,
+    /// The next offset to read.
     pub committed_offset: i64,
+    /// Of the last record read, or -1 if unknown.
+    ///
     /// Versions 2+.
     pub committed_leader_epoch: i32,
+    /// Any text of the client's; `offset.metadata.max.bytes` (4,096) at most.
     pub committed_metadata: Option<Str>,
 }
 
@@ -206,6 +222,7 @@ impl Wire for TxnOffsetCommitRequestPartition {
     }
 }
 
+/// Commits a group's offsets as part of a transaction: they count once it commits (KIP-98).
 ///
 /// The response, versions 0 to 6.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -243,6 +260,7 @@ impl Wire for TxnOffsetCommitResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TxnOffsetCommitResponseTopic {
     /// Versions 0 to 5.
@@ -286,6 +304,7 @@ impl Wire for TxnOffsetCommitResponseTopic {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TxnOffsetCommitResponsePartition {
     pub partition_index: i32,

@@ -2,15 +2,22 @@
 //!
 //! What each version of DescribeConfigs brought:
 //!
-//! - 3: adds include_documentation, config_type, documentation
+//! - 1: baseline: sources and synonyms of values (KIP-226)
+//! - 2: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 3: types and documentation of settings (KIP-569)
+//! - 4: flexible encoding (KIP-482)
 
 use super::prelude::*;
 
+/// Reads the configuration of topics, brokers and other resources, with the source of each value (KIP-133,
+/// KIP-226).
+/// A broker's own settings are known only to that broker, so such a request goes to it.
 ///
 /// The request, versions 1 to 4.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeConfigsRequest {
     pub resources: Vec<DescribeConfigsResource>,
+    /// Also list where else the value could come from.
     pub include_synonyms: bool,
     /// Versions 3+.
     pub include_documentation: bool,
@@ -53,10 +60,14 @@ impl Wire for DescribeConfigsRequest {
     }
 }
 
+/// One resource to describe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeConfigsResource {
+    /// 2 = topic, 4 = broker, 8 = broker's loggers, 16 = client metrics, 32 = group.
     pub resource_type: i8,
+    /// A broker's is its id as text; empty = the default of all brokers.
     pub resource_name: Str,
+    /// Names of settings; null = all.
     pub configuration_keys: Option<Vec<Str>>,
 }
 
@@ -103,6 +114,9 @@ impl Wire for DescribeConfigsResource {
     }
 }
 
+/// Reads the configuration of topics, brokers and other resources, with the source of each value (KIP-133,
+/// KIP-226).
+/// A broker's own settings are known only to that broker, so such a request goes to it.
 ///
 /// The response, versions 1 to 4.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,10 +154,12 @@ impl Wire for DescribeConfigsResponse {
     }
 }
 
+/// The configuration of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeConfigsResult {
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// Numbered as in the request.
     pub resource_type: i8,
     pub resource_name: Str,
     pub configs: Vec<DescribeConfigsResourceResult>,
@@ -195,16 +211,27 @@ impl Wire for DescribeConfigsResult {
     }
 }
 
+/// One setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeConfigsResourceResult {
     pub name: Str,
+    /// Null if unset or sensitive.
     pub value: Option<Str>,
+    /// Cannot be changed while the broker runs.
     pub read_only: bool,
+    /// 1 = topic, 2 = this broker, 3 = default of all brokers, 4 = the broker's file, 5 = Kafka's
+    /// default, 6 = logger, 7 = client metrics, 8 = group; -1 if unknown.
     pub config_source: i8,
+    /// A secret, whose value is never sent.
     pub is_sensitive: bool,
     pub synonyms: Vec<DescribeConfigsSynonym>,
+    /// 0 = unknown, 1 = boolean, 2 = string, 3 = int, 4 = short, 5 = long, 6 = double, 7 = list, 8 =
+    /// class, 9 = password.
+    ///
     /// Versions 3+.
     pub config_type: i8,
+    /// Null unless asked for.
+    ///
     /// Versions 3+.
     pub documentation: Option<Str>,
 }
@@ -277,10 +304,13 @@ impl Wire for DescribeConfigsResourceResult {
     }
 }
 
+/// One place a value can come from. Listed in order of precedence, the first is in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeConfigsSynonym {
     pub name: Str,
+    /// Null if unset or sensitive.
     pub value: Option<Str>,
+    /// Numbered as `config_source`.
     pub source: i8,
 }
 

@@ -2,12 +2,15 @@
 //!
 //! What each version of DescribeLogDirs brought:
 //!
-//! - 3: adds error_code
-//! - 4: adds total_bytes, usable_bytes
-//! - 5: adds is_cordoned
+//! - 1: baseline: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: flexible encoding (KIP-482)
+//! - 3: top-level error
+//! - 4: size of the volume and room on it (KIP-827)
+//! - 5: cordoned directories (KIP-1066)
 
 use super::prelude::*;
 
+/// Tells what a broker's log directories hold, and how full they are (KIP-113).
 ///
 /// The request, versions 1 to 5.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +56,7 @@ impl Wire for DescribeLogDirsRequest {
     }
 }
 
+/// Partitions of one topic to describe. The list null: all partitions of all topics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribableLogDirTopic {
     pub topic: TopicName,
@@ -85,6 +89,7 @@ impl Wire for DescribableLogDirTopic {
     }
 }
 
+/// Tells what a broker's log directories hold, and how full they are (KIP-113).
 ///
 /// The response, versions 1 to 5.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,15 +135,24 @@ impl Wire for DescribeLogDirsResponse {
     }
 }
 
+/// One log directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeLogDirsResult {
+    /// KAFKA_STORAGE_ERROR if the directory is offline.
     pub error_code: ErrorCode,
+    /// Absolute path on the broker.
     pub log_dir: Str,
     pub topics: Vec<DescribeLogDirsTopic>,
+    /// Size of the volume in bytes, tiered storage apart; -1 if unknown.
+    ///
     /// Versions 4+.
     pub total_bytes: i64,
+    /// Room left on the volume in bytes; -1 if unknown.
+    ///
     /// Versions 4+.
     pub usable_bytes: i64,
+    /// No new replicas are placed here.
+    ///
     /// Versions 5+.
     pub is_cordoned: bool,
 }
@@ -199,6 +213,7 @@ impl Wire for DescribeLogDirsResult {
     }
 }
 
+/// The replicas of one topic in the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeLogDirsTopic {
     pub name: TopicName,
@@ -228,11 +243,15 @@ impl Wire for DescribeLogDirsTopic {
     }
 }
 
+/// One replica in the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeLogDirsPartition {
     pub partition_index: i32,
+    /// Size of its segments in bytes.
     pub partition_size: i64,
+    /// Records the log is behind: behind the high watermark, or as a future log behind the present one.
     pub offset_lag: i64,
+    /// A log that AlterReplicaLogDirs is filling, to replace the present one.
     pub is_future_key: bool,
 }
 

@@ -2,14 +2,17 @@
 //!
 //! What each version of SaslAuthenticate brought:
 //!
-//! - 1: adds session_lifetime_ms
+//! - 1: session lifetime, after which the client must authenticate again (KIP-368)
+//! - 2: flexible encoding (KIP-482)
 
 use super::prelude::*;
 
+/// Carries the tokens of the SASL mechanism chosen by SaslHandshake (KIP-152).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SaslAuthenticateRequest {
+    /// The client's token, as the mechanism defines it.
     pub auth_bytes: Bytes,
 }
 
@@ -40,13 +43,17 @@ impl Wire for SaslAuthenticateRequest {
     }
 }
 
+/// Carries the tokens of the SASL mechanism chosen by SaslHandshake (KIP-152).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SaslAuthenticateResponse {
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// The server's token, as the mechanism defines it.
     pub auth_bytes: Bytes,
+    /// Milliseconds within which the client must authenticate again on this connection; 0 = without limit.
+    ///
     /// Versions 1+.
     pub session_lifetime_ms: i64,
 }

@@ -2,19 +2,28 @@
 //!
 //! What each version of CreateDelegationToken brought:
 //!
-//! - 3: adds owner_principal_type, owner_principal_name, token_requester_principal_type, token_requester_principal_name
+//! - 1: baseline: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: flexible encoding (KIP-482)
+//! - 3: a token for another owner (KIP-373)
 
 use super::prelude::*;
 
+/// Creates a delegation token, with which others can authenticate in the owner's name (KIP-48).
 ///
 /// The request, versions 1 to 3.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateDelegationTokenRequest {
+    /// Null = the caller owns the token.
+    ///
     /// Versions 3+.
     pub owner_principal_type: Option<Str>,
+    /// Null = the caller owns the token.
+    ///
     /// Versions 3+.
     pub owner_principal_name: Option<Str>,
     pub renewers: Vec<CreatableRenewers>,
+    /// Milliseconds from now beyond which the token cannot be renewed; -1 (or 0) = as the broker is
+    /// configured.
     pub max_lifetime_ms: i64,
 }
 
@@ -90,6 +99,7 @@ impl Wire for CreateDelegationTokenRequest {
     }
 }
 
+/// One principal that may renew the token besides its owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreatableRenewers {
     pub principal_type: Str,
@@ -119,6 +129,7 @@ impl Wire for CreatableRenewers {
     }
 }
 
+/// Creates a delegation token, with which others can authenticate in the owner's name (KIP-48).
 ///
 /// The response, versions 1 to 3.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,10 +141,14 @@ pub struct CreateDelegationTokenResponse {
     pub token_requester_principal_type: Str,
     /// Versions 3+.
     pub token_requester_principal_name: Str,
+    /// Milliseconds since the epoch.
     pub issue_timestamp_ms: i64,
+    /// When the token ends unless renewed, in milliseconds since the epoch.
     pub expiry_timestamp_ms: i64,
+    /// Beyond which it cannot be renewed, in milliseconds since the epoch.
     pub max_timestamp_ms: i64,
     pub token_id: Str,
+    /// The token's secret: its password for SCRAM, in base64.
     pub hmac: Bytes,
     pub throttle_time_ms: i32,
 }

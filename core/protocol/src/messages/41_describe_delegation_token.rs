@@ -2,10 +2,13 @@
 //!
 //! What each version of DescribeDelegationToken brought:
 //!
-//! - 3: adds token_requester_principal_type, token_requester_principal_name
+//! - 1: baseline: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: flexible encoding (KIP-482)
+//! - 3: who requested the token, if not the owner (KIP-373)
 
 use super::prelude::*;
 
+/// Lists delegation tokens the caller may see (KIP-48).
 ///
 /// The request, versions 1 to 3.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +55,7 @@ impl Wire for DescribeDelegationTokenRequest {
     }
 }
 
+/// One principal whose tokens are asked for. The list null: all tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeDelegationTokenOwner {
     pub principal_type: Str,
@@ -81,6 +85,7 @@ impl Wire for DescribeDelegationTokenOwner {
     }
 }
 
+/// Lists delegation tokens the caller may see (KIP-48).
 ///
 /// The response, versions 1 to 3.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -121,6 +126,7 @@ impl Wire for DescribeDelegationTokenResponse {
     }
 }
 
+/// One token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedDelegationToken {
     pub principal_type: Str,
@@ -129,10 +135,14 @@ pub struct DescribedDelegationToken {
     pub token_requester_principal_type: Str,
     /// Versions 3+.
     pub token_requester_principal_name: Str,
+    /// Milliseconds since the epoch.
     pub issue_timestamp: i64,
+    /// When the token ends unless renewed, in milliseconds since the epoch.
     pub expiry_timestamp: i64,
+    /// Beyond which it cannot be renewed, in milliseconds since the epoch.
     pub max_timestamp: i64,
     pub token_id: Str,
+    /// The token's secret: its password for SCRAM, in base64.
     pub hmac: Bytes,
     pub renewers: Vec<DescribedDelegationTokenRenewer>,
 }
@@ -195,6 +205,7 @@ impl Wire for DescribedDelegationToken {
     }
 }
 
+/// One principal that may renew the token besides its owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedDelegationTokenRenewer {
     pub principal_type: Str,

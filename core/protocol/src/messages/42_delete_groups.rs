@@ -2,10 +2,13 @@
 //!
 //! What each version of DeleteGroups brought:
 //!
-//! - 3: adds error_message
+//! - 1: throttled requests are answered first, then the client holds off (KIP-219)
+//! - 2: flexible encoding (KIP-482)
+//! - 3: error messages, as for GROUP_DELETION_FAILED
 
 use super::prelude::*;
 
+/// Deletes empty groups of any type, with their offsets (KIP-229).
 ///
 /// The request, versions 0 to 3.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +46,7 @@ impl Wire for DeleteGroupsRequest {
     }
 }
 
+/// Deletes empty groups of any type, with their offsets (KIP-229).
 ///
 /// The response, versions 0 to 3.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +84,7 @@ impl Wire for DeleteGroupsResponse {
     }
 }
 
+/// The outcome for one group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeletableGroupResult {
     pub group_id: GroupId,

@@ -2,17 +2,22 @@
 //!
 //! What each version of ElectLeaders brought:
 //!
-//! - 1: adds election_type, error_code
+//! - 1: unclean elections; top-level error (KIP-460)
+//! - 2: flexible encoding (KIP-482)
 
 use super::prelude::*;
 
+/// Elects leaders: the preferred replica, or where none is in sync any that lives (KIP-183, KIP-460).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ElectLeadersRequest {
+    /// 0 = preferred replica. 1 = unclean: the first live replica if none is in sync, which may lose records.
+    ///
     /// Versions 1+.
     pub election_type: i8,
     pub topic_partitions: Option<Vec<TopicPartitions>>,
+    /// How long to wait for the elections, in milliseconds.
     pub timeout_ms: i32,
 }
 
@@ -69,6 +74,7 @@ impl Wire for ElectLeadersRequest {
     }
 }
 
+/// Partitions of one topic. The list null: every partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitions {
     pub topic: TopicName,
@@ -101,6 +107,7 @@ impl Wire for TopicPartitions {
     }
 }
 
+/// Elects leaders: the preferred replica, or where none is in sync any that lives (KIP-183, KIP-460).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -149,6 +156,7 @@ impl Wire for ElectLeadersResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicaElectionResult {
     pub topic: TopicName,
@@ -179,6 +187,7 @@ impl Wire for ReplicaElectionResult {
     }
 }
 
+/// The outcome for one partition. ELECTION_NOT_NEEDED if the leader is the right one already.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionResult {
     pub partition_id: i32,

@@ -2,15 +2,19 @@
 //!
 //! What each version of AlterPartitionReassignments brought:
 //!
-//! - 1: adds allow_replication_factor_change
+//! - 1: can refuse to change the replication factor (KIP-860)
 
 use super::prelude::*;
 
+/// Starts moving partitions to other replicas, or cancels a move under way (KIP-455).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterPartitionReassignmentsRequest {
+    /// How long to wait for the moves to be taken on, in milliseconds; it does not limit the moves.
     pub timeout_ms: i32,
+    /// False: INVALID_REPLICATION_FACTOR for a partition that would get more or fewer replicas.
+    ///
     /// Versions 1+.
     pub allow_replication_factor_change: bool,
     pub topics: Vec<ReassignableTopic>,
@@ -56,6 +60,7 @@ impl Wire for AlterPartitionReassignmentsRequest {
     }
 }
 
+/// Partitions of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReassignableTopic {
     pub name: TopicName,
@@ -79,9 +84,11 @@ impl Wire for ReassignableTopic {
     }
 }
 
+/// One partition and its new replicas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReassignablePartition {
     pub partition_index: i32,
+    /// The brokers to hold it, the preferred leader first; null cancels the move under way.
     pub replicas: Option<Vec<BrokerId>>,
 }
 
@@ -110,11 +117,14 @@ impl Wire for ReassignablePartition {
     }
 }
 
+/// Starts moving partitions to other replicas, or cancels a move under way (KIP-455).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterPartitionReassignmentsResponse {
     pub throttle_time_ms: i32,
+    /// As it was in the request.
+    ///
     /// Versions 1+.
     pub allow_replication_factor_change: bool,
     pub error_code: ErrorCode,
@@ -172,6 +182,7 @@ impl Wire for AlterPartitionReassignmentsResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReassignableTopicResponse {
     pub name: TopicName,
@@ -196,6 +207,7 @@ impl Wire for ReassignableTopicResponse {
     }
 }
 
+/// The outcome for one partition. NO_REASSIGNMENT_IN_PROGRESS if there was nothing to cancel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReassignablePartitionResponse {
     pub partition_index: i32,

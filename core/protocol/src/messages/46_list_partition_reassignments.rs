@@ -2,10 +2,12 @@
 
 use super::prelude::*;
 
+/// Lists the partitions that are being moved (KIP-455).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPartitionReassignmentsRequest {
+    /// How long to wait for the answer, in milliseconds.
     pub timeout_ms: i32,
     pub topics: Option<Vec<ListPartitionReassignmentsTopics>>,
 }
@@ -45,6 +47,7 @@ impl Wire for ListPartitionReassignmentsRequest {
     }
 }
 
+/// Partitions of one topic asked about. The list null: every move under way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListPartitionReassignmentsTopics {
     pub name: TopicName,
@@ -71,6 +74,7 @@ impl Wire for ListPartitionReassignmentsTopics {
     }
 }
 
+/// Lists the partitions that are being moved (KIP-455).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +128,7 @@ impl Wire for ListPartitionReassignmentsResponse {
     }
 }
 
+/// The partitions of one topic that are being moved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OngoingTopicReassignment {
     pub name: TopicName,
@@ -148,11 +153,15 @@ impl Wire for OngoingTopicReassignment {
     }
 }
 
+/// One partition that is being moved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OngoingPartitionReassignment {
     pub partition_index: i32,
+    /// All replicas for now: those that stay, come and go.
     pub replicas: Vec<BrokerId>,
+    /// The replicas that come.
     pub adding_replicas: Vec<BrokerId>,
+    /// The replicas that go once the others are in sync.
     pub removing_replicas: Vec<BrokerId>,
 }
 

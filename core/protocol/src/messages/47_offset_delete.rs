@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Deletes committed offsets of a group for topics that no member subscribes to (KIP-496).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +32,7 @@ impl Wire for OffsetDeleteRequest {
     }
 }
 
+/// Partitions of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetDeleteRequestTopic {
     pub name: TopicName,
@@ -53,6 +55,7 @@ impl Wire for OffsetDeleteRequestTopic {
     }
 }
 
+/// One partition whose offset is to be deleted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetDeleteRequestPartition {
     pub partition_index: i32,
@@ -71,6 +74,7 @@ impl Wire for OffsetDeleteRequestPartition {
     }
 }
 
+/// Deletes committed offsets of a group for topics that no member subscribes to (KIP-496).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,6 +107,7 @@ impl Wire for OffsetDeleteResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetDeleteResponseTopic {
     pub name: TopicName,
@@ -125,6 +130,7 @@ impl Wire for OffsetDeleteResponseTopic {
     }
 }
 
+/// The outcome for one partition. GROUP_SUBSCRIBED_TO_TOPIC if a member still reads the topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetDeleteResponsePartition {
     pub partition_index: i32,

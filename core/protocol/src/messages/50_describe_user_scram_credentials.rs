@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Lists users' SCRAM credentials, without their secrets (KIP-554).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,7 @@ impl Wire for DescribeUserScramCredentialsRequest {
     }
 }
 
+/// One user asked about. The list null or empty: all users.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserName {
     pub name: Str,
@@ -61,12 +63,14 @@ impl Wire for UserName {
     }
 }
 
+/// Lists users' SCRAM credentials, without their secrets (KIP-554).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeUserScramCredentialsResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// Null without an error.
     pub error_message: Option<Str>,
     pub results: Vec<DescribeUserScramCredentialsResult>,
 }
@@ -115,10 +119,12 @@ impl Wire for DescribeUserScramCredentialsResponse {
     }
 }
 
+/// The credentials of one user. RESOURCE_NOT_FOUND if there are none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeUserScramCredentialsResult {
     pub user: Str,
     pub error_code: ErrorCode,
+    /// Null without an error.
     pub error_message: Option<Str>,
     pub credential_infos: Vec<CredentialInfo>,
 }
@@ -161,8 +167,10 @@ impl Wire for DescribeUserScramCredentialsResult {
     }
 }
 
+/// One credential of the user.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CredentialInfo {
+    /// 1 = SCRAM-SHA-256, 2 = SCRAM-SHA-512.
     pub mechanism: i8,
     pub iterations: i32,
 }

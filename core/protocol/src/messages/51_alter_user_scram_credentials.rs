@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Adds, changes or removes users' SCRAM credentials (KIP-554). The password itself is never sent.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,9 +34,11 @@ impl Wire for AlterUserScramCredentialsRequest {
     }
 }
 
+/// One credential to remove.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScramCredentialDeletion {
     pub name: Str,
+    /// 1 = SCRAM-SHA-256, 2 = SCRAM-SHA-512.
     pub mechanism: i8,
 }
 
@@ -56,12 +59,17 @@ impl Wire for ScramCredentialDeletion {
     }
 }
 
+/// One credential to add, or to put in place of the one there is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScramCredentialUpsertion {
     pub name: Str,
+    /// 1 = SCRAM-SHA-256, 2 = SCRAM-SHA-512.
     pub mechanism: i8,
+    /// Rounds of hashing, 4,096 to 16,384.
     pub iterations: i32,
+    /// Random, made by the client.
     pub salt: Bytes,
+    /// The password hashed with salt and iterations, as SCRAM has it (RFC 5802).
     pub salted_password: Bytes,
 }
 
@@ -88,6 +96,7 @@ impl Wire for ScramCredentialUpsertion {
     }
 }
 
+/// Adds, changes or removes users' SCRAM credentials (KIP-554). The password itself is never sent.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,10 +128,12 @@ impl Wire for AlterUserScramCredentialsResponse {
     }
 }
 
+/// The outcome for one user; one for all changes to that user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterUserScramCredentialsResult {
     pub user: Str,
     pub error_code: ErrorCode,
+    /// Null without an error.
     pub error_message: Option<Str>,
 }
 

@@ -2,16 +2,20 @@
 //!
 //! What each version of Vote brought:
 //!
-//! - 1: adds voter_id, replica_directory_id, voter_directory_id, node_endpoints
-//! - 2: adds pre_vote
+//! - 1: voters told apart by directory id; addresses of leaders (KIP-853)
+//! - 2: pre-vote: would the voter vote so, before epochs are raised (KIP-996)
 
 use super::prelude::*;
 
+/// Asks a voter of the metadata quorum for its vote (KIP-595).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoteRequest {
+    /// Null if unknown.
     pub cluster_id: Option<Str>,
+    /// The voter asked, or -1 if unknown.
+    ///
     /// Versions 1+.
     pub voter_id: BrokerId,
     pub topics: Vec<RequestTopicData>,
@@ -57,6 +61,7 @@ impl Wire for VoteRequest {
     }
 }
 
+/// Partitions of one topic; only `__cluster_metadata` is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_name: TopicName,
@@ -80,17 +85,28 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// The candidate's claim to lead one partition: its epoch and the end of its log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
+    /// The epoch the candidate stands in; in a pre-vote, the one it is in already.
     pub replica_epoch: i32,
+    /// The candidate.
     pub replica_id: BrokerId,
+    /// The candidate's log directory.
+    ///
     /// Versions 1+.
     pub replica_directory_id: Uuid,
+    /// The log directory of the voter asked.
+    ///
     /// Versions 1+.
     pub voter_directory_id: Uuid,
+    /// Epoch of the last record in the candidate's log.
     pub last_offset_epoch: i32,
+    /// End offset of the candidate's log.
     pub last_offset: i64,
+    /// Only ask: neither side changes its epoch or stores a vote.
+    ///
     /// Versions 2+.
     pub pre_vote: bool,
 }
@@ -138,6 +154,7 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// Asks a voter of the metadata quorum for its vote (KIP-595).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -188,6 +205,7 @@ impl Wire for VoteResponse {
     }
 }
 
+/// The votes for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_name: TopicName,
@@ -211,11 +229,14 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The vote for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the voter knows of.
     pub leader_epoch: i32,
     pub vote_granted: bool,
 }
@@ -243,6 +264,7 @@ impl Wire for ResponsePartitionData {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,

@@ -2,15 +2,20 @@
 //!
 //! What each version of BeginQuorumEpoch brought:
 //!
-//! - 1: adds voter_id, voter_directory_id, leader_endpoints, node_endpoints
+//! - 1: flexible encoding; voters told apart by directory id; addresses of leaders (KIP-853)
 
 use super::prelude::*;
 
+/// Tells a voter of the metadata quorum who leads from now on (KIP-595). A leader repeats it until the
+/// voter fetches.
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeginQuorumEpochRequest {
+    /// Null if unknown.
     pub cluster_id: Option<Str>,
+    /// The voter told, or -1 if unknown.
+    ///
     /// Versions 1+.
     pub voter_id: BrokerId,
     pub topics: Vec<RequestTopicData>,
@@ -76,6 +81,7 @@ impl Wire for BeginQuorumEpochRequest {
     }
 }
 
+/// Partitions of one topic; only `__cluster_metadata` is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_name: TopicName,
@@ -105,9 +111,12 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// The leader of one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
+    /// The log directory of the voter told.
+    ///
     /// Versions 1+.
     pub voter_directory_id: Uuid,
     pub leader_id: BrokerId,
@@ -145,6 +154,7 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// One listener of the leader.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderEndpoint {
     pub name: Str,
@@ -171,6 +181,8 @@ impl Wire for LeaderEndpoint {
     }
 }
 
+/// Tells a voter of the metadata quorum who leads from now on (KIP-595). A leader repeats it until the
+/// voter fetches.
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -227,6 +239,7 @@ impl Wire for BeginQuorumEpochResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_name: TopicName,
@@ -256,11 +269,14 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the voter knows of.
     pub leader_epoch: i32,
 }
 
@@ -291,6 +307,7 @@ impl Wire for ResponsePartitionData {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,

@@ -2,14 +2,16 @@
 //!
 //! What each version of EndQuorumEpoch brought:
 //!
-//! - 1: adds preferred_candidates, leader_endpoints, node_endpoints; drops preferred_successors
+//! - 1: flexible encoding; candidates told apart by directory id; addresses of leaders (KIP-853)
 
 use super::prelude::*;
 
+/// Says that the leader of the metadata quorum resigns, so that an election begins at once (KIP-595).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndQuorumEpochRequest {
+    /// Null if unknown.
     pub cluster_id: Option<Str>,
     pub topics: Vec<RequestTopicData>,
     /// Versions 1+.
@@ -57,6 +59,7 @@ impl Wire for EndQuorumEpochRequest {
     }
 }
 
+/// Partitions of one topic; only `__cluster_metadata` is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_name: TopicName,
@@ -86,11 +89,15 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// The end of one partition's leadership.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
+    /// The leader that resigns.
     pub leader_id: BrokerId,
     pub leader_epoch: i32,
+    /// Voters that should stand, the most caught up first.
+    ///
     /// Version 0 only.
     pub preferred_successors: Vec<i32>,
     /// Versions 1+.
@@ -138,6 +145,7 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// One voter that should stand. The most caught up comes first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicaInfo {
     pub candidate_id: BrokerId,
@@ -161,6 +169,7 @@ impl Wire for ReplicaInfo {
     }
 }
 
+/// One listener of the leader.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderEndpoint {
     pub name: Str,
@@ -187,6 +196,7 @@ impl Wire for LeaderEndpoint {
     }
 }
 
+/// Says that the leader of the metadata quorum resigns, so that an election begins at once (KIP-595).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -243,6 +253,7 @@ impl Wire for EndQuorumEpochResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_name: TopicName,
@@ -272,11 +283,14 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the voter knows of.
     pub leader_epoch: i32,
 }
 
@@ -307,6 +321,7 @@ impl Wire for ResponsePartitionData {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,

@@ -2,11 +2,12 @@
 //!
 //! What each version of DescribeQuorum brought:
 //!
-//! - 1: adds last_fetch_timestamp, last_caught_up_timestamp
-//! - 2: adds error_message, nodes, replica_directory_id
+//! - 1: when each replica last fetched, and was last caught up (KIP-836)
+//! - 2: error messages, directory ids, listeners of the nodes (KIP-853)
 
 use super::prelude::*;
 
+/// Describes the metadata quorum: its leader, voters and observers, and how far each has got (KIP-595).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,7 @@ impl Wire for DescribeQuorumRequest {
     }
 }
 
+/// Partitions of one topic; only `__cluster_metadata` is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_name: TopicName,
@@ -58,6 +60,7 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// One partition asked about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
@@ -78,11 +81,14 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// Describes the metadata quorum: its leader, voters and observers, and how far each has got (KIP-595).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeQuorumResponse {
     pub error_code: ErrorCode,
+    /// Null without an error.
+    ///
     /// Versions 2+.
     pub error_message: Option<Str>,
     pub topics: Vec<ResponseTopicData>,
@@ -143,6 +149,7 @@ impl Wire for DescribeQuorumResponse {
     }
 }
 
+/// The state of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_name: TopicName,
@@ -166,16 +173,22 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The quorum of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,
     pub error_code: ErrorCode,
+    /// Null without an error.
+    ///
     /// Versions 2+.
     pub error_message: Option<Str>,
+    /// -1 if unknown.
     pub leader_id: BrokerId,
     pub leader_epoch: i32,
     pub high_watermark: i64,
+    /// The replicas whose votes and copies count.
     pub current_voters: Vec<ReplicaState>,
+    /// The replicas that only follow.
     pub observers: Vec<ReplicaState>,
 }
 
@@ -232,6 +245,7 @@ impl Wire for ResponsePartitionData {
     }
 }
 
+/// One node of the quorum and where it can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
     pub node_id: BrokerId,
@@ -255,6 +269,7 @@ impl Wire for Node {
     }
 }
 
+/// One listener of the node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     pub name: Str,
@@ -281,14 +296,21 @@ impl Wire for Listener {
     }
 }
 
+/// One replica and how far it has got.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaState {
     pub replica_id: BrokerId,
     /// Versions 2+.
     pub replica_directory_id: Uuid,
+    /// The last known end of its log, or -1 if unknown.
     pub log_end_offset: i64,
+    /// When it last fetched, in milliseconds since the epoch by the leader's clock; -1 for the leader or if
+    /// unknown.
+    ///
     /// Versions 1+.
     pub last_fetch_timestamp: i64,
+    /// When it last held all there was, in milliseconds since the epoch by the leader's clock; -1 if unknown.
+    ///
     /// Versions 1+.
     pub last_caught_up_timestamp: i64,
 }

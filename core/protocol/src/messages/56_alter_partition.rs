@@ -2,15 +2,19 @@
 //!
 //! What each version of AlterPartition brought:
 //!
-//! - 3: adds new_isr_with_epochs; drops new_isr
+//! - 2: baseline: topic ids, leader recovery state (KIP-704, KIP-841)
+//! - 3: a replica joins only with its broker's epoch, so a restarted one cannot slip in (KIP-903)
 
 use super::prelude::*;
 
+/// Asks the controller to change in-sync replicas. Leaders send it when a replica falls behind or catches
+/// up (KIP-497).
 ///
 /// The request, versions 2 to 3.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterPartitionRequest {
     pub broker_id: BrokerId,
+    /// Epoch of the asking broker's registration; an old one is answered with STALE_BROKER_EPOCH.
     pub broker_epoch: i64,
     pub topics: Vec<RequestTopicData>,
 }
@@ -46,6 +50,7 @@ impl Wire for AlterPartitionRequest {
     }
 }
 
+/// Partitions of one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_id: Uuid,
@@ -69,15 +74,20 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// One partition and its new in-sync replicas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
+    /// The epoch under which the broker leads; an older one is answered with FENCED_LEADER_EPOCH.
     pub leader_epoch: i32,
     /// Version 2 only.
     pub new_isr: Vec<BrokerId>,
     /// Versions 3+.
     pub new_isr_with_epochs: Vec<BrokerState>,
+    /// 0 = recovered, 1 = recovering from an unclean election.
     pub leader_recovery_state: i8,
+    /// The partition's epoch as the leader knows it; an older one is answered with
+    /// INVALID_UPDATE_VERSION.
     pub partition_epoch: i32,
 }
 
@@ -122,9 +132,11 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// One in-sync replica, with its broker's epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerState {
     pub broker_id: BrokerId,
+    /// Epoch of the replica's registration, or -1 to skip the check.
     pub broker_epoch: i64,
 }
 
@@ -151,6 +163,8 @@ impl Wire for BrokerState {
     }
 }
 
+/// Asks the controller to change in-sync replicas. Leaders send it when a replica falls behind or catches
+/// up (KIP-497).
 ///
 /// The response, versions 2 to 3.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,6 +199,7 @@ impl Wire for AlterPartitionResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_id: Uuid,
@@ -208,6 +223,7 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The outcome for one partition, and its state from now on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,
@@ -215,7 +231,9 @@ pub struct ResponsePartitionData {
     pub leader_id: BrokerId,
     pub leader_epoch: i32,
     pub isr: Vec<BrokerId>,
+    /// 0 = recovered, 1 = recovering from an unclean election.
     pub leader_recovery_state: i8,
+    /// Counts up with every change of the partition's state.
     pub partition_epoch: i32,
 }
 

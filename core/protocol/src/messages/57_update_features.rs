@@ -2,17 +2,21 @@
 //!
 //! What each version of UpdateFeatures brought:
 //!
-//! - 1: adds upgrade_type, validate_only; drops allow_downgrade
-//! - 2: drops results
+//! - 1: kinds of upgrade and downgrade, dry run (KIP-778)
+//! - 2: one outcome for all features
 
 use super::prelude::*;
 
+/// Sets the levels of features the whole cluster works by (KIP-584).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFeaturesRequest {
+    /// How long to wait for the change, in milliseconds.
     pub timeout_ms: i32,
     pub feature_updates: Vec<FeatureUpdateKey>,
+    /// Check everything but change nothing.
+    ///
     /// Versions 1+.
     pub validate_only: bool,
 }
@@ -55,12 +59,18 @@ impl Wire for UpdateFeaturesRequest {
     }
 }
 
+/// One feature and its new level.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureUpdateKey {
     pub feature: Str,
+    /// The new level; below 1 the feature is turned off.
     pub max_version_level: i16,
+    /// The level may be lowered; without it a lower one is an error.
+    ///
     /// Version 0 only.
     pub allow_downgrade: bool,
+    /// 1 = upgrade only, 2 = downgrade that loses nothing, 3 = downgrade that may lose metadata.
+    ///
     /// Versions 1+.
     pub upgrade_type: i8,
 }
@@ -109,12 +119,14 @@ impl Wire for FeatureUpdateKey {
     }
 }
 
+/// Sets the levels of features the whole cluster works by (KIP-584).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFeaturesResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// Null without an error.
     pub error_message: Option<Str>,
     /// Versions 0 to 1.
     pub results: Vec<UpdatableFeatureResult>,
@@ -167,10 +179,12 @@ impl Wire for UpdateFeaturesResponse {
     }
 }
 
+/// The outcome for one feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdatableFeatureResult {
     pub feature: Str,
     pub error_code: ErrorCode,
+    /// Null without an error.
     pub error_message: Option<Str>,
 }
 

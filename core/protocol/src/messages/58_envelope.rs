@@ -2,12 +2,16 @@
 
 use super::prelude::*;
 
+/// Carries a client's request from a broker to the active controller, and the response back (KIP-590).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnvelopeRequest {
+    /// The client's request, with its header.
     pub request_data: Bytes,
+    /// Who the client is: a DefaultPrincipalData, or what the configured principal builder makes.
     pub request_principal: Option<Bytes>,
+    /// The client's IP address, 4 or 16 bytes.
     pub client_host_address: Bytes,
 }
 
@@ -51,11 +55,14 @@ impl Wire for EnvelopeRequest {
     }
 }
 
+/// Carries a client's request from a broker to the active controller, and the response back (KIP-590).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EnvelopeResponse {
+    /// The response, with its header; null if the envelope itself failed.
     pub response_data: Option<Bytes>,
+    /// For the envelope; the request's own errors are in `response_data`.
     pub error_code: ErrorCode,
 }
 

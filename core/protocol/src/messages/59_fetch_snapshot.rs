@@ -2,16 +2,20 @@
 //!
 //! What each version of FetchSnapshot brought:
 //!
-//! - 1: adds replica_directory_id, node_endpoints
+//! - 1: directory id of the fetching replica, addresses of leaders (KIP-853)
 
 use super::prelude::*;
 
+/// Reads a snapshot of the metadata log piece by piece, after a Fetch response named it (KIP-630).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchSnapshotRequest {
+    /// The cluster the fetcher believes in, or null if unknown.
     pub cluster_id: Option<Str>,
+    /// The fetching replica, or -1 if it has no id.
     pub replica_id: BrokerId,
+    /// Most bytes of snapshots in the whole answer.
     pub max_bytes: i32,
     pub topics: Vec<RequestTopicSnapshot>,
 }
@@ -65,6 +69,7 @@ impl Wire for FetchSnapshotRequest {
     }
 }
 
+/// Partitions of one topic; only `__cluster_metadata` is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicSnapshot {
     pub name: TopicName,
@@ -88,12 +93,17 @@ impl Wire for RequestTopicSnapshot {
     }
 }
 
+/// One partition, the snapshot wanted and where to read on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionSnapshot {
     pub partition: i32,
+    /// The leader epoch the fetcher knows, or -1 to skip the check.
     pub current_leader_epoch: i32,
     pub snapshot_id: SnapshotId,
+    /// The byte of the snapshot to begin at.
     pub position: i64,
+    /// Log directory of the fetching replica.
+    ///
     /// Versions 1+.
     pub replica_directory_id: Uuid,
 }
@@ -132,9 +142,12 @@ impl Wire for RequestPartitionSnapshot {
     }
 }
 
+/// The snapshot wanted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotId {
+    /// The offset after the last record the snapshot covers.
     pub end_offset: i64,
+    /// The leader epoch of that last record.
     pub epoch: i32,
 }
 
@@ -155,6 +168,7 @@ impl Wire for SnapshotId {
     }
 }
 
+/// Reads a snapshot of the metadata log piece by piece, after a Fetch response named it (KIP-630).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -208,6 +222,7 @@ impl Wire for FetchSnapshotResponse {
     }
 }
 
+/// What was read for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicSnapshot {
     pub name: TopicName,
@@ -232,14 +247,18 @@ impl Wire for ResponseTopicSnapshot {
     }
 }
 
+/// A piece of one snapshot.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionSnapshot {
     pub index: i32,
     pub error_code: ErrorCode,
     pub snapshot_id: SnapshotId,
     pub current_leader: LeaderIdAndEpoch,
+    /// Size of the whole snapshot in bytes.
     pub size: i64,
+    /// The byte of the snapshot at which `unaligned_records` begins.
     pub position: i64,
+    /// Bytes of the snapshot; they may begin and end inside a batch.
     pub unaligned_records: Records,
 }
 
@@ -281,9 +300,12 @@ impl Wire for ResponsePartitionSnapshot {
     }
 }
 
+/// The leader to turn to, when the asked node is not it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderIdAndEpoch {
+    /// -1 if unknown.
     pub leader_id: BrokerId,
+    /// The latest epoch the node knows of.
     pub leader_epoch: i32,
 }
 
@@ -304,6 +326,7 @@ impl Wire for LeaderIdAndEpoch {
     }
 }
 
+/// Where a leader named in this response can be reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,

@@ -8,187 +8,187 @@ use crate::api::Destination;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(i16)]
 pub enum ApiKey {
-    ///
+    /// Appends record batches to partitions. The leader of each partition takes its batch. With `acks` 0 there is no response at all. Versions 0 to 2 are refused, though Kafka's brokers list them because old librdkafka would not compress without them (KAFKA-18659).
     Produce = 0,
-    ///
+    /// Reads record batches. Consumers, replicating followers, and the voters and observers of the metadata quorum all use it. A fetch session spares repeating unchanged partitions in both directions (KIP-227). Partitions are served in the order they are listed.
     Fetch = 1,
-    ///
+    /// Finds offsets by timestamp, or the special ones such as the first and the last.
     ListOffsets = 2,
-    ///
+    /// Tells the brokers of the cluster, and of topics their partitions, replicas and leaders.
     Metadata = 3,
-    ///
+    /// Stores how far a group has read. Members commit under their generation or epoch; anyone may while the group is empty.
     OffsetCommit = 8,
-    ///
+    /// Reads the offsets that groups have committed.
     OffsetFetch = 9,
-    ///
+    /// Finds the broker that coordinates a group, a transactional id or a partition of a share group.
     FindCoordinator = 10,
-    ///
+    /// Enters a classic group, or enters it again when it rebalances. The answer comes when the round ends: it names the leader, who then assigns partitions by SyncGroup.
     JoinGroup = 11,
-    ///
+    /// Keeps a member in its classic group, and is how it learns that the group rebalances (REBALANCE_IN_PROGRESS).
     Heartbeat = 12,
-    ///
+    /// Takes members out of a classic group: a client leaving, or an administrator removing static members.
     LeaveGroup = 13,
-    ///
+    /// Hands out a classic group's assignment: the leader sends everyone's, each member gets its own.
     SyncGroup = 14,
-    ///
+    /// Describes classic groups: state, members and assignments.
     DescribeGroups = 15,
-    ///
+    /// Lists the groups of every type that one broker coordinates; ask all brokers for all groups.
     ListGroups = 16,
-    ///
+    /// Chooses the SASL mechanism of a connection (KIP-43). It can hardly gain versions, as old clients negotiate it wrongly (KAFKA-9577).
     SaslHandshake = 17,
-    ///
+    /// Tells which APIs, versions and features a node has, usually as the first exchange on a connection (KIP-35). An unknown version is answered in the layout of version 0 with UNSUPPORTED_VERSION and the versions of this API (KIP-511), and the response header has no tagged fields, so that every client can read it.
     ApiVersions = 18,
-    ///
+    /// Creates topics (KIP-4). Each succeeds or fails by itself.
     CreateTopics = 19,
-    ///
+    /// Deletes topics and all their records (KIP-4).
     DeleteTopics = 20,
-    ///
+    /// Deletes the oldest records of partitions, by moving the log start offset forward (KIP-107).
     DeleteRecords = 21,
-    ///
+    /// Gets a producer its id and epoch (KIP-98). For a transactional id it also fences earlier producers and ends what they left open. A producer that is idempotent but not transactional may ask any broker.
     InitProducerId = 22,
-    ///
+    /// Finds where a leader epoch ends in the leader's log, so that a follower or consumer learns whether its own log or place has diverged (KIP-101, KIP-320).
     OffsetForLeaderEpoch = 23,
-    ///
+    /// Adds partitions to a transaction (KIP-98). Clients use versions 0 to 3; brokers use 4 and up, to add or verify for a producer's batch (KIP-890).
     AddPartitionsToTxn = 24,
-    ///
+    /// Adds a group's partition of `__consumer_offsets` to a transaction, before TxnOffsetCommit (KIP-98). Not needed from version 5 of that on.
     AddOffsetsToTxn = 25,
-    ///
+    /// Commits or aborts a transaction (KIP-98). The coordinator then has the markers written to every partition.
     EndTxn = 26,
-    ///
+    /// Writes commit and abort markers. A transaction coordinator sends it to the leaders of the partitions (KIP-98).
     WriteTxnMarkers = 27,
-    ///
+    /// Commits a group's offsets as part of a transaction: they count once it commits (KIP-98).
     TxnOffsetCommit = 28,
-    ///
+    /// Lists the ACLs that match a filter.
     DescribeAcls = 29,
-    ///
+    /// Creates ACLs. Each succeeds or fails by itself.
     CreateAcls = 30,
-    ///
+    /// Deletes the ACLs that match filters, and tells which they were.
     DeleteAcls = 31,
-    ///
+    /// Reads the configuration of topics, brokers and other resources, with the source of each value (KIP-133, KIP-226). A broker's own settings are known only to that broker, so such a request goes to it.
     DescribeConfigs = 32,
-    ///
+    /// Replaces the whole configuration of resources: settings left out return to their defaults (KIP-133). Deprecated; IncrementalAlterConfigs changes single settings.
     AlterConfigs = 33,
-    ///
+    /// Moves replicas to other log directories of the same broker (KIP-113).
     AlterReplicaLogDirs = 34,
-    ///
+    /// Tells what a broker's log directories hold, and how full they are (KIP-113).
     DescribeLogDirs = 35,
-    ///
+    /// Carries the tokens of the SASL mechanism chosen by SaslHandshake (KIP-152).
     SaslAuthenticate = 36,
-    ///
+    /// Raises the number of partitions of topics (KIP-195).
     CreatePartitions = 37,
-    ///
+    /// Creates a delegation token, with which others can authenticate in the owner's name (KIP-48).
     CreateDelegationToken = 38,
-    ///
+    /// Renews a delegation token, up to its longest lifetime (KIP-48).
     RenewDelegationToken = 39,
-    ///
+    /// Sets an earlier end to a delegation token, or ends it at once (KIP-48).
     ExpireDelegationToken = 40,
-    ///
+    /// Lists delegation tokens the caller may see (KIP-48).
     DescribeDelegationToken = 41,
-    ///
+    /// Deletes empty groups of any type, with their offsets (KIP-229).
     DeleteGroups = 42,
-    ///
+    /// Elects leaders: the preferred replica, or where none is in sync any that lives (KIP-183, KIP-460).
     ElectLeaders = 43,
-    ///
+    /// Changes single settings of resources and leaves the others as they are (KIP-339).
     IncrementalAlterConfigs = 44,
-    ///
+    /// Starts moving partitions to other replicas, or cancels a move under way (KIP-455).
     AlterPartitionReassignments = 45,
-    ///
+    /// Lists the partitions that are being moved (KIP-455).
     ListPartitionReassignments = 46,
-    ///
+    /// Deletes committed offsets of a group for topics that no member subscribes to (KIP-496).
     OffsetDelete = 47,
-    ///
+    /// Lists the quotas of users, clients and addresses that match a filter (KIP-546).
     DescribeClientQuotas = 48,
-    ///
+    /// Sets or removes quotas of users, clients and addresses (KIP-546).
     AlterClientQuotas = 49,
-    ///
+    /// Lists users' SCRAM credentials, without their secrets (KIP-554).
     DescribeUserScramCredentials = 50,
-    ///
+    /// Adds, changes or removes users' SCRAM credentials (KIP-554). The password itself is never sent.
     AlterUserScramCredentials = 51,
-    ///
+    /// Asks a voter of the metadata quorum for its vote (KIP-595).
     Vote = 52,
-    ///
+    /// Tells a voter of the metadata quorum who leads from now on (KIP-595). A leader repeats it until the voter fetches.
     BeginQuorumEpoch = 53,
-    ///
+    /// Says that the leader of the metadata quorum resigns, so that an election begins at once (KIP-595).
     EndQuorumEpoch = 54,
-    ///
+    /// Describes the metadata quorum: its leader, voters and observers, and how far each has got (KIP-595).
     DescribeQuorum = 55,
-    ///
+    /// Asks the controller to change in-sync replicas. Leaders send it when a replica falls behind or catches up (KIP-497).
     AlterPartition = 56,
-    ///
+    /// Sets the levels of features the whole cluster works by (KIP-584).
     UpdateFeatures = 57,
-    ///
+    /// Carries a client's request from a broker to the active controller, and the response back (KIP-590).
     Envelope = 58,
-    ///
+    /// Reads a snapshot of the metadata log piece by piece, after a Fetch response named it (KIP-630).
     FetchSnapshot = 59,
-    ///
+    /// Describes the cluster: its id, its nodes, who the controller is (KIP-700). A controller can answer too (KIP-919).
     DescribeCluster = 60,
-    ///
+    /// Describes the producers whose state a partition's leader holds: idempotent and transactional ones (KIP-664). Made for finding hanging transactions.
     DescribeProducers = 61,
-    ///
+    /// A starting broker makes itself known to the controller and gets its broker epoch (KIP-631). It stays fenced until its heartbeats show that it has caught up.
     BrokerRegistration = 62,
-    ///
+    /// A broker tells the controller that it lives, how far it has read the metadata log, and whether it wants to be fenced or to shut down (KIP-631).
     BrokerHeartbeat = 63,
-    ///
+    /// Removes the registration of a broker that will not come back (KIP-631).
     UnregisterBroker = 64,
-    ///
+    /// Describes transactional ids: state, producer, timeout and partitions of the current transaction (KIP-664).
     DescribeTransactions = 65,
-    ///
+    /// Lists the transactional ids that the asked broker coordinates (KIP-664). Ask every broker for a full list.
     ListTransactions = 66,
-    ///
+    /// A broker gets a block of producer ids from the controller, to hand out to producers (KIP-730).
     AllocateProducerIds = 67,
-    ///
+    /// The one request of the consumer group protocol (KIP-848): a member joins, stays, changes its subscription, confirms its partitions and leaves by heartbeats.
     ConsumerGroupHeartbeat = 68,
-    ///
+    /// Describes groups of the consumer protocol with their members and assignments (KIP-848).
     ConsumerGroupDescribe = 69,
-    ///
+    /// A controller makes its endpoints and features known to the active controller, which records them in the metadata log (KIP-919).
     ControllerRegistration = 70,
-    ///
+    /// A client asks which of its metrics the cluster wants, and how often (KIP-714).
     GetTelemetrySubscriptions = 71,
-    ///
+    /// A client pushes its metrics to the broker, as subscribed to (KIP-714).
     PushTelemetry = 72,
-    ///
+    /// A broker with several log directories tells the controller in which of them replicas lie (KIP-858).
     AssignReplicasToDirs = 73,
-    ///
+    /// Lists the resources that have configuration. Version 0 knew client metrics subscriptions only and was called ListClientMetricsResources (KIP-1000).
     ListConfigResources = 74,
-    ///
+    /// Describes topics partition by partition, page by page, eligible leader replicas included (KIP-966). Topics come in the order of their names.
     DescribeTopicPartitions = 75,
-    ///
+    /// Membership of a share group: a member joins, stays, changes its subscription and leaves by heartbeats (KIP-932).
     ShareGroupHeartbeat = 76,
-    ///
+    /// Describes share groups with their members and assignments (KIP-932).
     ShareGroupDescribe = 77,
-    ///
+    /// A share group's member fetches records, which are acquired for it under a lock that times out, and may acknowledge earlier ones with the same request (KIP-932).
     ShareFetch = 78,
-    ///
+    /// A share group's member says what became of the records it had acquired, without fetching more (KIP-932).
     ShareAcknowledge = 79,
-    ///
+    /// Adds a controller to the voters of the metadata quorum (KIP-853).
     AddRaftVoter = 80,
-    ///
+    /// Removes a controller from the voters of the metadata quorum (KIP-853).
     RemoveRaftVoter = 81,
-    ///
+    /// A voter of the metadata quorum tells the leader its current endpoints and the KRaft versions it supports (KIP-853).
     UpdateRaftVoter = 82,
-    ///
+    /// The group coordinator has the share coordinator begin the state of share partitions (KIP-932). Between brokers only.
     InitializeShareGroupState = 83,
-    ///
+    /// A partition's leader reads the state of share partitions that it is to serve from the share coordinator (KIP-932). Between brokers only.
     ReadShareGroupState = 84,
-    ///
+    /// A partition's leader has the share coordinator persist how far delivery has got (KIP-932). Between brokers only.
     WriteShareGroupState = 85,
-    ///
+    /// The group coordinator has the share coordinator forget share partitions (KIP-932). Between brokers only.
     DeleteShareGroupState = 86,
-    ///
+    /// Reads the state of share partitions without the batches: epochs and start offset (KIP-932). Between brokers only.
     ReadShareGroupStateSummary = 87,
-    ///
+    /// The one request of the streams group protocol (KIP-1071): a member of a Kafka Streams application joins with its topology, gets its tasks, confirms them and leaves by heartbeats.
     StreamsGroupHeartbeat = 88,
-    ///
+    /// Describes streams groups: topology, members and the tasks they have (KIP-1071).
     StreamsGroupDescribe = 89,
-    ///
+    /// Describes how far share groups have got in their partitions (KIP-932).
     DescribeShareGroupOffsets = 90,
-    ///
+    /// Sets the offsets from which an empty share group is to go on (KIP-932).
     AlterShareGroupOffsets = 91,
-    ///
+    /// Makes an empty share group forget its state for topics (KIP-932).
     DeleteShareGroupOffsets = 92,
-    ///
+    /// A member of a streams group hands the broker a description of its topology, which a plugin keeps (KIP-1331). Sent when a heartbeat's answer asks for it.
     StreamsGroupTopologyDescriptionUpdate = 93,
-    ///
+    /// Removes the registration of a controller that will not come back (KIP-1312).
     UnregisterController = 94,
 }
 
@@ -855,7 +855,7 @@ impl ApiKey {
             Self::ShareAcknowledge => Destination::Leader,
             Self::AddRaftVoter => Destination::Controller,
             Self::RemoveRaftVoter => Destination::Controller,
-            Self::UpdateRaftVoter => Destination::Any,
+            Self::UpdateRaftVoter => Destination::Controller,
             Self::InitializeShareGroupState => Destination::ShareCoordinator,
             Self::ReadShareGroupState => Destination::ShareCoordinator,
             Self::WriteShareGroupState => Destination::ShareCoordinator,
