@@ -10,7 +10,6 @@ pub(crate) mod shard;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -27,7 +26,10 @@ use purgatory::Purgatory;
 use shard::{ShardHandle, ShardMessage};
 use tokio::sync::oneshot;
 
-use crate::log::{LogConfig, LogReader};
+use crate::{
+    config::{self, BrokerConfig, TopicConfig},
+    log::{LogConfig, LogReader},
+};
 
 /// A partition of a topic, by the topic's id.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -69,6 +71,33 @@ pub(crate) struct PartitionSettings {
     pub(crate) validate_headers_only: bool,
     /// What the log itself needs.
     pub(crate) log: LogConfig,
+}
+
+impl PartitionSettings {
+    /// What a topic's configuration, and its broker's, come to.
+    pub(crate) fn new(topic: &TopicConfig, broker: &BrokerConfig) -> Self {
+        let log_append_time = topic.message_timestamp_type == config::TimestampType::LogAppendTime;
+        Self {
+            message_bytes_max: topic.max_message_bytes,
+            decompressed_bytes_max: topic.max_decompressed_message_bytes,
+            timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+            timestamp_type: if log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+            validate_headers_only: topic.record_validation == config::RecordValidation::Header,
+            log: LogConfig {
+                segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),
+                roll_ms: topic.segment_ms,
+                index_interval_bytes: u32::try_from(topic.index_interval_bytes).unwrap_or(u32::MAX),
+                index_size_max_bytes: u32::try_from(topic.segment_index_bytes).unwrap_or(u32::MAX),
+                flush_messages: topic.flush_messages,
+                flush_ms: topic.flush_ms,
+                log_append_time,
+                max_message_bytes: topic.max_message_bytes,
+                producer_id_expiration_ms: broker.producer_id_expiration_ms,
+                max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+            },
+        }
+    }
 }
 
 impl Replica {
@@ -169,13 +198,12 @@ pub(crate) struct Opening {
 pub(crate) struct Replicas {
     shards: Vec<ShardHandle>,
     table: ArcSwap<Table>,
-    log_dir: PathBuf,
 }
 
 impl Replicas {
-    /// No partitions yet, in `log_dir`.
-    pub(crate) fn new(shards: Vec<ShardHandle>, log_dir: PathBuf) -> Self {
-        Self { shards, table: ArcSwap::default(), log_dir }
+    /// No partitions yet.
+    pub(crate) fn new(shards: Vec<ShardHandle>) -> Self {
+        Self { shards, table: ArcSwap::default() }
     }
 
     /// The table as it is now.
