@@ -5,14 +5,14 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use ottla_config::Settings;
-use ottla_protocol::types::{BrokerId, Str, Uuid};
+use ottla_protocol::types::{BrokerId, Str};
 use ottla_transport::{Budget, FrameLimits};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -23,13 +23,13 @@ use crate::{
     StartError,
     config::{BROKER, BrokerConfig},
     controller::{
-        self, BoxFuture, ControllerHandle, PartitionChange, PartitionFailure, Partitions, Start,
+        self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start,
         brokers::Registration,
     },
     handlers::Context,
     listeners::{self, Endpoint},
-    log::{LogDirectory, MetaProperties},
-    metadata::image,
+    log::{CheckpointKind, LogDirectory, LogError, MetaProperties},
+    metadata::{SharedImage, image},
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
         fetch_session::FetchSessions,
@@ -75,8 +75,7 @@ impl Broker {
             let (address, socket) = listeners::bind(&endpoint)?;
             sockets.push((endpoint, address, socket));
         }
-        let directory = open_directory(&config)?;
-        let identity = directory.meta_properties().clone();
+        let (directory, identity) = open_directory(&config)?;
         let clean = directory.was_clean();
 
         let control = runtime().map_err(|e| StartError::system("a runtime could not be made", e))?;
@@ -90,7 +89,7 @@ impl Broker {
         let replicas = Arc::new(Replicas::new(shards));
         let registration = Registration {
             broker: BrokerId(config.node_id),
-            incarnation: crate::controller::random_id(),
+            incarnation: controller::random_id(),
             endpoints: registered(&sockets, &advertised),
             log_dirs: vec![identity.directory_id],
             clean_shutdown: clean,
@@ -107,12 +106,11 @@ impl Broker {
         let (stop, stopping) = watch::channel(false);
         let (open, closed) = mpsc::channel(1);
         let context = Arc::new(Context {
-            image: started.image,
+            image: Arc::clone(&started.image),
             controller: started.handle,
             replicas: Arc::clone(&replicas),
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots as usize),
             config: Arc::clone(&config),
-            advertised,
         });
         let listener = Arc::new(Listener {
             cores: cores.iter().map(|core| core.handle.clone()).collect(),
@@ -137,7 +135,8 @@ impl Broker {
             control.spawn(Arc::clone(&listener).run(socket));
         }
         drop(listener);
-        let running = Running { cores, replicas, directory, controller: started.task, closed };
+        let image = started.image;
+        let running = Running { cores, replicas, directory, image, controller: started.task, closed };
         let stopped = stop.subscribe();
         let thread = thread::Builder::new()
             .name("ottla-control".into())
@@ -189,6 +188,7 @@ struct Running {
     cores: Vec<Core>,
     replicas: Arc<Replicas>,
     directory: Arc<LogDirectory>,
+    image: SharedImage,
     controller: tokio::task::JoinHandle<()>,
     /// Ends when the last connection and listener are gone.
     closed: mpsc::Receiver<()>,
@@ -201,13 +201,28 @@ impl Running {
         if tokio::time::timeout(DRAIN_MAX, self.closed.recv()).await.is_err() {
             tracing::warn!("some connections did not finish in time; they are cut off");
         }
-        // The controller ends when nobody can ask it any more; what it was told is on disk.
+        // The controller's task ends when nobody can ask it any more; what it has committed is on the medium.
         self.controller.abort();
-        let ends = self.replicas.close().await;
-        for core in self.cores {
-            core.stop();
+        let expected = self.replicas.table().partition_count();
+        let closed = self.replicas.close().await;
+        drop(self.replicas);
+        self.cores.into_iter().for_each(Core::stop);
+        let Some(directory) = Arc::into_inner(self.directory) else {
+            return Err("the log directory is still in use".to_owned());
+        };
+        let told = |error: LogError| error.to_string();
+        let points = closed.iter().map(|c| (c.partition.clone(), c.recovery_point));
+        directory.write_checkpoint(CheckpointKind::RecoveryPoint, points).map_err(told)?;
+        let starts = closed.iter().map(|c| (c.partition.clone(), c.start_offset));
+        directory.write_checkpoint(CheckpointKind::LogStartOffset, starts).map_err(told)?;
+        let marks = closed.iter().map(|c| (c.partition.clone(), c.recovery_point));
+        directory.write_checkpoint(CheckpointKind::HighWatermark, marks).map_err(told)?;
+        if closed.len() < expected {
+            return Err(format!("{} logs were not closed cleanly", expected - closed.len()));
         }
-        self.directory.close_clean(ends?).map_err(|error| error.to_string())
+        let image = self.image.load();
+        let epoch = image.brokers().map(|broker| broker.epoch).max().unwrap_or(-1);
+        directory.close(epoch).map_err(told)
     }
 }
 
@@ -307,14 +322,28 @@ fn core_count(config: &BrokerConfig) -> usize {
     }
 }
 
-fn open_directory(config: &BrokerConfig) -> Result<Arc<LogDirectory>, StartError> {
+/// Locks the log directory and finds out whose it is; a new one is given to this broker.
+fn open_directory(config: &BrokerConfig) -> Result<(Arc<LogDirectory>, MetaProperties), StartError> {
     let directories = config.log_dirs.as_ref().unwrap_or(&config.log_dir);
     let [directory] = directories.as_slice() else {
         return Err(StartError::setting("log.dirs", "names several directories; one is served yet"));
     };
-    let directory = PathBuf::from(directory);
-    let opened = LogDirectory::open(&directory, config.cluster_id.as_deref(), config.node_id);
-    opened.map(Arc::new).map_err(StartError::data)
+    let mut directory = LogDirectory::open(Path::new(directory)).map_err(StartError::data)?;
+    let identity = match directory.meta() {
+        Some(meta) => {
+            let cluster_id = config.cluster_id.as_ref().unwrap_or(&meta.cluster_id);
+            directory.check(cluster_id, config.node_id).map_err(StartError::data)?;
+            meta.clone()
+        }
+        None => {
+            let cluster_id = config.cluster_id.clone().unwrap_or_else(|| controller::random_id().to_string());
+            let meta =
+                MetaProperties { cluster_id, node_id: config.node_id, directory_id: controller::random_id() };
+            directory.format(meta.clone()).map_err(StartError::data)?;
+            meta
+        }
+    };
+    Ok((Arc::new(directory), identity))
 }
 
 /// Where the cluster's metadata says that this broker is: the advertised address of each listener, or its own.

@@ -23,7 +23,7 @@ use ottla_protocol::{
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
-use shard::{ShardHandle, ShardMessage};
+use shard::{Closed, ShardHandle, ShardMessage};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -93,7 +93,7 @@ impl PartitionSettings {
                 flush_ms: topic.flush_ms,
                 log_append_time,
                 max_message_bytes: topic.max_message_bytes,
-                producer_id_expiration_ms: broker.producer_id_expiration_ms,
+                producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
                 max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
             },
         }
@@ -104,6 +104,11 @@ impl Replica {
     /// The epoch in which this broker leads the partition.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Begins to lead in a newer epoch. Only the owner calls it.
+    fn lead(&self, epoch: i32) {
+        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Checks the epoch that a client believes in; -1 for none (KIP-320).
@@ -146,6 +151,11 @@ impl Table {
 
     pub(crate) fn by_name(&self, name: &TopicName) -> Option<&Arc<TopicReplicas>> {
         self.by_name.get(name)
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.by_id.values().map(|t| t.partitions.iter().flatten().count()).sum()
     }
 
     fn put(&mut self, name: &TopicName, replica: &Arc<Replica>) {
@@ -269,14 +279,20 @@ impl Replicas {
         deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
     }
 
-    /// Closes every log cleanly; returns when all are on disk.
-    pub(crate) async fn close(&self) {
+    /// Closes every log; gives those that were closed cleanly, once they are on the medium.
+    pub(crate) async fn close(&self) -> Vec<Closed> {
+        let mut replies = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (reply, closed) = oneshot::channel();
             if shard.send(ShardMessage::Close { reply }).is_ok() {
-                let _ = closed.await;
+                replies.push(closed);
             }
         }
+        let mut all = Vec::new();
+        for closed in replies {
+            all.extend(closed.await.unwrap_or_default());
+        }
+        all
     }
 
     /// The owner of a partition: neighbours go to different shards.
