@@ -77,6 +77,26 @@ impl LogFile {
         Ok(bytes)
     }
 
+    /// Fills `into` from `position` on. A file that ends before is an error.
+    pub(crate) fn read_exact_into(&self, mut position: u64, mut into: &mut [u8]) -> Result<(), LogError> {
+        while !into.is_empty() {
+            match rustix::io::pread(&self.file, &mut *into, position) {
+                Ok(0) => {
+                    let short =
+                        io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends at byte {position}"));
+                    return Err(LogError::io("read", &self.path, short));
+                }
+                Ok(read) => {
+                    position += read as u64;
+                    into = into.get_mut(read..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(LogError::io("read", &self.path, errno)),
+            }
+        }
+        Ok(())
+    }
+
     /// Appends up to `len` bytes from `position` on to `into`; fewer where the file ends.
     pub(crate) fn read_up_to(&self, position: u64, len: usize, into: &mut Vec<u8>) -> Result<(), LogError> {
         let start = into.len();
@@ -166,6 +186,14 @@ impl FileSlice {
     /// If the disk fails, or if the segment was cut meanwhile.
     pub fn read(&self) -> Result<Bytes, LogError> {
         self.file.read_exact(self.position, self.len).map(Bytes::from)
+    }
+
+    /// Fills `into` with the bytes from the slice's byte `from` on. Blocks if they are not in the page cache.
+    ///
+    /// # Errors
+    /// If the disk fails, or if the segment was cut meanwhile.
+    pub fn read_into(&self, from: usize, into: &mut [u8]) -> Result<(), LogError> {
+        self.file.read_exact_into(self.position + from as u64, into)
     }
 }
 

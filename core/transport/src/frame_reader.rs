@@ -1,0 +1,282 @@
+//! Takes frames off a byte stream.
+//!
+//! Small frames are cut out of one buffer, several per system call. A large one gets a buffer of its own, into
+//! which the rest of it is read straight. No announced size is believed beyond [`AHEAD_BYTES_MAX`]: past that the
+//! buffer grows as bytes arrive, so that four bytes cannot make us take a hundred megabytes.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::FrameError;
+
+/// Bytes of the size before each frame.
+const SIZE_BYTES: usize = 4;
+/// The buffer that small frames are read into.
+const SMALL_BYTES: usize = 16 * 1024;
+/// Memory that is taken for a frame before its bytes arrive; it costs nothing until it is written to.
+const AHEAD_BYTES_MAX: usize = 1024 * 1024;
+/// A frame that comes more slowly than this ends the connection.
+const FRAME_BYTES_PER_S_MIN: usize = 64 * 1024;
+
+/// What a [`FrameReader`] allows.
+#[derive(Clone, Debug)]
+pub struct FrameLimits {
+    /// Largest frame, in bytes, its size not counted: Kafka's `socket.request.max.bytes`.
+    pub frame_bytes_max: usize,
+    /// Longest time between frames: Kafka's `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// Longest time from a frame's first byte to its last; large frames get more, by their size.
+    pub frame: Duration,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 100 * 1024 * 1024,
+            idle: Duration::from_secs(600),
+            frame: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Bytes that all frames of some connections may hold together. Who finds it used up stops reading, and TCP makes
+/// the peer wait.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    permits: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of `bytes`, at most `u32::MAX`.
+    pub fn new(bytes: usize) -> Self {
+        let bytes = bytes.clamp(1, (u32::MAX as usize).min(Semaphore::MAX_PERMITS));
+        Self { permits: Arc::new(Semaphore::new(bytes)), bytes }
+    }
+
+    /// Waits until `size` bytes are free. A frame larger than the whole budget takes all of it.
+    async fn acquire(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = size.min(self.bytes) as u32;
+        Arc::clone(&self.permits).acquire_many_owned(bytes).await.ok()
+    }
+}
+
+/// A frame's bytes, its size taken off. Dropping it gives its part of the budget back.
+#[derive(Debug)]
+pub struct Frame {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Keeps the bytes counted.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Takes frames off `source`.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    source: R,
+    buffer: BytesMut,
+    limits: FrameLimits,
+    budget: Option<Budget>,
+    /// Whether a frame was read: a stranger is recognised by its first bytes alone.
+    met: bool,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from `source` under `limits`.
+    pub fn new(source: R, limits: FrameLimits) -> Self {
+        Self { source, buffer: BytesMut::new(), limits, budget: None, met: false }
+    }
+
+    /// Counts the bytes of frames against `budget`.
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// The next frame; `None` if the peer closed after the last one. May be dropped and called again: nothing
+    /// that was read is lost.
+    pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        let size = match self.size()? {
+            Some(size) => size,
+            None => match self.read_size().await? {
+                Some(size) => size,
+                None => return Ok(None),
+            },
+        };
+        let permit = match &self.budget {
+            Some(budget) => budget.acquire(size).await,
+            None => None,
+        };
+        if self.buffer.len() < SIZE_BYTES + size {
+            let allowed = self.limits.frame + Duration::from_secs((size / FRAME_BYTES_PER_S_MIN) as u64);
+            match timeout(allowed, self.read_body(size)).await {
+                Ok(result) => result?,
+                Err(_) => return Err(FrameError::Stalled { received: self.received(), size }),
+            }
+        }
+        self.met = true;
+        self.buffer.advance(SIZE_BYTES);
+        Ok(Some(Frame { bytes: self.buffer.split_to(size).freeze(), permit }))
+    }
+
+    /// The size at the front of the buffer, if it is there.
+    fn size(&self) -> Result<Option<usize>, FrameError> {
+        let Some(&bytes) = self.buffer.first_chunk::<SIZE_BYTES>() else { return Ok(None) };
+        if let Some(stranger) = FrameError::stranger(bytes).filter(|_| !self.met) {
+            return Err(stranger);
+        }
+        let size = i32::from_be_bytes(bytes);
+        let size = usize::try_from(size).map_err(|_| FrameError::NegativeSize(size))?;
+        if size > self.limits.frame_bytes_max {
+            return Err(FrameError::TooLarge { size, max: self.limits.frame_bytes_max });
+        }
+        Ok(Some(size))
+    }
+
+    async fn read_size(&mut self) -> Result<Option<usize>, FrameError> {
+        loop {
+            self.buffer.reserve(SMALL_BYTES);
+            // Once a size has begun its rest is due soon.
+            let allowed = if self.buffer.is_empty() { self.limits.idle } else { self.limits.frame };
+            match timeout(allowed, self.source.read_buf(&mut self.buffer)).await {
+                Err(_) if self.buffer.is_empty() => return Err(FrameError::Idle(allowed)),
+                Err(_) => return Err(FrameError::Stalled { received: 0, size: SIZE_BYTES }),
+                Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                Ok(Ok(0)) => return Err(FrameError::Truncated { received: 0, size: SIZE_BYTES }),
+                Ok(read) => _ = read?,
+            }
+            if let Some(size) = self.size()? {
+                return Ok(Some(size));
+            }
+        }
+    }
+
+    async fn read_body(&mut self, size: usize) -> Result<(), FrameError> {
+        while self.buffer.len() < SIZE_BYTES + size {
+            let missing = SIZE_BYTES + size - self.buffer.len();
+            if self.buffer.capacity() == self.buffer.len() {
+                self.buffer.reserve(missing.min(self.buffer.len().max(AHEAD_BYTES_MAX)));
+            } else if self.buffer.capacity() < SIZE_BYTES + size.min(AHEAD_BYTES_MAX) {
+                // A large frame begins: a buffer that holds all of it, or a good part.
+                self.buffer.reserve(missing.min(AHEAD_BYTES_MAX));
+            }
+            if self.source.read_buf(&mut self.buffer).await? == 0 {
+                return Err(FrameError::Truncated { received: self.received(), size });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the current frame that are there.
+    fn received(&self) -> usize {
+        self.buffer.len().saturating_sub(SIZE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    fn pair() -> (DuplexStream, FrameReader<DuplexStream>) {
+        let (peer, ours) = duplex(1 << 20);
+        (peer, FrameReader::new(ours, FrameLimits { frame_bytes_max: 1 << 20, ..FrameLimits::default() }))
+    }
+
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as i32).to_be_bytes()[..], bytes].concat()
+    }
+
+    async fn next(reader: &mut FrameReader<DuplexStream>) -> Bytes {
+        reader.next().await.unwrap().unwrap().bytes
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_as_they_went_in_however_they_are_cut() {
+        let frames: Vec<Vec<u8>> = [0, 1, 5, 3000, 16 * 1024, 200_000].map(|n| vec![n as u8; n]).into();
+        let stream: Vec<u8> = frames.iter().flat_map(|f| frame(f)).collect();
+        for step in [1, 7, 4096, stream.len()] {
+            let (mut peer, mut reader) = pair();
+            let stream = stream.clone();
+            let writing = tokio::spawn(async move {
+                for chunk in stream.chunks(step) {
+                    peer.write_all(chunk).await.unwrap();
+                }
+            });
+            for expected in &frames {
+                assert_eq!(next(&mut reader).await, expected[..]);
+            }
+            writing.await.unwrap();
+            assert!(reader.next().await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_size_beyond_the_limit_takes_no_memory() {
+        let (mut peer, mut reader) = pair();
+        peer.write_all(&i32::MAX.to_be_bytes()).await.unwrap();
+        let error = reader.next().await.unwrap_err();
+        assert!(matches!(error, FrameError::TooLarge { size, .. } if size == i32::MAX as usize));
+        assert!(reader.buffer.capacity() <= 2 * SMALL_BYTES);
+    }
+
+    #[tokio::test]
+    async fn strangers_are_told_apart() {
+        for (bytes, words) in [
+            (&[0x16, 3, 1, 2, 0][..], "TLS"),
+            (b"GET / HTTP/1.1\r\n", "HTTP"),
+            (&[0xff; 4], "a frame of -1 bytes"),
+        ] {
+            let (mut peer, mut reader) = pair();
+            peer.write_all(bytes).await.unwrap();
+            let error = reader.next().await.unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_within_a_frame_is_noticed() {
+        let (mut peer, mut reader) = pair();
+        peer.write_all(&[0, 0, 0, 9, 1, 2]).await.unwrap();
+        drop(peer);
+        let error = reader.next().await.unwrap_err();
+        assert!(matches!(error, FrameError::Truncated { received: 2, size: 9 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_between_frames_and_within_one_has_its_limit() {
+        let (mut peer, mut reader) = pair();
+        assert!(matches!(reader.next().await.unwrap_err(), FrameError::Idle(_)));
+        peer.write_all(&[0, 0, 0, 9, 1]).await.unwrap();
+        assert!(matches!(reader.next().await.unwrap_err(), FrameError::Stalled { received: 1, size: 9 }));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_was_dropped_while_waiting_goes_on_where_it_was() {
+        let (mut peer, mut reader) = pair();
+        let bytes = frame(&[7; 100_000]);
+        peer.write_all(&bytes[..50_000]).await.unwrap();
+        let waiting = timeout(Duration::from_millis(20), reader.next()).await;
+        assert!(waiting.is_err(), "half a frame is no frame");
+        peer.write_all(&bytes[50_000..]).await.unwrap();
+        assert_eq!(next(&mut reader).await, vec![7; 100_000]);
+    }
+
+    #[tokio::test]
+    async fn a_used_up_budget_stops_reading_until_a_frame_is_done() {
+        let (mut peer, reader) = pair();
+        let mut reader = reader.with_budget(Budget::new(10));
+        peer.write_all(&[frame(&[1; 8]), frame(&[2; 8])].concat()).await.unwrap();
+        let first = reader.next().await.unwrap().unwrap();
+        assert!(timeout(Duration::from_millis(20), reader.next()).await.is_err());
+        drop(first);
+        assert_eq!(next(&mut reader).await, [2; 8][..]);
+    }
+}
