@@ -82,11 +82,7 @@ impl PartitionSettings {
             decompressed_bytes_max: topic.max_decompressed_message_bytes,
             timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
             timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
-            timestamp_type: if log_append_time {
-                TimestampType::LogAppendTime
-            } else {
-                TimestampType::CreateTime
-            },
+            timestamp_type: if log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
             validate_headers_only: topic.record_validation == config::RecordValidation::Header,
             log: LogConfig {
                 segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),
