@@ -328,9 +328,7 @@ mod tests {
     fn logs_are_found_by_name_and_deletions_are_finished() {
         let dir = tempfile::tempdir().unwrap();
         LogDirectory::open(dir.path()).unwrap().format(meta()).unwrap();
-        for name in
-            ["a-b-3", "orders-0", "no_index", "orders--1", "orders-01", "x-1.00ff-delete", "orders-0-stray"]
-        {
+        for name in ["a-b-3", "orders-0", "no_index", "orders-01", "x-1.00ff-delete", "orders-0-stray"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         std::fs::write(dir.path().join("file-0"), b"").unwrap();

@@ -64,25 +64,25 @@ struct RecentBatches {
 
 /// What is remembered of a batch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct BatchMetadata {
+pub(crate) struct BatchMetadata {
     /// Sequence number of the last record.
-    pub last_sequence: i32,
+    pub(crate) last_sequence: i32,
     /// Offset of the last record.
-    pub last_offset: i64,
+    pub(crate) last_offset: i64,
     /// Offsets between the first record and the last.
-    pub offset_delta: i32,
+    pub(crate) offset_delta: i32,
     /// The batch's latest timestamp in ms.
-    pub timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 impl BatchMetadata {
     /// Sequence number of the first record.
-    pub fn first_sequence(&self) -> i32 {
+    pub(crate) fn first_sequence(&self) -> i32 {
         BatchHeader::sequence_after(self.last_sequence, self.offset_delta.wrapping_neg())
     }
 
     /// Offset of the first record.
-    pub fn first_offset(&self) -> i64 {
+    pub(crate) fn first_offset(&self) -> i64 {
         self.last_offset - i64::from(self.offset_delta)
     }
 }

@@ -132,10 +132,6 @@ impl LogReader {
         self.high_watermark.store(offset, Ordering::Release);
     }
 
-    pub(crate) fn set_start_offset(&self, offset: i64) {
-        self.start_offset.store(offset, Ordering::Release);
-    }
-
     pub(crate) fn set_end_offset(&self, offset: i64) {
         self.end_offset.store(offset, Ordering::Release);
     }

@@ -82,7 +82,8 @@ impl LogFile {
         while !into.is_empty() {
             match rustix::io::pread(&self.file, &mut *into, position) {
                 Ok(0) => {
-                    let short = io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends at byte {position}"));
+                    let short =
+                        io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends at byte {position}"));
                     return Err(LogError::io("read", &self.path, short));
                 }
                 Ok(read) => {
