@@ -39,9 +39,15 @@ const ZSTD_VERSION_MIN: i16 = 7;
 pub(crate) struct Pending {
     acks: i16,
     response: ProduceResponse,
-    /// What each shard was sent: its answer, and the places in the response that it belongs to.
-    shards: Vec<(oneshot::Receiver<Vec<Outcome>>, Vec<(usize, usize)>)>,
+    /// What each shard was sent: its answer, and where in the response it belongs.
+    shards: Vec<(oneshot::Receiver<Vec<Outcome>>, Vec<Place>)>,
 }
+
+/// A partition's place in a response: that of its topic, and its own within.
+type Place = (usize, usize);
+
+/// The batches that go to one shard, and where in the response their outcomes belong.
+type Share = (Vec<(PartitionId, Batch)>, Vec<Place>);
 
 /// Validates `request` and hands its batches over, in order.
 pub(crate) fn begin(request: ProduceRequest, rq: &RequestContext, cx: &Context, scratch: &mut Scratch) -> Pending {
@@ -54,7 +60,7 @@ pub(crate) fn begin(request: ProduceRequest, rq: &RequestContext, cx: &Context, 
         None
     };
     let table = cx.replicas.table();
-    let mut by_shard: Vec<(Vec<(PartitionId, Batch)>, Vec<(usize, usize)>)> = Vec::new();
+    let mut by_shard: Vec<Share> = Vec::new();
     by_shard.resize_with(cx.replicas.shard_count(), Default::default);
     for (t, topic) in request.topic_data.into_iter().enumerate() {
         let replicas = if rq.version >= 13 { table.by_id(topic.topic_id) } else { table.by_name(&topic.name) };

@@ -69,7 +69,7 @@ async fn some(
 ) -> Vec<MetadataResponseTopic> {
     let nameless = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_zero();
     if rq.version < TOPIC_IDS_FROM && topics.iter().any(nameless) {
-        return topics.iter().map(|topic| invalid(topic)).collect();
+        return topics.iter().map(invalid).collect();
     }
     let mut seen = HashSet::new();
     // Kafka: if one topic is asked for by its id, those by name are not answered.

@@ -92,10 +92,13 @@ pub(crate) struct Shard {
     groups: Groups,
 }
 
-/// The batches of one wake-up by partition, each with the place that its outcome goes to.
+/// Batches for one partition; of each the request that it came with, and its place there.
+type Group = (Vec<ToAppend>, Vec<(usize, usize)>);
+
+/// The batches of one wake-up, by partition.
 #[derive(Default)]
 struct Groups {
-    by_partition: HashMap<PartitionId, (Vec<ToAppend>, Vec<(usize, usize)>)>,
+    by_partition: HashMap<PartitionId, Group>,
 }
 
 impl Shard {

@@ -38,22 +38,23 @@ fn what_any_peer_writes_in_any_codec_every_peer_reads_equal_also_after_a_restart
     let partitions = PARTITIONS.to_string();
     let mut broker = TestBroker::start(&[("num.partitions", &partitions)]);
     let records = every_shape(PARTITIONS, now_ms());
-    let expected = by_partition(records.clone());
     let mut topics = Vec::new();
     for writer in &peers {
+        let records = writer.writable(records.clone());
+        let expected = by_partition(records.clone());
         for codec in writer.codecs().unwrap() {
             let topic = format!("{}-{codec}", writer.name);
             writer.produce(&broker.bootstrap(), &topic, &codec, &records).unwrap();
-            topics.push(topic);
+            topics.push((topic, expected.clone()));
         }
     }
     assert!(topics.len() >= 5 * peers.len());
     for restarted in [false, true] {
-        for topic in &topics {
+        for (topic, expected) in &topics {
             for reader in &peers {
                 let read = reader.consume(&broker.bootstrap(), topic, records.len()).unwrap();
                 let read = by_partition(read);
-                let differs = read.iter().zip(&expected).position(|(r, e)| r != e);
+                let differs = read.iter().zip(expected).position(|(r, e)| r != e);
                 assert!(
                     read.len() == expected.len() && differs.is_none(),
                     "{} reads {topic} differently (restarted: {restarted}) at {differs:?}",
