@@ -219,6 +219,14 @@ pub(crate) async fn start(start: Start, partitions: Arc<dyn Partitions>) -> Resu
     };
     let registered = brokers::register(&replayed, &registration);
     let next = controller.commit_first(&replayed, &registered.records).await?;
+    tracing::info!(
+        cluster_id = %next.cluster_id(),
+        offset = next.offset(),
+        epoch = next.epoch(),
+        topics = next.topics().len(),
+        partitions = next.partition_count(),
+        "metadata is read, this broker is registered"
+    );
     controller.carry_out(Arc::new(next)).await;
 
     let image = Arc::clone(&controller.shared);
@@ -339,7 +347,7 @@ type Finish = Box<dyn FnOnce(Result<(), ApiError>) + Send>;
 
 /// Unique and unpredictable enough for an id: the keys of the standard library's hash maps come from the system's
 /// random numbers, and differ from one to the next.
-fn random_id() -> Uuid {
+pub(crate) fn random_id() -> Uuid {
     let half = || u128::from(RandomState::new().hash_one(0));
     const VERSION_AND_VARIANT: u128 = 0xf000 << 64 | 0xc000 << 48;
     // A random UUID of RFC 9562: version 4, variant 2.

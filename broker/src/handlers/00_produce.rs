@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{Context, RequestContext};
 use crate::{
-    log::{AppendError, Appended},
+    log::{AppendError, Appended, ProducerError},
     replica::{
         PartitionId, Replica, TopicReplicas,
         shard::{Append, AppendFailure, Outcome, ShardMessage},
@@ -225,9 +225,9 @@ fn refusal(error: BatchError) -> Refusal {
 
 fn write_outcome(outcome: Outcome, answer: &mut PartitionProduceResponse) {
     match outcome {
-        Ok(Appended { base_offset, log_append_time_ms, start_offset, .. }) => {
+        Ok(Appended { base_offset, log_append_time, start_offset, .. }) => {
             answer.base_offset = base_offset;
-            answer.log_append_time_ms = log_append_time_ms.unwrap_or(-1);
+            answer.log_append_time_ms = log_append_time;
             answer.log_start_offset = start_offset;
         }
         Err(failure) => {
@@ -246,10 +246,14 @@ fn write_outcome(outcome: Outcome, answer: &mut PartitionProduceResponse) {
 
 fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
-        AppendError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-        AppendError::DuplicateSequence { .. } => ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
-        AppendError::InvalidProducerEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-        _ => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::Producer(ProducerError::DuplicateSequence { .. }) => ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
+        AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::NoOffsets { .. } => ErrorCode::INVALID_RECORD,
+        AppendError::StaleLeaderEpoch { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        AppendError::DiskFull(_) | AppendError::Log(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }
 

@@ -41,6 +41,7 @@ async fn producer_id(
         }
         tracing::warn!(
             peer = %rq.peer,
+            client_id = rq.client_id.as_ref().map(|id| id.escape_debug().to_string()),
             transactional_id = %transactional_id.escape_debug(),
             "refused a transactional producer: transactions come with a later release; unset `transactional.id`"
         );

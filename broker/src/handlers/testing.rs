@@ -12,6 +12,7 @@ use super::{Context, RequestContext};
 use crate::{
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
+    replica::{Replicas, fetch_session::FetchSessions},
 };
 
 /// A broker without sockets.
@@ -25,7 +26,14 @@ impl Broker {
     pub(super) async fn start(log_dir: &Path, properties: &str) -> Self {
         let (controller, directories) = started(log_dir, properties).await;
         let config = Arc::new(BrokerConfig::from_values(&values(properties)));
-        let cx = Context { image: controller.image, controller: controller.handle, config };
+        let cx = Context {
+            image: controller.image,
+            controller: controller.handle,
+            // The APIs tested so do not come near records.
+            replicas: Arc::new(Replicas::new(Vec::new())),
+            fetch_sessions: FetchSessions::new(0),
+            config,
+        };
         Self { cx, directories }
     }
 
