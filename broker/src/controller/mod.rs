@@ -15,6 +15,8 @@ pub(crate) mod consensus;
 pub(crate) mod effective;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod topics;
 
 use std::{
@@ -336,7 +338,7 @@ type Finish = Box<dyn FnOnce(Result<(), ApiError>) + Send>;
 
 /// Unique and unpredictable enough for an id: the keys of the standard library's hash maps come from the system's
 /// random numbers, and differ from one to the next.
-fn random_id() -> Uuid {
+pub(crate) fn random_id() -> Uuid {
     let half = || u128::from(RandomState::new().hash_one(0));
     const VERSION_AND_VARIANT: u128 = 0xf000 << 64 | 0xc000 << 48;
     // A random UUID of RFC 9562: version 4, variant 2.

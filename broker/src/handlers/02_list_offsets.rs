@@ -57,7 +57,9 @@ pub(crate) async fn handle(
                 Ok(Some(found)) => {
                     answer.timestamp = found.timestamp;
                     answer.offset = found.offset;
-                    answer.leader_epoch = found.leader_epoch;
+                    if rq.version >= 4 {
+                        answer.leader_epoch = found.leader_epoch;
+                    }
                 }
                 Ok(None) => {}
                 Err(code) => answer.error_code = code,

@@ -28,7 +28,7 @@ pub(crate) async fn handle(
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
     }
     let image = cx.image.load();
-    let other_cluster = request.cluster_id.as_ref().is_some_and(|id| **id != *image.cluster_id());
+    let other_cluster = request.cluster_id.as_ref().is_some_and(|id| id != image.cluster_id());
     let other_node = request.node_id >= 0 && request.node_id != cx.config.node_id;
     if other_cluster || other_node {
         return ApiVersionsResponse { error_code: ErrorCode::REBOOTSTRAP_REQUIRED, ..Default::default() };

@@ -10,7 +10,6 @@ pub(crate) mod shard;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -24,10 +23,13 @@ use ottla_protocol::{
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
-use shard::{ShardHandle, ShardMessage};
+use shard::{Closed, ShardHandle, ShardMessage};
 use tokio::sync::oneshot;
 
-use crate::log::{LogConfig, LogReader};
+use crate::{
+    config::{self, BrokerConfig, TopicConfig},
+    log::{LogConfig, LogReader},
+};
 
 /// A partition of a topic, by the topic's id.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -71,10 +73,42 @@ pub(crate) struct PartitionSettings {
     pub(crate) log: LogConfig,
 }
 
+impl PartitionSettings {
+    /// What a topic's configuration, and its broker's, come to.
+    pub(crate) fn new(topic: &TopicConfig, broker: &BrokerConfig) -> Self {
+        let log_append_time = topic.message_timestamp_type == config::TimestampType::LogAppendTime;
+        Self {
+            message_bytes_max: topic.max_message_bytes,
+            decompressed_bytes_max: topic.max_decompressed_message_bytes,
+            timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+            timestamp_type: if log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+            validate_headers_only: topic.record_validation == config::RecordValidation::Header,
+            log: LogConfig {
+                segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),
+                roll_ms: topic.segment_ms,
+                index_interval_bytes: u32::try_from(topic.index_interval_bytes).unwrap_or(u32::MAX),
+                index_size_max_bytes: u32::try_from(topic.segment_index_bytes).unwrap_or(u32::MAX),
+                flush_messages: topic.flush_messages,
+                flush_ms: topic.flush_ms,
+                log_append_time,
+                max_message_bytes: topic.max_message_bytes,
+                producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
+                max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+            },
+        }
+    }
+}
+
 impl Replica {
     /// The epoch in which this broker leads the partition.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Begins to lead in a newer epoch. Only the owner calls it.
+    fn lead(&self, epoch: i32) {
+        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Checks the epoch that a client believes in; -1 for none (KIP-320).
@@ -117,6 +151,11 @@ impl Table {
 
     pub(crate) fn by_name(&self, name: &TopicName) -> Option<&Arc<TopicReplicas>> {
         self.by_name.get(name)
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.by_id.values().map(|t| t.partitions.iter().flatten().count()).sum()
     }
 
     fn put(&mut self, name: &TopicName, replica: &Arc<Replica>) {
@@ -169,13 +208,12 @@ pub(crate) struct Opening {
 pub(crate) struct Replicas {
     shards: Vec<ShardHandle>,
     table: ArcSwap<Table>,
-    log_dir: PathBuf,
 }
 
 impl Replicas {
-    /// No partitions yet, in `log_dir`.
-    pub(crate) fn new(shards: Vec<ShardHandle>, log_dir: PathBuf) -> Self {
-        Self { shards, table: ArcSwap::default(), log_dir }
+    /// No partitions yet.
+    pub(crate) fn new(shards: Vec<ShardHandle>) -> Self {
+        Self { shards, table: ArcSwap::default() }
     }
 
     /// The table as it is now.
@@ -241,14 +279,20 @@ impl Replicas {
         deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
     }
 
-    /// Closes every log cleanly; returns when all are on disk.
-    pub(crate) async fn close(&self) {
+    /// Closes every log; gives those that were closed cleanly, once they are on the medium.
+    pub(crate) async fn close(&self) -> Vec<Closed> {
+        let mut replies = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (reply, closed) = oneshot::channel();
             if shard.send(ShardMessage::Close { reply }).is_ok() {
-                let _ = closed.await;
+                replies.push(closed);
             }
         }
+        let mut all = Vec::new();
+        for closed in replies {
+            all.extend(closed.await.unwrap_or_default());
+        }
+        all
     }
 
     /// The owner of a partition: neighbours go to different shards.

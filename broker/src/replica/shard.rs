@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Opening, PartitionId, PartitionSettings, Replica, purgatory::Purgatory};
 use crate::{
-    log::{AppendError, Appended, Log, LogDirectory, ToAppend},
+    log::{AppendError, Appended, Log, LogDirectory, LogError, ToAppend, TopicPartition},
     time::now_ms,
 };
 
@@ -43,8 +43,18 @@ pub(crate) enum ShardMessage {
     },
     /// Closes all logs cleanly.
     Close {
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<Vec<Closed>>,
     },
+}
+
+/// A log that was closed cleanly.
+#[derive(Clone, Debug)]
+pub(crate) struct Closed {
+    pub(crate) partition: TopicPartition,
+    /// Everything before it is on the medium.
+    pub(crate) recovery_point: i64,
+    /// Nothing before it is to be read.
+    pub(crate) start_offset: i64,
 }
 
 /// The batches of one request that belong to this shard, validated.
@@ -68,6 +78,7 @@ pub(crate) enum AppendFailure {
 }
 
 struct Partition {
+    name: TopicPartition,
     log: Log,
     replica: Arc<Replica>,
 }
@@ -131,24 +142,32 @@ impl Shard {
                 };
                 let _ = reply.send(deleted);
             }
-            ShardMessage::Close { reply } => {
-                for (_, partition) in self.partitions.drain() {
-                    partition.replica.purgatory.wake_all();
-                    if let Err(error) = partition.log.close() {
-                        tracing::error!(%error, "a log could not be closed cleanly; it is recovered at the next start");
-                    }
-                }
-                let _ = reply.send(());
+            ShardMessage::Close { reply } => _ = reply.send(self.close()),
+        }
+    }
+
+    /// Closes all logs; those that could not be closed cleanly are missing from the answer.
+    fn close(&mut self) -> Vec<Closed> {
+        let mut closed = Vec::with_capacity(self.partitions.len());
+        for (_, Partition { name, log, replica }) in self.partitions.drain() {
+            replica.purgatory.wake_all();
+            let start_offset = log.start_offset();
+            match log.close() {
+                Ok(recovery_point) => closed.push(Closed { partition: name, recovery_point, start_offset }),
+                Err(error) => tracing::error!(%error, "a log could not be closed; the next start recovers it"),
             }
         }
+        closed
     }
 
     fn open(&mut self, opening: Opening) -> Result<Arc<Replica>, String> {
         let Opening { topic, id, leader_epoch, settings } = opening;
         if let Some(partition) = self.partitions.get(&id) {
+            partition.replica.lead(leader_epoch);
             return Ok(Arc::clone(&partition.replica));
         }
-        let log = self.open_log(&topic, id, &settings).map_err(|error| error.to_string())?;
+        let name = TopicPartition { topic, partition: id.index };
+        let log = self.open_log(&name, id, &settings).map_err(|error| error.to_string())?;
         // The only replica is this one, so what is in its log is committed.
         let reader = log.reader();
         reader.set_high_watermark(log.end_offset());
@@ -160,8 +179,32 @@ impl Shard {
             settings: ArcSwap::new(settings),
             leader_epoch: leader_epoch.into(),
         });
-        self.partitions.insert(id, Partition { log, replica: Arc::clone(&replica) });
+        self.partitions.insert(id, Partition { name, log, replica: Arc::clone(&replica) });
         Ok(replica)
+    }
+
+    /// The log of a partition; a new one where there is none, or where a deleted topic of the same name left its own.
+    fn open_log(
+        &self,
+        name: &TopicPartition,
+        id: PartitionId,
+        settings: &PartitionSettings,
+    ) -> Result<Log, LogError> {
+        let path = self.directory.partition_path(name);
+        if path.is_dir() {
+            let checkpointed = self.directory.checkpointed(name);
+            let (log, recovered) = Log::open(&path, settings.log.clone(), &checkpointed, now_ms())?;
+            if log.topic_id().is_none_or(|topic| topic == id.topic) {
+                if recovered.torn_bytes > 0 {
+                    let bytes = recovered.torn_bytes;
+                    tracing::warn!(partition = %path.display(), bytes, "a torn end was cut off the log");
+                }
+                return Ok(log);
+            }
+            tracing::warn!(partition = %path.display(), "the log is a deleted topic's; it is removed");
+            log.delete()?;
+        }
+        Log::create(&path, id.topic, settings.log.clone(), now_ms())
     }
 
     /// Appends everything that one wake-up found: one write a partition.

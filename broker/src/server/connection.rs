@@ -142,7 +142,7 @@ impl Connection {
                     // Nobody is left to read an answer. What was handed to the shards is written all the same.
                     None => return Ok(()),
                 },
-                _ = stop.wait_for(|stop| *stop) => return self.drain().await,
+                () = stopping(&mut stop) => return self.drain().await,
             }
         }
     }
@@ -206,6 +206,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Returns when the broker stops, or is gone.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn next_answer(answering: &mut Option<(Answering, Turn)>) -> Result<Option<Answer>, Refused> {

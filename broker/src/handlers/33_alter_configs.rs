@@ -1,0 +1,46 @@
+//! AlterConfigs, versions 0 to 2: sets all keys of a resource; those not named go back to their defaults.
+//!
+//! Kept for old tools; IncrementalAlterConfigs does not have them race each other (KIP-339).
+
+use ottla_protocol::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+
+use super::{Context, RequestContext};
+use crate::controller::{
+    api_error::code_and_message,
+    configs::{Alteration, Change, SET},
+};
+
+pub(crate) async fn handle(
+    request: AlterConfigsRequest,
+    _rq: &RequestContext,
+    cx: &Context,
+) -> AlterConfigsResponse {
+    let alteration = |asked: &AlterConfigsResource| Alteration {
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name.clone(),
+        replace: true,
+        changes: asked
+            .configs
+            .iter()
+            .map(|config| Change { name: config.name.clone(), operation: SET, value: config.value.clone() })
+            .collect(),
+    };
+    let alterations = request.resources.iter().map(alteration).collect();
+    let altered = match cx.controller.alter_configs(alterations, request.validate_only).await {
+        Ok(altered) => altered,
+        Err(error) => vec![Err(error); request.resources.len()],
+    };
+    let response = |(asked, altered): (AlterConfigsResource, _)| {
+        let (error_code, error_message) = code_and_message(&altered);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name,
+        }
+    };
+    let responses = request.resources.into_iter().zip(altered).map(response).collect();
+    AlterConfigsResponse { throttle_time_ms: 0, responses }
+}
