@@ -33,7 +33,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.log.start()?;
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("ottla-dev-").tempdir().context("making a temporary directory")?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("ottla-dev-")
+                .tempdir()
+                .context("making a temporary directory")?,
+        ),
     };
     let data = match (&args.data, &temporary) {
         (Some(data), _) => data.clone(),

@@ -58,8 +58,12 @@ impl<W: Write> Out<W> {
             writeln!(self.sink, "{fields}")?;
             return Ok(());
         }
-        let pairs: Vec<String> =
-            fields.as_object().into_iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect();
+        let pairs: Vec<String> = fields
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
         writeln!(self.sink, "{:indent$}{}", "", pairs.join("  "))?;
         Ok(())
     }

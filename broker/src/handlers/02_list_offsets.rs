@@ -123,7 +123,7 @@ fn offset(
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         MAX_TIMESTAMP => {
             DECOMPRESSOR.with_borrow_mut(|d| reader.max_timestamp(d)).map(by_time).map_err(failed)
-        },
+        }
         timestamp if timestamp < 0 => Err(ErrorCode::INVALID_REQUEST),
         timestamp => {
             let found = DECOMPRESSOR.with_borrow_mut(|d| reader.offset_for_timestamp(timestamp, d));

@@ -157,7 +157,9 @@ impl Shard {
             let start_offset = log.start_offset();
             match log.close() {
                 Ok(recovery_point) => closed.push(Closed { partition: name, recovery_point, start_offset }),
-                Err(error) => tracing::error!(%error, "a log could not be closed; the next start recovers it"),
+                Err(error) => {
+                    tracing::error!(%error, "a log could not be closed; the next start recovers it")
+                }
             }
         }
         closed

@@ -38,7 +38,13 @@ impl Peer {
     }
 
     /// Writes `records`, each to its partition.
-    pub fn produce(&self, bootstrap: &str, topic: &str, codec: &str, records: &[PeerRecord]) -> anyhow::Result<()> {
+    pub fn produce(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        codec: &str,
+        records: &[PeerRecord],
+    ) -> anyhow::Result<()> {
         let lines: Result<Vec<String>, _> = records.iter().map(serde_json::to_string).collect();
         let mut input = lines?.join("\n");
         input.push('\n');
@@ -78,12 +84,20 @@ impl Peer {
 
 /// confluent-kafka, over librdkafka.
 pub fn confluent() -> Option<Peer> {
-    python().map(|(program, script)| Peer { name: "confluent-kafka", program, args: vec![script, "confluent".into()] })
+    python().map(|(program, script)| Peer {
+        name: "confluent-kafka",
+        program,
+        args: vec![script, "confluent".into()],
+    })
 }
 
 /// kafka-python.
 pub fn kafka_python() -> Option<Peer> {
-    python().map(|(program, script)| Peer { name: "kafka-python", program, args: vec![script, "kafka-python".into()] })
+    python().map(|(program, script)| Peer {
+        name: "kafka-python",
+        program,
+        args: vec![script, "kafka-python".into()],
+    })
 }
 
 /// franz-go.
@@ -91,7 +105,12 @@ pub fn franz_go() -> Option<Peer> {
     static READY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = READY.get_or_init(|| {
         let program = made("peer-go");
-        let built = Command::new("go").args(["build", "-o"]).arg(&program).arg(".").current_dir(source("go")).status();
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg(".")
+            .current_dir(source("go"))
+            .status();
         built.is_ok_and(|status| status.success()).then_some(program)
     });
     program.clone().map(|program| Peer { name: "franz-go", program, args: Vec::new() })
@@ -122,7 +141,9 @@ pub fn java() -> Option<Peer> {
     class_path.clone().map(|class_path| Peer {
         name: "kafka-clients",
         program: "java".into(),
-        args: ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path, "Peer"].map(str::to_owned).into(),
+        args: ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path, "Peer"]
+            .map(str::to_owned)
+            .into(),
     })
 }
 

@@ -56,8 +56,10 @@ fn configurations_are_read_changed_and_read_again() {
         None,
     );
     let configs = |args: &[&str]| {
-        let args = [&["--bootstrap-server", &bootstrap, "--entity-type", "topics", "--entity-name", "t"], args].concat();
-        tool("org.apache.kafka.tools.ConfigCommand", &args, None)
+        let args =
+            [&["--bootstrap-server", &bootstrap, "--entity-type", "topics", "--entity-name", "t"], args]
+                .concat();
+        tool("kafka.admin.ConfigCommand", &args, None)
     };
     configs(&["--alter", "--add-config", "max.message.bytes=2000000,segment.ms=60000"]);
     let described = configs(&["--describe"]);
@@ -68,8 +70,17 @@ fn configurations_are_read_changed_and_read_again() {
     let all = configs(&["--describe", "--all"]);
     assert!(all.contains("DEFAULT_CONFIG:message.max.bytes=1048588"), "{all}");
     let broker_all = tool(
-        "org.apache.kafka.tools.ConfigCommand",
-        &["--bootstrap-server", &bootstrap, "--entity-type", "brokers", "--entity-name", "1", "--describe", "--all"],
+        "kafka.admin.ConfigCommand",
+        &[
+            "--bootstrap-server",
+            &bootstrap,
+            "--entity-type",
+            "brokers",
+            "--entity-name",
+            "1",
+            "--describe",
+            "--all",
+        ],
         None,
     );
     assert!(broker_all.contains("num.partitions=1"), "{broker_all}");
@@ -86,8 +97,14 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
     tool(
         "org.apache.kafka.tools.ConsoleProducer",
         &[
-            "--bootstrap-server", &bootstrap, "--topic", "console", "--reader-property", "parse.key=true",
-            "--reader-property", "key.separator=:",
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "console",
+            "--reader-property",
+            "parse.key=true",
+            "--reader-property",
+            "key.separator=:",
         ],
         Some(&lines),
     );
@@ -103,8 +120,19 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
         let text = tool(
             "org.apache.kafka.tools.consumer.ConsoleConsumer",
             &[
-                "--bootstrap-server", &bootstrap, "--topic", "console", "--partition", partition, "--offset",
-                "earliest", "--max-messages", &count.to_string(), "--timeout-ms", "30000", "--formatter-property",
+                "--bootstrap-server",
+                &bootstrap,
+                "--topic",
+                "console",
+                "--partition",
+                partition,
+                "--offset",
+                "earliest",
+                "--max-messages",
+                &count.to_string(),
+                "--timeout-ms",
+                "30000",
+                "--formatter-property",
                 "print.key=true",
             ],
             None,
@@ -129,8 +157,18 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
         let said = tool(
             "org.apache.kafka.tools.ProducerPerformance",
             &[
-                "--bootstrap-server", &bootstrap, "--topic", "performance", "--num-records", "20000", "--record-size",
-                "100", "--throughput", "-1", "--command-property", &format!("compression.type={codec}"),
+                "--bootstrap-server",
+                &bootstrap,
+                "--topic",
+                "performance",
+                "--num-records",
+                "20000",
+                "--record-size",
+                "100",
+                "--throughput",
+                "-1",
+                "--command-property",
+                &format!("compression.type={codec}"),
             ],
             None,
         );
@@ -148,8 +186,16 @@ fn dump_log_segments_reads_every_file_that_we_write() {
     tool(
         "org.apache.kafka.tools.ProducerPerformance",
         &[
-            "--bootstrap-server", &bootstrap, "--topic", "dumped", "--num-records", "30000", "--record-size", "100",
-            "--throughput", "-1",
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "dumped",
+            "--num-records",
+            "30000",
+            "--record-size",
+            "100",
+            "--throughput",
+            "-1",
         ],
         None,
     );
@@ -168,7 +214,9 @@ fn dump_log_segments_reads_every_file_that_we_write() {
             args.push("--index-sanity-check");
         }
         let text = tool("org.apache.kafka.tools.DumpLogSegments", &args, None);
-        for wrong in ["Exception", "Mismatch", "mismatch", "corrupt", "isvalid: false", "Found timestamp mismatch"] {
+        for wrong in
+            ["Exception", "Mismatch", "mismatch", "corrupt", "isvalid: false", "Found timestamp mismatch"]
+        {
             assert!(!text.contains(wrong), "{file}: {text}");
         }
         *kinds.entry(kind).or_insert(0) += 1;
@@ -177,7 +225,12 @@ fn dump_log_segments_reads_every_file_that_we_write() {
     for kind in ["index", "timeindex", "snapshot"] {
         assert!(kinds.contains_key(kind), "{kinds:?}");
     }
-    let metadata = broker.directory().join("__cluster_metadata-0/00000000000000000000.log").display().to_string();
-    let text = tool("org.apache.kafka.tools.DumpLogSegments", &["--cluster-metadata-decoder", "--files", &metadata], None);
+    let metadata =
+        broker.directory().join("__cluster_metadata-0/00000000000000000000.log").display().to_string();
+    let text = tool(
+        "org.apache.kafka.tools.DumpLogSegments",
+        &["--cluster-metadata-decoder", "--files", &metadata],
+        None,
+    );
     assert!(text.contains("TOPIC_RECORD") && text.contains("\"name\":\"dumped\""), "{text}");
 }

@@ -10,9 +10,11 @@ fn kcat_writes_and_reads_in_every_codec() {
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("kcat-{codec}");
         let lines: String = (0..1000).map(|i| format!("k{i}|value {i}\n")).collect();
-        let produce = ["-b", &bootstrap, "-P", "-t", &topic, "-z", codec, "-K", "|", "-H", "h=1", "-H", "h=2", "-Z"];
+        let produce =
+            ["-b", &bootstrap, "-P", "-t", &topic, "-z", codec, "-K", "|", "-H", "h=1", "-H", "h=2", "-Z"];
         kcat.run(&produce, Some(lines + "null|\n")).unwrap();
-        let consume = ["-b", &bootstrap, "-C", "-q", "-t", &topic, "-o", "beginning", "-e", "-f", "%o %k %S %h\\n"];
+        let consume =
+            ["-b", &bootstrap, "-C", "-q", "-t", &topic, "-o", "beginning", "-e", "-f", "%o %k %S %h\\n"];
         let output = kcat.run(&consume, None).unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let read: Vec<&str> = text.lines().collect();
