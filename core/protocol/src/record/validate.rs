@@ -57,7 +57,10 @@ impl Rules {
         if timestamp == NO_TIMESTAMP || self.timestamp_type == TimestampType::LogAppendTime {
             return Ok(());
         }
-        let earliest = self.now_ms.saturating_sub(self.timestamp_before_max_ms);
+        let earliest = match self.timestamp_before_max_ms {
+            i64::MAX => i64::MIN,
+            before_max => self.now_ms.saturating_sub(before_max),
+        };
         let latest = self.now_ms.saturating_add(self.timestamp_after_max_ms);
         match earliest <= timestamp && timestamp <= latest {
             true => Ok(()),
