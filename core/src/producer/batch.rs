@@ -1,0 +1,208 @@
+//! A batch of one partition, from its first record to the answer, with those who wait for its records.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use ottla_protocol::{
+    compression::{Codec, Compressor, Decompressor, Limits},
+    record::{Batch, BatchBuilder, PushError, Seal},
+    types::TopicName,
+};
+
+use super::{
+    budget::Reservation,
+    delivery::{Fate, Outcome, Reports, Token, Written},
+    idempotence::Numbers,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A batch that is closed: it takes no more records.
+#[derive(Debug)]
+pub(crate) struct ProducerBatch {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition's index.
+    pub partition: i32,
+    /// When its first record came: `delivery.timeout.ms` counts from here.
+    pub created: Instant,
+    /// Its numbers, from the first time it is sent until a broker refuses them.
+    pub numbers: Option<Numbers>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Its place among the batches of its partition.
+    pub ordinal: u64,
+    /// The flush that waits for it.
+    pub generation: u64,
+    /// Why it was last sent in vain.
+    pub last_error: Option<Error>,
+    /// How many records it has.
+    pub record_count: u32,
+    /// Index of its first record in the batch as it was closed; not 0 for the later parts of a split.
+    first: u32,
+    content: Content,
+    pub(super) waiters: Waiters,
+}
+
+#[derive(Debug)]
+enum Content {
+    Built(BatchBuilder),
+    Sealed(Batch),
+}
+
+/// Who waits for the records of a batch, and the memory that they and the records take.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    pub fate: Option<Arc<Fate>>,
+    /// Ascending by index.
+    pub tokens: Vec<Token>,
+    pub memory: Reservation,
+}
+
+impl ProducerBatch {
+    /// Closes what was built so far.
+    pub(super) fn close(
+        topic: TopicName,
+        partition: i32,
+        created: Instant,
+        builder: BatchBuilder,
+        waiters: Waiters,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            created,
+            numbers: None,
+            attempts: 0,
+            ordinal: 0,
+            generation: 0,
+            last_error: None,
+            record_count: builder.record_count(),
+            first: 0,
+            content: Content::Built(builder),
+            waiters,
+        }
+    }
+
+    /// Its size: exact once sealed, uncompressed before.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Built(builder) => builder.encoded_bytes(),
+            Content::Sealed(batch) => batch.bytes().len(),
+        }
+    }
+
+    /// The bytes to send, under its present numbers. Compresses the first time; a retry sends the same bytes.
+    pub(crate) fn seal(&mut self, codec: Codec, compressor: &mut Compressor) -> Result<Bytes> {
+        let (producer_id, producer_epoch, base_sequence) = match self.numbers {
+            Some(numbers) => (numbers.identity.id, numbers.identity.epoch, numbers.base),
+            None => {
+                let unnumbered = Seal::default();
+                (unnumbered.producer_id, unnumbered.producer_epoch, unnumbered.base_sequence)
+            }
+        };
+        match &mut self.content {
+            Content::Built(builder) => {
+                let seal = Seal { codec, producer_id, producer_epoch, base_sequence, ..Seal::default() };
+                let batch = builder.seal(&seal, compressor).map_err(|error| {
+                    Error::new(ErrorKind::RecordTooLarge, error.to_string()).caused_by(error)
+                })?;
+                let bytes = batch.bytes().clone();
+                self.content = Content::Sealed(batch);
+                Ok(bytes)
+            }
+            Content::Sealed(batch) => {
+                let header = batch.header();
+                let stamped = (header.producer_id, header.producer_epoch, header.base_sequence);
+                if stamped != (producer_id, producer_epoch, base_sequence) {
+                    *batch = batch.clone().with_producer(producer_id, producer_epoch, base_sequence);
+                }
+                Ok(batch.bytes().clone())
+            }
+        }
+    }
+
+    /// Tells all who wait for its records.
+    pub(crate) fn finish(self, result: Result<Written>, reports: &Reports) {
+        let Waiters { fate, tokens, mut memory } = self.waiters;
+        let outcome = Outcome { first: self.first, count: self.record_count, result };
+        if !tokens.is_empty() {
+            // The records' memory is free now, the tokens' once they are drained.
+            let kept = memory.split(token_bytes(tokens.capacity()));
+            reports.push(self.topic, self.partition, outcome.clone(), tokens, Some(kept));
+        }
+        drop(memory);
+        if let Some(fate) = fate {
+            fate.resolve(outcome);
+        }
+    }
+
+    /// Parts in two a batch that was too large for the broker (KIP-126), or gives it back if one record is all it
+    /// has. The parts have no numbers yet.
+    pub(crate) fn split(mut self, decompressor: &mut Decompressor) -> Result<[Self; 2], Box<(Self, Error)>> {
+        let too_large = |why: String| Error::new(ErrorKind::RecordTooLarge, why);
+        if self.record_count < 2 {
+            return Err(Box::new((self, too_large("the batch has one record and cannot be split".to_owned()))));
+        }
+        let builders = match &self.content {
+            Content::Built(_) => Err(too_large("the batch was never sent".to_owned())),
+            Content::Sealed(batch) => halves(batch, self.record_count / 2, decompressor),
+        };
+        let (one, other) = match builders {
+            Ok(builders) => builders,
+            Err(error) => return Err(Box::new((self, error))),
+        };
+        let first_count = one.record_count();
+        let second_first = self.first + first_count;
+        let cut = self.waiters.tokens.partition_point(|token| token.index < second_first);
+        let second_tokens = self.waiters.tokens.split_off(cut);
+        let half_bytes = self.waiters.memory.bytes() / 2;
+        let second = Self {
+            topic: self.topic.clone(),
+            record_count: other.record_count(),
+            first: second_first,
+            content: Content::Built(other),
+            numbers: None,
+            last_error: self.last_error.clone(),
+            waiters: Waiters {
+                fate: self.waiters.fate.clone(),
+                tokens: second_tokens,
+                memory: self.waiters.memory.split(half_bytes),
+            },
+            ..self
+        };
+        self.record_count = first_count;
+        self.content = Content::Built(one);
+        self.numbers = None;
+        Ok([self, second])
+    }
+}
+
+/// The memory of so many tokens.
+pub(super) const fn token_bytes(tokens: usize) -> usize {
+    tokens * size_of::<Token>()
+}
+
+/// Encodes the records of a sealed batch anew, in two batches of which the first has `first_count`.
+fn halves(
+    batch: &Batch,
+    first_count: u32,
+    decompressor: &mut Decompressor,
+) -> Result<(BatchBuilder, BatchBuilder)> {
+    let records = batch.records(decompressor, &Limits::CLIENT).map_err(unreadable)?;
+    let room = records.block().len() + ottla_protocol::record::BATCH_HEADER_BYTES;
+    let mut halves = [0, 1].map(|_| BatchBuilder::new(Vec::with_capacity(room / 2 + room / 8), usize::MAX));
+    for (index, record) in (0..).zip(&records) {
+        let record = record.map_err(unreadable)?;
+        let half = usize::from(index >= first_count);
+        if let Some(builder) = halves.get_mut(half) {
+            builder
+                .push(record.timestamp, record.key, record.value, record.headers)
+                .map_err(|error: PushError| Error::new(ErrorKind::RecordTooLarge, error.to_string()))?;
+        }
+    }
+    Ok(halves.into())
+}
+
+fn unreadable(error: ottla_protocol::record::BatchError) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a batch made here cannot be read back: {error}")).caused_by(error)
+}
