@@ -19,9 +19,11 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod api;
+pub mod compression;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
+pub mod record;
 pub mod types;
 pub mod wire;
 
