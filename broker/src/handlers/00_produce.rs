@@ -9,12 +9,13 @@
 //! shards and answers.
 
 use ottla_protocol::{
+    compression::{Compression, Limits},
     error_code::ErrorCode,
     messages::{
         ProduceRequest, ProduceResponse,
         produce::{BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse},
     },
-    record::{Batch, BatchError, Compression, Rules, Scratch, validate},
+    record::{Batch, BatchError, Depth, Rules, Scratch, TimestampType, validate},
     types::{Str, Uuid},
     wire::Records,
 };
@@ -191,31 +192,35 @@ fn check(
         ));
     }
     let rules = Rules {
-        now_ms: now_ms(),
+        depth: if settings.validate_headers_only { Depth::Header } else { Depth::Full },
+        timestamp_type: settings.timestamp_type,
         timestamp_before_max_ms: settings.timestamp_before_max_ms,
         timestamp_after_max_ms: settings.timestamp_after_max_ms,
-        check_timestamps: !settings.log_append_time,
-        decompressed_bytes_max: settings.decompressed_bytes_max,
-        headers_only: settings.validate_headers_only,
-        ..Rules::default()
+        limits: Limits { bytes_max: settings.decompressed_bytes_max, ..Limits::BROKER },
+        ..Rules::at(now_ms())
     };
-    validate(&batch, &rules, scratch).map_err(refusal)?;
+    let validated = validate(&batch, &rules, scratch).map_err(refusal)?;
+    // As Kafka does, the header is put right where it states another time than its records.
+    let max_timestamp = validated.max_timestamp;
+    if settings.timestamp_type == TimestampType::CreateTime && max_timestamp != batch.header().max_timestamp {
+        return Ok(batch.with_timestamps(TimestampType::CreateTime, max_timestamp));
+    }
     Ok(batch)
 }
 
 fn refusal(error: BatchError) -> Refusal {
-    Refusal {
-        code: error.code(),
-        message: Some(error.to_string().into()),
-        records: error
-            .records()
+    let records = match &error {
+        BatchError::Rejected(rejections) => rejections
+            .first
             .iter()
-            .map(|r| BatchIndexAndErrorMessage {
-                batch_index: r.index,
-                batch_index_error_message: Some(r.message.as_str().into()),
+            .map(|rejection| BatchIndexAndErrorMessage {
+                batch_index: i32::try_from(rejection.index).unwrap_or(i32::MAX),
+                batch_index_error_message: Some(rejection.reason.to_string().into()),
             })
             .collect(),
-    }
+        _ => Vec::new(),
+    };
+    Refusal { code: error.error_code(), message: Some(error.to_string().into()), records }
 }
 
 fn write_outcome(outcome: Outcome, answer: &mut PartitionProduceResponse) {

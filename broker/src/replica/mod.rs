@@ -20,6 +20,7 @@ use std::{
 use arc_swap::ArcSwap;
 use ottla_protocol::{
     error_code::ErrorCode,
+    record::TimestampType,
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
@@ -57,13 +58,13 @@ pub(crate) struct PartitionSettings {
     /// Largest record batch, as it came: Kafka's `max.message.bytes`.
     pub(crate) message_bytes_max: usize,
     /// Largest record batch after decompression: Kafka's `max.decompressed.message.bytes`.
-    pub(crate) decompressed_bytes_max: u64,
+    pub(crate) decompressed_bytes_max: usize,
     /// How far a record's timestamp may lie behind the clock, in ms: `message.timestamp.before.max.ms`.
     pub(crate) timestamp_before_max_ms: i64,
     /// How far a record's timestamp may lie ahead of the clock, in ms: `message.timestamp.after.max.ms`.
     pub(crate) timestamp_after_max_ms: i64,
-    /// Whether the log writes its own time over the records': `message.timestamp.type=LogAppendTime`.
-    pub(crate) log_append_time: bool,
+    /// Whose time a record bears: `message.timestamp.type`.
+    pub(crate) timestamp_type: TimestampType,
     /// Whether only batch headers are checked: `ottla.record.validation=header`.
     pub(crate) validate_headers_only: bool,
     /// What the log itself needs.

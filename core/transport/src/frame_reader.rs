@@ -147,8 +147,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             match timeout(allowed, self.source.read_buf(&mut self.buffer)).await {
                 Err(_) if self.buffer.is_empty() => return Err(FrameError::Idle(allowed)),
                 Err(_) => return Err(FrameError::Stalled { received: 0, size: SIZE_BYTES }),
-                Ok(0) if self.buffer.is_empty() => return Ok(None),
-                Ok(0) => return Err(FrameError::Truncated { received: 0, size: SIZE_BYTES }),
+                Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                Ok(Ok(0)) => return Err(FrameError::Truncated { received: 0, size: SIZE_BYTES }),
                 Ok(read) => _ = read?,
             }
             if let Some(size) = self.size()? {

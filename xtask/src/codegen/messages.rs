@@ -45,9 +45,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
 /// changes, does not generate.
 fn check_prose(schema: &Schema) -> anyhow::Result<()> {
     let name = &schema.name;
-    if schema.docs.is_empty() {
-        return Ok(());
-    }
+    ensure!(!schema.docs.is_empty(), "{name} has no documentation");
     for (version, changes) in schema.changes() {
         ensure!(schema.notes.contains_key(&version), "{name}: `@{version}` is missing; it {changes}");
     }

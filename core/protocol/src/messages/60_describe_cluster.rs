@@ -2,18 +2,24 @@
 //!
 //! What each version of DescribeCluster brought:
 //!
-//! - 1: adds endpoint_type
-//! - 2: adds include_fenced_brokers, is_fenced
+//! - 1: choice of brokers or controllers; controllers answer too (KIP-919)
+//! - 2: fenced brokers can be listed (KIP-1073)
 
 use super::prelude::*;
 
+/// Describes the cluster: its id, its nodes, who the controller is (KIP-700). A controller
+/// can answer too (KIP-919).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeClusterRequest {
     pub include_cluster_authorized_operations: bool,
+    /// Which nodes to describe: 1 = brokers, 2 = controllers. It must fit the node that is asked.
+    ///
     /// Versions 1+.
     pub endpoint_type: i8,
+    /// Lists fenced brokers too.
+    ///
     /// Versions 2+.
     pub include_fenced_brokers: bool,
 }
@@ -66,6 +72,8 @@ impl Wire for DescribeClusterRequest {
     }
 }
 
+/// Describes the cluster: its id, its nodes, who the controller is (KIP-700). A controller
+/// can answer too (KIP-919).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,11 +81,17 @@ pub struct DescribeClusterResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// Which nodes `brokers` lists: 1 = brokers, 2 = controllers.
+    ///
     /// Versions 1+.
     pub endpoint_type: i8,
     pub cluster_id: Str,
+    /// From a controller: the quorum's leader. From a broker: any live broker, since it forwards what a
+    /// controller must do. -1 = none is known.
     pub controller_id: BrokerId,
     pub brokers: Vec<DescribeClusterBroker>,
+    /// Bit mask, by ACL operation number, of what the caller may do with the cluster;
+    /// -2147483648 = not asked for.
     pub cluster_authorized_operations: i32,
 }
 
@@ -142,11 +156,13 @@ impl Wire for DescribeClusterResponse {
     }
 }
 
+/// One node of the cluster, a controller where `endpoint_type` is 2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeClusterBroker {
     pub broker_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the node has none.
     pub rack: Option<Str>,
     /// Versions 2+.
     pub is_fenced: bool,

@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// Describes the producers whose state a partition's leader holds: idempotent and transactional ones
+/// (KIP-664). Made for finding hanging transactions.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +32,7 @@ impl Wire for DescribeProducersRequest {
     }
 }
 
+/// One topic and the partitions of it to describe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicRequest {
     pub name: TopicName,
@@ -56,6 +59,8 @@ impl Wire for TopicRequest {
     }
 }
 
+/// Describes the producers whose state a partition's leader holds: idempotent and transactional ones
+/// (KIP-664). Made for finding hanging transactions.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,6 +92,7 @@ impl Wire for DescribeProducersResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicResponse {
     pub name: TopicName,
@@ -110,6 +116,7 @@ impl Wire for TopicResponse {
     }
 }
 
+/// The producers of one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionResponse {
     pub partition_index: i32,
@@ -145,13 +152,19 @@ impl Wire for PartitionResponse {
     }
 }
 
+/// What the partition's leader knows of one producer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerState {
     pub producer_id: ProducerId,
     pub producer_epoch: i32,
+    /// Sequence number of the producer's last record; -1 = none is remembered.
     pub last_sequence: i32,
+    /// Timestamp of the producer's last batch, in ms since the epoch; -1 = none is remembered.
     pub last_timestamp: i64,
+    /// Epoch of the transaction coordinator that last wrote a marker for this
+    /// producer; -1 = no marker yet.
     pub coordinator_epoch: i32,
+    /// Offset at which the open transaction begins; -1 = no transaction is open.
     pub current_txn_start_offset: i64,
 }
 

@@ -2,26 +2,37 @@
 //!
 //! What each version of BrokerRegistration brought:
 //!
-//! - 1: adds is_migrating_zk_broker
-//! - 2: adds log_dirs
-//! - 3: adds previous_broker_epoch
+//! - 1: says whether a ZooKeeper broker is migrating (KIP-866)
+//! - 2: log directory ids (KIP-858)
+//! - 3: epoch before a clean shutdown, for eligible leader replicas (KIP-966)
+//! - 4: features whose lowest level is 0 may be listed (KAFKA-17011)
 
 use super::prelude::*;
 
+/// A starting broker makes itself known to the controller and gets its broker epoch (KIP-631). It stays
+/// fenced until its heartbeats show that it has caught up.
 ///
 /// The request, versions 0 to 4.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerRegistrationRequest {
     pub broker_id: BrokerId,
     pub cluster_id: Str,
+    /// Made anew each time the broker's process starts.
     pub incarnation_id: Uuid,
     pub listeners: Vec<Listener>,
     pub features: Vec<Feature>,
+    /// Null if the broker has none.
     pub rack: Option<Str>,
+    /// Of the ZooKeeper era; always false since Kafka 4.0.
+    ///
     /// Versions 1+.
     pub is_migrating_zk_broker: bool,
+    /// Ids of the log directories that are online.
+    ///
     /// Versions 2+.
     pub log_dirs: Vec<Uuid>,
+    /// The broker epoch before the last clean shutdown; -1 = the shutdown was not clean, or there was none.
+    ///
     /// Versions 3+.
     pub previous_broker_epoch: i64,
 }
@@ -104,11 +115,13 @@ impl Wire for BrokerRegistrationRequest {
     }
 }
 
+/// One address at which the broker takes connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     pub name: Str,
     pub host: Str,
     pub port: u16,
+    /// 0 = PLAINTEXT, 1 = SSL, 2 = SASL_PLAINTEXT, 3 = SASL_SSL.
     pub security_protocol: i16,
 }
 
@@ -133,6 +146,8 @@ impl Wire for Listener {
     }
 }
 
+/// One feature and the levels of it that the broker supports. Before version 4, features with a lowest
+/// level of 0 are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Feature {
     pub name: Str,
@@ -159,12 +174,15 @@ impl Wire for Feature {
     }
 }
 
+/// A starting broker makes itself known to the controller and gets its broker epoch (KIP-631). It stays
+/// fenced until its heartbeats show that it has caught up.
 ///
 /// The response, versions 0 to 4.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerRegistrationResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// The epoch of this registration; -1 = the broker was not registered.
     pub broker_epoch: i64,
 }
 

@@ -2,22 +2,33 @@
 //!
 //! What each version of BrokerHeartbeat brought:
 //!
-//! - 1: adds offline_log_dirs
-//! - 2: adds cordoned_log_dirs
+//! - 1: failed log directories (KIP-858)
+//! - 2: cordoned log directories (KIP-1066)
 
 use super::prelude::*;
 
+/// A broker tells the controller that it lives, how far it has read the metadata log, and whether it wants to
+/// be fenced or to shut down (KIP-631).
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerHeartbeatRequest {
     pub broker_id: BrokerId,
+    /// The epoch that the registration returned; -1 = none.
     pub broker_epoch: i64,
+    /// Highest offset of the metadata log that the broker has applied.
     pub current_metadata_offset: i64,
+    /// The broker asks to be, or to stay, fenced: to lead nothing and be in no ISR.
     pub want_fence: bool,
+    /// The broker asks for a controlled shutdown: its leaderships are to move away first.
     pub want_shut_down: bool,
+    /// Ids of the log directories that have failed.
+    ///
     /// Versions 1+.
     pub offline_log_dirs: Vec<Uuid>,
+    /// Ids of the log directories that take no new replicas; null = not known yet, the
+    /// broker is still starting.
+    ///
     /// Versions 2+.
     pub cordoned_log_dirs: Option<Vec<Uuid>>,
 }
@@ -107,14 +118,18 @@ impl Wire for BrokerHeartbeatRequest {
     }
 }
 
+/// A broker tells the controller that it lives, how far it has read the metadata log, and whether it wants to
+/// be fenced or to shut down (KIP-631).
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerHeartbeatResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// The broker is near enough to the metadata log's end to be unfenced.
     pub is_caught_up: bool,
     pub is_fenced: bool,
+    /// The controlled shutdown is done; the broker may stop.
     pub should_shut_down: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Removes the registration of a broker that will not come back (KIP-631).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +31,7 @@ impl Wire for UnregisterBrokerRequest {
     }
 }
 
+/// Removes the registration of a broker that will not come back (KIP-631).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]

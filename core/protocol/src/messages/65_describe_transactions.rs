@@ -2,10 +2,12 @@
 
 use super::prelude::*;
 
+/// Describes transactional ids: state, producer, timeout and partitions of the current transaction (KIP-664).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeTransactionsRequest {
+    /// Empty: nothing is described.
     pub transactional_ids: Vec<TransactionalId>,
 }
 
@@ -34,6 +36,7 @@ impl Wire for DescribeTransactionsRequest {
     }
 }
 
+/// Describes transactional ids: state, producer, timeout and partitions of the current transaction (KIP-664).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,12 +69,16 @@ impl Wire for DescribeTransactionsResponse {
     }
 }
 
+/// One transactional id and its transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransactionState {
     pub error_code: ErrorCode,
     pub transactional_id: TransactionalId,
+    /// By name: `Empty`, `Ongoing`, `PrepareCommit`, `PrepareAbort`, `CompleteCommit`, `CompleteAbort`,
+    /// `Dead`, `PrepareEpochFence`.
     pub transaction_state: Str,
     pub transaction_timeout_ms: i32,
+    /// In ms since the epoch; -1 = no transaction has begun.
     pub transaction_start_time_ms: i64,
     pub producer_id: ProducerId,
     pub producer_epoch: i16,
@@ -107,6 +114,8 @@ impl Wire for TransactionState {
     }
 }
 
+/// One topic and the partitions of it in the transaction. While markers are being written, only
+/// partitions that still wait for theirs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicData {
     pub topic: TopicName,

@@ -2,19 +2,26 @@
 //!
 //! What each version of ListTransactions brought:
 //!
-//! - 1: adds duration_filter
-//! - 2: adds transactional_id_pattern
+//! - 1: filter by duration (KIP-994)
+//! - 2: filter by a pattern of the transactional id (KIP-1152)
 
 use super::prelude::*;
 
+/// Lists the transactional ids that the asked broker coordinates (KIP-664). Ask every broker for a full list.
 ///
 /// The request, versions 0 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListTransactionsRequest {
+    /// State names to keep, as in DescribeTransactions; empty: all.
     pub state_filters: Vec<Str>,
+    /// Producer ids to keep; empty: all.
     pub producer_id_filters: Vec<ProducerId>,
+    /// Keeps transactions that have run for longer than this, in ms; negative: all.
+    ///
     /// Versions 1+.
     pub duration_filter: i64,
+    /// Regular expression in RE2 syntax that the transactional id must match; null or empty: all.
+    ///
     /// Versions 2+.
     pub transactional_id_pattern: Option<Str>,
 }
@@ -84,12 +91,14 @@ impl Wire for ListTransactionsRequest {
     }
 }
 
+/// Lists the transactional ids that the asked broker coordinates (KIP-664). Ask every broker for a full list.
 ///
 /// The response, versions 0 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListTransactionsResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// Filters of the request that name no state.
     pub unknown_state_filters: Vec<Str>,
     pub transaction_states: Vec<TransactionState>,
 }
@@ -125,6 +134,7 @@ impl Wire for ListTransactionsResponse {
     }
 }
 
+/// One transactional id, its producer and the state of its transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransactionState {
     pub transactional_id: TransactionalId,

@@ -2,11 +2,13 @@
 
 use super::prelude::*;
 
+/// A broker gets a block of producer ids from the controller, to hand out to producers (KIP-730).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllocateProducerIdsRequest {
     pub broker_id: BrokerId,
+    /// The epoch of the broker's registration; -1 = none.
     pub broker_epoch: i64,
 }
 
@@ -39,13 +41,16 @@ impl Wire for AllocateProducerIdsRequest {
     }
 }
 
+/// A broker gets a block of producer ids from the controller, to hand out to producers (KIP-730).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllocateProducerIdsResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// First id of the block.
     pub producer_id_start: ProducerId,
+    /// How many ids the block has.
     pub producer_id_len: i32,
 }
 

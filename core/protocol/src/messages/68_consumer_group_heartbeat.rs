@@ -2,23 +2,38 @@
 //!
 //! What each version of ConsumerGroupHeartbeat brought:
 //!
-//! - 1: adds subscribed_topic_regex
+//! - 1: subscription by regular expression (KIP-848); the member makes its own member id (KIP-1082)
 
 use super::prelude::*;
 
+/// The one request of the consumer group protocol (KIP-848): a member joins, stays, changes its subscription,
+/// confirms its partitions and leaves by heartbeats.
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerGroupHeartbeatRequest {
     pub group_id: GroupId,
+    /// From version 1 a UUID that the member makes at its start and keeps to its end; in version 0 it
+    /// may be empty on joining.
     pub member_id: Str,
+    /// The epoch that the member has reached; 0 = join, -1 = leave, -2 = a static member
+    /// leaves and will be back.
     pub member_epoch: i32,
+    /// Id of a static member; null = dynamic, or unchanged since the last heartbeat.
     pub instance_id: Option<Str>,
+    /// Null: none, or unchanged since the last heartbeat.
     pub rack_id: Option<Str>,
+    /// How long the coordinator waits for the member to give up partitions; -1 = unchanged
+    /// since the last heartbeat.
     pub rebalance_timeout_ms: i32,
+    /// Null: unchanged since the last heartbeat.
     pub subscribed_topic_names: Option<Vec<TopicName>>,
+    /// Regular expression in RE2 syntax, resolved by the broker; null = unchanged since the last
+    /// heartbeat, empty = none.
+    ///
     /// Versions 1+.
     pub subscribed_topic_regex: Option<Str>,
+    /// Name of the assignor to use; null = the group's default, or unchanged since the last heartbeat.
     pub server_assignor: Option<Str>,
     pub topic_partitions: Option<Vec<TopicPartitions>>,
 }
@@ -123,6 +138,8 @@ impl Wire for ConsumerGroupHeartbeatRequest {
     }
 }
 
+/// One topic and partitions of it. In the request: what the member owns, null where nothing changed
+/// since the last heartbeat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
@@ -149,6 +166,8 @@ impl Wire for TopicPartitions {
     }
 }
 
+/// The one request of the consumer group protocol (KIP-848): a member joins, stays, changes its subscription,
+/// confirms its partitions and leaves by heartbeats.
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,8 +175,11 @@ pub struct ConsumerGroupHeartbeatResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// In version 0 the id that the coordinator gave; from version 1 the member's own.
     pub member_id: Option<Str>,
+    /// The epoch to send with the next heartbeat.
     pub member_epoch: i32,
+    /// How long to wait before the next heartbeat.
     pub heartbeat_interval_ms: i32,
     pub assignment: Option<Assignment>,
 }
@@ -208,8 +230,10 @@ impl Wire for ConsumerGroupHeartbeatResponse {
     }
 }
 
+/// What the member is to consume. Null where nothing changed since the last response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
+    /// Partitions that the member may use at once.
     pub topic_partitions: Vec<TopicPartitions>,
 }
 

@@ -2,10 +2,11 @@
 //!
 //! What each version of ConsumerGroupDescribe brought:
 //!
-//! - 1: adds member_type
+//! - 1: says which protocol a member speaks (KIP-1099)
 
 use super::prelude::*;
 
+/// Describes groups of the consumer protocol with their members and assignments (KIP-848).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,7 @@ impl Wire for ConsumerGroupDescribeRequest {
     }
 }
 
+/// Describes groups of the consumer protocol with their members and assignments (KIP-848).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,16 +73,22 @@ impl Wire for ConsumerGroupDescribeResponse {
     }
 }
 
+/// One group. Its other fields are empty where `error_code` is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribedGroup {
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
     pub group_id: GroupId,
+    /// By name: `Empty`, `Assigning`, `Reconciling`, `Stable`, `Dead`; empty on error.
     pub group_state: Str,
+    /// Goes up with each change of members, subscriptions or topics.
     pub group_epoch: i32,
+    /// The group epoch for which the target assignment was computed.
     pub assignment_epoch: i32,
     pub assignor_name: Str,
     pub members: Vec<Member>,
+    /// Bit mask, by ACL operation number, of what the caller may do with the group;
+    /// -2147483648 = not asked for.
     pub authorized_operations: i32,
 }
 
@@ -136,18 +144,26 @@ impl Wire for DescribedGroup {
     }
 }
 
+/// One member of the group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     pub member_id: Str,
+    /// Null: not a static member.
     pub instance_id: Option<Str>,
+    /// Null if the member has none.
     pub rack_id: Option<Str>,
     pub member_epoch: i32,
     pub client_id: Str,
     pub client_host: Str,
     pub subscribed_topic_names: Vec<TopicName>,
+    /// Null if the member subscribes by names only.
     pub subscribed_topic_regex: Option<Str>,
+    /// What the member has now.
     pub assignment: Assignment,
+    /// What the member is to have once the group has settled.
     pub target_assignment: Assignment,
+    /// Protocol that the member speaks: -1 = unknown, 0 = classic, 1 = consumer.
+    ///
     /// Versions 1+.
     pub member_type: i8,
 }
@@ -228,6 +244,7 @@ impl Wire for Member {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
@@ -257,6 +274,7 @@ impl Wire for TopicPartitions {
     }
 }
 
+/// The partitions that a member has or is to have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
     pub topic_partitions: Vec<TopicPartitions>,

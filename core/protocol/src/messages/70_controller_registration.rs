@@ -2,12 +2,16 @@
 
 use super::prelude::*;
 
+/// A controller makes its endpoints and features known to the active controller, which records them in
+/// the metadata log (KIP-919).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControllerRegistrationRequest {
     pub controller_id: i32,
+    /// Made anew each time the controller's process starts.
     pub incarnation_id: Uuid,
+    /// Of the ZooKeeper era; always false since Kafka 4.0.
     pub zk_migration_ready: bool,
     pub listeners: Vec<Listener>,
     pub features: Vec<Feature>,
@@ -42,11 +46,13 @@ impl Wire for ControllerRegistrationRequest {
     }
 }
 
+/// One address at which the controller takes connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     pub name: Str,
     pub host: Str,
     pub port: u16,
+    /// 0 = PLAINTEXT, 1 = SSL, 2 = SASL_PLAINTEXT, 3 = SASL_SSL.
     pub security_protocol: i16,
 }
 
@@ -71,6 +77,7 @@ impl Wire for Listener {
     }
 }
 
+/// One feature and the levels of it that the controller supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Feature {
     pub name: Str,
@@ -97,6 +104,8 @@ impl Wire for Feature {
     }
 }
 
+/// A controller makes its endpoints and features known to the active controller, which records them in
+/// the metadata log (KIP-919).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,10 +2,12 @@
 
 use super::prelude::*;
 
+/// A client asks which of its metrics the cluster wants, and how often (KIP-714).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetTelemetrySubscriptionsRequest {
+    /// Zero on a client's first request; then the id that the broker gave.
     pub client_instance_id: Uuid,
 }
 
@@ -30,18 +32,26 @@ impl Wire for GetTelemetrySubscriptionsRequest {
     }
 }
 
+/// A client asks which of its metrics the cluster wants, and how often (KIP-714).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetTelemetrySubscriptionsResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
+    /// The id made for the client where the request's was zero; else zero.
     pub client_instance_id: Uuid,
+    /// Stands for this set of subscriptions; the client sends it with each push.
     pub subscription_id: i32,
+    /// Codecs that the broker reads, best first: 0 = none, 1 = gzip, 2 = snappy, 3 = lz4, 4 = zstd.
     pub accepted_compression_types: Vec<i8>,
+    /// How often to push; the shortest interval of all subscriptions that match the client.
     pub push_interval_ms: i32,
+    /// Most bytes of compressed metrics that one push may hold.
     pub telemetry_max_bytes: i32,
+    /// True: counters are sent as the change since the last push; false: as totals.
     pub delta_temporality: bool,
+    /// Prefixes of metric names to push. Empty: none; one empty string: all.
     pub requested_metrics: Vec<Str>,
 }
 

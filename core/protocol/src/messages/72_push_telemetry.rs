@@ -2,14 +2,20 @@
 
 use super::prelude::*;
 
+/// A client pushes its metrics to the broker, as subscribed to (KIP-714).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PushTelemetryRequest {
+    /// As GetTelemetrySubscriptions gave it.
     pub client_instance_id: Uuid,
+    /// As GetTelemetrySubscriptions gave it; if the subscriptions have changed since, the push is refused.
     pub subscription_id: i32,
+    /// The client closes; this is its last push.
     pub terminating: bool,
+    /// 0 = none, 1 = gzip, 2 = snappy, 3 = lz4, 4 = zstd.
     pub compression_type: i8,
+    /// OpenTelemetry `MetricsData` (v1) in protobuf, compressed as a whole.
     pub metrics: Bytes,
 }
 
@@ -42,6 +48,7 @@ impl Wire for PushTelemetryRequest {
     }
 }
 
+/// A client pushes its metrics to the broker, as subscribed to (KIP-714).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,11 +2,13 @@
 
 use super::prelude::*;
 
+/// A broker with several log directories tells the controller in which of them replicas lie (KIP-858).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssignReplicasToDirsRequest {
     pub broker_id: BrokerId,
+    /// The epoch of the broker's registration; -1 = none.
     pub broker_epoch: i64,
     pub directories: Vec<RequestDirectoryData>,
 }
@@ -42,6 +44,7 @@ impl Wire for AssignReplicasToDirsRequest {
     }
 }
 
+/// One log directory and the replicas in it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestDirectoryData {
     pub id: Uuid,
@@ -65,6 +68,7 @@ impl Wire for RequestDirectoryData {
     }
 }
 
+/// One topic with replicas in the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTopicData {
     pub topic_id: Uuid,
@@ -88,6 +92,7 @@ impl Wire for RequestTopicData {
     }
 }
 
+/// One replica in the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestPartitionData {
     pub partition_index: i32,
@@ -108,6 +113,7 @@ impl Wire for RequestPartitionData {
     }
 }
 
+/// A broker with several log directories tells the controller in which of them replicas lie (KIP-858).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -142,6 +148,7 @@ impl Wire for AssignReplicasToDirsResponse {
     }
 }
 
+/// One log directory and the outcome for its replicas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseDirectoryData {
     pub id: Uuid,
@@ -165,6 +172,7 @@ impl Wire for ResponseDirectoryData {
     }
 }
 
+/// One topic with replicas in the directory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseTopicData {
     pub topic_id: Uuid,
@@ -188,6 +196,7 @@ impl Wire for ResponseTopicData {
     }
 }
 
+/// The outcome for one replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponsePartitionData {
     pub partition_index: i32,

@@ -2,14 +2,19 @@
 //!
 //! What each version of ListConfigResources brought:
 //!
-//! - 1: adds resource_types, resource_type
+//! - 1: resources of every type, with a filter by type (KIP-1142)
 
 use super::prelude::*;
 
+/// Lists the resources that have configuration. Version 0 knew client metrics subscriptions only and was
+/// called ListClientMetricsResources (KIP-1000).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListConfigResourcesRequest {
+    /// Types to list: 2 = topic, 4 = broker, 8 = broker logger, 16 = client metrics, 32 = group;
+    /// empty: all that are supported.
+    ///
     /// Versions 1+.
     pub resource_types: Vec<i8>,
 }
@@ -44,6 +49,8 @@ impl Wire for ListConfigResourcesRequest {
     }
 }
 
+/// Lists the resources that have configuration. Version 0 knew client metrics subscriptions only and was
+/// called ListClientMetricsResources (KIP-1000).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,9 +86,12 @@ impl Wire for ListConfigResourcesResponse {
     }
 }
 
+/// One resource that has configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigResource {
     pub resource_name: Str,
+    /// Numbers as in the request; 16 = client metrics is all that version 0 knows.
+    ///
     /// Versions 1+.
     pub resource_type: i8,
 }

@@ -2,11 +2,14 @@
 
 use super::prelude::*;
 
+/// Describes topics partition by partition, page by page, eligible leader replicas included (KIP-966). Topics
+/// come in the order of their names.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeTopicPartitionsRequest {
     pub topics: Vec<TopicRequest>,
+    /// Most partitions to return; the broker may set a lower limit.
     pub response_partition_limit: i32,
     pub cursor: Option<Cursor>,
 }
@@ -45,6 +48,7 @@ impl Wire for DescribeTopicPartitionsRequest {
     }
 }
 
+/// One topic to describe. Without any topic: all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicRequest {
     pub name: TopicName,
@@ -65,6 +69,8 @@ impl Wire for TopicRequest {
     }
 }
 
+/// Where a page begins: this topic, this partition. Null in the request: at the start; null in the
+/// response: there is no next page.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cursor {
     pub topic_name: TopicName,
@@ -88,6 +94,8 @@ impl Wire for Cursor {
     }
 }
 
+/// Describes topics partition by partition, page by page, eligible leader replicas included (KIP-966). Topics
+/// come in the order of their names.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,6 +134,7 @@ impl Wire for DescribeTopicPartitionsResponse {
     }
 }
 
+/// One topic of the page. A long topic may go on with the next page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeTopicPartitionsResponseTopic {
     pub error_code: ErrorCode,
@@ -133,6 +142,7 @@ pub struct DescribeTopicPartitionsResponseTopic {
     pub topic_id: Uuid,
     pub is_internal: bool,
     pub partitions: Vec<DescribeTopicPartitionsResponsePartition>,
+    /// Bit mask, by ACL operation number, of what the caller may do with the topic; -2147483648 = not known.
     pub topic_authorized_operations: i32,
 }
 
@@ -181,15 +191,21 @@ impl Wire for DescribeTopicPartitionsResponseTopic {
     }
 }
 
+/// One partition and its replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeTopicPartitionsResponsePartition {
     pub error_code: ErrorCode,
     pub partition_index: i32,
+    /// -1 = the partition has no leader.
     pub leader_id: BrokerId,
+    /// -1 = not known.
     pub leader_epoch: i32,
     pub replica_nodes: Vec<BrokerId>,
     pub isr_nodes: Vec<BrokerId>,
+    /// Replicas outside the ISR that hold all committed records, so that they may lead
+    /// (KIP-966); null = not tracked.
     pub eligible_leader_replicas: Option<Vec<BrokerId>>,
+    /// Replicas that were eligible when they were last heard of; null = not tracked.
     pub last_known_elr: Option<Vec<BrokerId>>,
     pub offline_replicas: Vec<BrokerId>,
 }

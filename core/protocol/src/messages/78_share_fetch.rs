@@ -2,24 +2,39 @@
 //!
 //! What each version of ShareFetch brought:
 //!
-//! - 2: adds share_acquire_mode, is_renew_ack
+//! - 1: first stable version; version 0 was the early access of Kafka 4.0 (KIP-932)
+//! - 2: acquire modes (KIP-1206) and renewal of acquisition locks (KIP-1222)
 
 use super::prelude::*;
 
+/// A share group's member fetches records, which are acquired for it under a lock that times out, and may
+/// acknowledge earlier ones with the same request (KIP-932).
 ///
 /// The request, versions 1 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareFetchRequest {
     pub group_id: Option<GroupId>,
     pub member_id: Option<Str>,
+    /// 0 = open a share session, -1 = close it; else goes up by one with each request.
     pub share_session_epoch: i32,
+    /// How long the broker may wait for `min_bytes` to gather.
     pub max_wait_ms: i32,
+    /// The broker answers as soon as there is this much.
     pub min_bytes: i32,
+    /// Most bytes to return. A first batch that is larger is returned all the same, so that the
+    /// member gets on (KIP-74).
     pub max_bytes: i32,
+    /// Most records to acquire; more may come, since whole batches are acquired unless
+    /// `share_acquire_mode` is 1.
     pub max_records: i32,
+    /// How many records the member would like in one batch of acquired records.
     pub batch_size: i32,
+    /// 0 = whole batches, `max_records` being a wish; 1 = never more than `max_records`.
+    ///
     /// Versions 2+.
     pub share_acquire_mode: i8,
+    /// Some of the acknowledgements are renewals; nothing is fetched then.
+    ///
     /// Versions 2+.
     pub is_renew_ack: bool,
     pub topics: Vec<FetchTopic>,
@@ -109,6 +124,8 @@ impl Wire for ShareFetchRequest {
     }
 }
 
+/// One topic to fetch from or to acknowledge records of. What the share session knows
+/// already need not be repeated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchTopic {
     pub topic_id: Uuid,
@@ -132,6 +149,7 @@ impl Wire for FetchTopic {
     }
 }
 
+/// One partition to fetch from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchPartition {
     pub partition_index: i32,
@@ -156,10 +174,14 @@ impl Wire for FetchPartition {
     }
 }
 
+/// What became of a range of acquired records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcknowledgementBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// One for each offset of the range, or one for them all: 0 = gap, 1 = accept, 2 = release,
+    /// 3 = reject, 4 = renew (version 2).
     pub acknowledge_types: Vec<i8>,
 }
 
@@ -185,6 +207,7 @@ impl Wire for AcknowledgementBatch {
     }
 }
 
+/// One topic and the partitions of it to take out of the share session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForgottenTopic {
     pub topic_id: Uuid,
@@ -211,6 +234,8 @@ impl Wire for ForgottenTopic {
     }
 }
 
+/// A share group's member fetches records, which are acquired for it under a lock that times out, and may
+/// acknowledge earlier ones with the same request (KIP-932).
 ///
 /// The response, versions 1 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -218,6 +243,7 @@ pub struct ShareFetchResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// How long the acquired records stay locked for the member.
     pub acquisition_lock_timeout_ms: i32,
     pub responses: Vec<ShareFetchableTopicResponse>,
     pub node_endpoints: Vec<NodeEndpoint>,
@@ -260,6 +286,7 @@ impl Wire for ShareFetchResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareFetchableTopicResponse {
     pub topic_id: Uuid,
@@ -283,14 +310,18 @@ impl Wire for ShareFetchableTopicResponse {
     }
 }
 
+/// The records acquired from one partition, and the outcome of its acknowledgements.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition_index: i32,
+    /// Of the fetch.
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// Of the acknowledgements.
     pub acknowledge_error_code: ErrorCode,
     pub acknowledge_error_message: Option<Str>,
     pub current_leader: LeaderIdAndEpoch,
+    /// Whole record batches, which may hold more than was acquired.
     pub records: Records,
     pub acquired_records: Vec<AcquiredRecords>,
 }
@@ -335,8 +366,10 @@ impl Wire for PartitionData {
     }
 }
 
+/// The leader to turn to, set where the asked broker is not it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderIdAndEpoch {
+    /// -1 = not known.
     pub leader_id: i32,
     pub leader_epoch: i32,
 }
@@ -358,10 +391,13 @@ impl Wire for LeaderIdAndEpoch {
     }
 }
 
+/// A range of records that is now locked for the member.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcquiredRecords {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// How often these records were delivered, this time included.
     pub delivery_count: i16,
 }
 
@@ -384,11 +420,13 @@ impl Wire for AcquiredRecords {
     }
 }
 
+/// Address of a leader named in `current_leader`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the node has none.
     pub rack: Option<Str>,
 }
 

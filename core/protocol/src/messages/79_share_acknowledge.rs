@@ -2,17 +2,23 @@
 //!
 //! What each version of ShareAcknowledge brought:
 //!
-//! - 2: adds is_renew_ack, acquisition_lock_timeout_ms
+//! - 1: first stable version; version 0 was the early access of Kafka 4.0 (KIP-932)
+//! - 2: renewal of acquisition locks (KIP-1222)
 
 use super::prelude::*;
 
+/// A share group's member says what became of the records it had acquired, without fetching more (KIP-932).
 ///
 /// The request, versions 1 to 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareAcknowledgeRequest {
     pub group_id: Option<GroupId>,
     pub member_id: Option<Str>,
+    /// -1 = close the share session and release what is still acquired; else goes up by one with each request.
+    /// 0, which opens a session, is refused here.
     pub share_session_epoch: i32,
+    /// Some of the acknowledgements are renewals.
+    ///
     /// Versions 2+.
     pub is_renew_ack: bool,
     pub topics: Vec<AcknowledgeTopic>,
@@ -75,6 +81,7 @@ impl Wire for ShareAcknowledgeRequest {
     }
 }
 
+/// One topic with records to acknowledge.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcknowledgeTopic {
     pub topic_id: Uuid,
@@ -98,6 +105,7 @@ impl Wire for AcknowledgeTopic {
     }
 }
 
+/// One partition with records to acknowledge.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcknowledgePartition {
     pub partition_index: i32,
@@ -122,10 +130,14 @@ impl Wire for AcknowledgePartition {
     }
 }
 
+/// What became of a range of acquired records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcknowledgementBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// One for each offset of the range, or one for them all: 0 = gap, 1 = accept, 2 = release,
+    /// 3 = reject, 4 = renew (version 2).
     pub acknowledge_types: Vec<i8>,
 }
 
@@ -151,6 +163,7 @@ impl Wire for AcknowledgementBatch {
     }
 }
 
+/// A share group's member says what became of the records it had acquired, without fetching more (KIP-932).
 ///
 /// The response, versions 1 to 2.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -158,6 +171,8 @@ pub struct ShareAcknowledgeResponse {
     pub throttle_time_ms: i32,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
+    /// How long acquired records, renewed ones too, stay locked for the member.
+    ///
     /// Versions 2+.
     pub acquisition_lock_timeout_ms: i32,
     pub responses: Vec<ShareAcknowledgeTopicResponse>,
@@ -205,6 +220,7 @@ impl Wire for ShareAcknowledgeResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareAcknowledgeTopicResponse {
     pub topic_id: Uuid,
@@ -228,6 +244,7 @@ impl Wire for ShareAcknowledgeTopicResponse {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition_index: i32,
@@ -262,8 +279,10 @@ impl Wire for PartitionData {
     }
 }
 
+/// The leader to turn to, set where the asked broker is not it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderIdAndEpoch {
+    /// -1 = not known.
     pub leader_id: i32,
     pub leader_epoch: i32,
 }
@@ -285,11 +304,13 @@ impl Wire for LeaderIdAndEpoch {
     }
 }
 
+/// Address of a leader named in `current_leader`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeEndpoint {
     pub node_id: BrokerId,
     pub host: Str,
     pub port: i32,
+    /// Null if the node has none.
     pub rack: Option<Str>,
 }
 

@@ -2,19 +2,25 @@
 //!
 //! What each version of AddRaftVoter brought:
 //!
-//! - 1: adds ack_when_committed
+//! - 1: the answer may come before the new voter set is committed (KIP-1186)
 
 use super::prelude::*;
 
+/// Adds a controller to the voters of the metadata quorum (KIP-853).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddRaftVoterRequest {
+    /// Null: not checked.
     pub cluster_id: Option<Str>,
+    /// How long the leader may take to get the change committed.
     pub timeout_ms: i32,
     pub voter_id: i32,
+    /// Id of the new voter's metadata log directory; a voter is its id and its directory together.
     pub voter_directory_id: Uuid,
     pub listeners: Vec<Listener>,
+    /// True: answer once the new voter set is committed; false: once the leader has written it to its own log.
+    ///
     /// Versions 1+.
     pub ack_when_committed: bool,
 }
@@ -74,6 +80,7 @@ impl Wire for AddRaftVoterRequest {
     }
 }
 
+/// One address at which the other controllers reach the voter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     pub name: Str,
@@ -100,6 +107,7 @@ impl Wire for Listener {
     }
 }
 
+/// Adds a controller to the voters of the metadata quorum (KIP-853).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,12 +2,15 @@
 
 use super::prelude::*;
 
+/// Removes a controller from the voters of the metadata quorum (KIP-853).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoveRaftVoterRequest {
+    /// Null: not checked.
     pub cluster_id: Option<Str>,
     pub voter_id: i32,
+    /// Id of the voter's metadata log directory; a voter is its id and its directory together.
     pub voter_directory_id: Uuid,
 }
 
@@ -51,6 +54,7 @@ impl Wire for RemoveRaftVoterRequest {
     }
 }
 
+/// Removes a controller from the voters of the metadata quorum (KIP-853).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]

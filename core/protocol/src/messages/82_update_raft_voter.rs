@@ -2,13 +2,18 @@
 
 use super::prelude::*;
 
+/// A voter of the metadata quorum tells the leader its current endpoints and the KRaft
+/// versions it supports (KIP-853).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateRaftVoterRequest {
+    /// Null: not checked.
     pub cluster_id: Option<Str>,
+    /// The leader's epoch as the voter knows it; -1 = not known.
     pub current_leader_epoch: i32,
     pub voter_id: i32,
+    /// Id of the voter's metadata log directory; a voter is its id and its directory together.
     pub voter_directory_id: Uuid,
     pub listeners: Vec<Listener>,
     pub k_raft_version_feature: KRaftVersionFeature,
@@ -63,6 +68,7 @@ impl Wire for UpdateRaftVoterRequest {
     }
 }
 
+/// One address at which the other controllers reach the voter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     pub name: Str,
@@ -89,6 +95,7 @@ impl Wire for Listener {
     }
 }
 
+/// The KRaft protocol versions that the voter supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KRaftVersionFeature {
     pub min_supported_version: i16,
@@ -112,6 +119,8 @@ impl Wire for KRaftVersionFeature {
     }
 }
 
+/// A voter of the metadata quorum tells the leader its current endpoints and the KRaft
+/// versions it supports (KIP-853).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,9 +166,12 @@ impl Wire for UpdateRaftVoterResponse {
     }
 }
 
+/// The quorum's leader, as the node that answers knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurrentLeader {
+    /// -1 = not known.
     pub leader_id: BrokerId,
+    /// -1 = not known.
     pub leader_epoch: i32,
     pub host: Str,
     pub port: i32,
@@ -194,6 +206,6 @@ impl Wire for CurrentLeader {
 
 impl Api for UpdateRaftVoterRequest {
     const KEY: ApiKey = ApiKey::UpdateRaftVoter;
-    const TO: Destination = Destination::Any;
+    const TO: Destination = Destination::Controller;
     type Response = UpdateRaftVoterResponse;
 }

@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// The group coordinator has the share coordinator begin the state of share partitions
+/// (KIP-932). Between brokers only.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +35,7 @@ impl Wire for InitializeShareGroupStateRequest {
     }
 }
 
+/// One topic with partitions to begin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InitializeStateData {
     pub topic_id: Uuid,
@@ -56,10 +59,13 @@ impl Wire for InitializeStateData {
     }
 }
 
+/// The state with which one share partition begins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition: i32,
+    /// Goes up each time the state is begun anew, so that late writes of the earlier state are refused.
     pub state_epoch: i32,
+    /// First offset to deliver; -1 = left open, to be chosen at the first fetch.
     pub start_offset: i64,
 }
 
@@ -82,6 +88,8 @@ impl Wire for PartitionData {
     }
 }
 
+/// The group coordinator has the share coordinator begin the state of share partitions
+/// (KIP-932). Between brokers only.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,6 +118,7 @@ impl Wire for InitializeShareGroupStateResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InitializeStateResult {
     pub topic_id: Uuid,
@@ -133,6 +142,7 @@ impl Wire for InitializeStateResult {
     }
 }
 
+/// The outcome for one share partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionResult {
     pub partition: i32,

@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// A partition's leader reads the state of share partitions that it is to serve from the share coordinator
+/// (KIP-932). Between brokers only.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +35,7 @@ impl Wire for ReadShareGroupStateRequest {
     }
 }
 
+/// One topic with partitions to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadStateData {
     pub topic_id: Uuid,
@@ -56,9 +59,11 @@ impl Wire for ReadStateData {
     }
 }
 
+/// One share partition to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition: i32,
+    /// Epoch of the partition leader that asks; an older one than seen before is refused.
     pub leader_epoch: i32,
 }
 
@@ -79,6 +84,8 @@ impl Wire for PartitionData {
     }
 }
 
+/// A partition's leader reads the state of share partitions that it is to serve from the share coordinator
+/// (KIP-932). Between brokers only.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,6 +114,7 @@ impl Wire for ReadShareGroupStateResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadStateResult {
     pub topic_id: Uuid,
@@ -130,12 +138,14 @@ impl Wire for ReadStateResult {
     }
 }
 
+/// The state of one share partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionResult {
     pub partition: i32,
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
     pub state_epoch: i32,
+    /// First offset that may still be delivered; -1 = not chosen yet.
     pub start_offset: i64,
     pub state_batches: Vec<StateBatch>,
 }
@@ -170,11 +180,15 @@ impl Wire for PartitionResult {
     }
 }
 
+/// A range of offsets in the same delivery state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// 0 = available, 2 = acknowledged, 4 = archived. Acquired records (1) are not persisted as such.
     pub delivery_state: i8,
+    /// How often these records were delivered.
     pub delivery_count: i16,
 }
 

@@ -2,10 +2,12 @@
 //!
 //! What each version of WriteShareGroupState brought:
 //!
-//! - 1: adds delivery_complete_count
+//! - 1: count of offsets whose delivery is complete, for the lag (KIP-1226)
 
 use super::prelude::*;
 
+/// A partition's leader has the share coordinator persist how far delivery has got
+/// (KIP-932). Between brokers only.
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +39,7 @@ impl Wire for WriteShareGroupStateRequest {
     }
 }
 
+/// One topic with partitions to write.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WriteStateData {
     pub topic_id: Uuid,
@@ -60,12 +63,18 @@ impl Wire for WriteStateData {
     }
 }
 
+/// What changed in the state of one share partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionData {
     pub partition: i32,
+    /// Must be the one with which the state was begun.
     pub state_epoch: i32,
+    /// Epoch of the partition leader that writes; an older one than seen before is refused.
     pub leader_epoch: i32,
+    /// First offset that may still be delivered; -1 = unchanged.
     pub start_offset: i64,
+    /// How many offsets from `start_offset` on need no more delivery; -1 = not known.
+    ///
     /// Versions 1+.
     pub delivery_complete_count: i32,
     pub state_batches: Vec<StateBatch>,
@@ -113,11 +122,15 @@ impl Wire for PartitionData {
     }
 }
 
+/// A range of offsets in the same delivery state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// 0 = available, 2 = acknowledged, 4 = archived.
     pub delivery_state: i8,
+    /// How often these records were delivered.
     pub delivery_count: i16,
 }
 
@@ -142,6 +155,8 @@ impl Wire for StateBatch {
     }
 }
 
+/// A partition's leader has the share coordinator persist how far delivery has got
+/// (KIP-932). Between brokers only.
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,6 +185,7 @@ impl Wire for WriteShareGroupStateResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WriteStateResult {
     pub topic_id: Uuid,
@@ -193,6 +209,7 @@ impl Wire for WriteStateResult {
     }
 }
 
+/// The outcome for one share partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionResult {
     pub partition: i32,

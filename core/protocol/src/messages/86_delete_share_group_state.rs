@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// The group coordinator has the share coordinator forget share partitions (KIP-932). Between brokers only.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +34,7 @@ impl Wire for DeleteShareGroupStateRequest {
     }
 }
 
+/// One topic with partitions to forget.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteStateData {
     pub topic_id: Uuid,
@@ -56,6 +58,7 @@ impl Wire for DeleteStateData {
     }
 }
 
+/// One share partition to forget.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition: i32,
@@ -76,6 +79,7 @@ impl Wire for PartitionData {
     }
 }
 
+/// The group coordinator has the share coordinator forget share partitions (KIP-932). Between brokers only.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +108,7 @@ impl Wire for DeleteShareGroupStateResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteStateResult {
     pub topic_id: Uuid,
@@ -127,6 +132,7 @@ impl Wire for DeleteStateResult {
     }
 }
 
+/// The outcome for one share partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionResult {
     pub partition: i32,

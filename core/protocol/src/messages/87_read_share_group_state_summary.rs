@@ -2,10 +2,12 @@
 //!
 //! What each version of ReadShareGroupStateSummary brought:
 //!
-//! - 1: adds delivery_complete_count
+//! - 1: count of offsets whose delivery is complete, for the lag (KIP-1226)
 
 use super::prelude::*;
 
+/// Reads the state of share partitions without the batches: epochs and start offset
+/// (KIP-932). Between brokers only.
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +39,7 @@ impl Wire for ReadShareGroupStateSummaryRequest {
     }
 }
 
+/// One topic with partitions to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadStateSummaryData {
     pub topic_id: Uuid,
@@ -60,9 +63,11 @@ impl Wire for ReadStateSummaryData {
     }
 }
 
+/// One share partition to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionData {
     pub partition: i32,
+    /// Epoch of the partition's leader.
     pub leader_epoch: i32,
 }
 
@@ -83,6 +88,8 @@ impl Wire for PartitionData {
     }
 }
 
+/// Reads the state of share partitions without the batches: epochs and start offset
+/// (KIP-932). Between brokers only.
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,6 +118,7 @@ impl Wire for ReadShareGroupStateSummaryResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadStateSummaryResult {
     pub topic_id: Uuid,
@@ -134,6 +142,7 @@ impl Wire for ReadStateSummaryResult {
     }
 }
 
+/// The summary of one share partition's state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionResult {
     pub partition: i32,
@@ -141,7 +150,10 @@ pub struct PartitionResult {
     pub error_message: Option<Str>,
     pub state_epoch: i32,
     pub leader_epoch: i32,
+    /// First offset that may still be delivered; -1 = not chosen yet.
     pub start_offset: i64,
+    /// How many offsets from `start_offset` on need no more delivery; -1 = not known.
+    ///
     /// Versions 1+.
     pub delivery_complete_count: i32,
 }

@@ -2,30 +2,50 @@
 //!
 //! What each version of StreamsGroupHeartbeat brought:
 //!
-//! - 1: adds acceptable_recovery_lag, topology_description_required; drops acceptable_recovery_lag_legacy
+//! - 1: topology description on request (KIP-1331), 64-bit recovery lag (KIP-1071), status 6 (KAFKA-20744)
 
 use super::prelude::*;
 
+/// The one request of the streams group protocol (KIP-1071): a member of a Kafka Streams application joins
+/// with its topology, gets its tasks, confirms them and leaves by heartbeats.
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamsGroupHeartbeatRequest {
     pub group_id: GroupId,
+    /// A UUID that the member makes at its start and keeps to its end.
     pub member_id: Str,
+    /// The epoch that the member has reached; 0 = join, -1 = leave, -2 = a static member
+    /// leaves and will be back.
     pub member_epoch: i32,
+    /// Newest `endpoint_information_epoch` that the member has had in a response.
     pub endpoint_information_epoch: i32,
+    /// Id of a static member; null = dynamic, or unchanged since the last heartbeat.
     pub instance_id: Option<Str>,
+    /// Null: none, or unchanged since the last heartbeat.
     pub rack_id: Option<Str>,
+    /// How long the coordinator waits for the member to give up tasks; -1 = unchanged since the last heartbeat.
     pub rebalance_timeout_ms: i32,
     pub topology: Option<Topology>,
+    /// Tasks that the member owns; null = unchanged since the last heartbeat.
     pub active_tasks: Option<Vec<TaskIds>>,
+    /// Tasks whose state the member keeps as a copy; null = unchanged since the last heartbeat.
     pub standby_tasks: Option<Vec<TaskIds>>,
+    /// Tasks whose state the member is restoring before it takes them over; null = unchanged
+    /// since the last heartbeat.
     pub warmup_tasks: Option<Vec<TaskIds>>,
+    /// Stands for the Streams process, which may hold several members; null = unchanged
+    /// since the last heartbeat.
     pub process_id: Option<Str>,
+    /// Where the process answers interactive queries; null = nowhere, or unchanged since the last heartbeat.
     pub user_endpoint: Option<Endpoint>,
+    /// For spreading standby tasks over racks and the like; null = unchanged since the last heartbeat.
     pub client_tags: Option<Vec<KeyValue>>,
+    /// How far the changelogs of tasks have been restored; null = unchanged since the last heartbeat.
     pub task_offsets: Option<Vec<TaskOffset>>,
+    /// Where the changelogs of tasks end; null = unchanged since the last heartbeat.
     pub task_end_offsets: Option<Vec<TaskOffset>>,
+    /// Asks all members of the group to shut down.
     pub shutdown_application: bool,
 }
 
@@ -158,8 +178,10 @@ impl Wire for StreamsGroupHeartbeatRequest {
     }
 }
 
+/// What the application reads, keeps and writes. Sent, and then not empty, on joining only; else null.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
+    /// Version of the topology, compared with the group's.
     pub epoch: i32,
     pub subtopologies: Vec<Subtopology>,
 }
@@ -181,13 +203,19 @@ impl Wire for Topology {
     }
 }
 
+/// A part of the topology that shares no state with the others; a task is one partition of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Subtopology {
+    /// Follows from the topology, so that all members have the same.
     pub subtopology_id: Str,
     pub source_topics: Vec<TopicName>,
+    /// Patterns of topics to read from, in RE2 syntax.
     pub source_topic_regex: Vec<Str>,
+    /// Internal topics that back the state stores; created by the broker.
     pub state_changelog_topics: Vec<TopicInfo>,
+    /// Internal topics that the subtopology writes to.
     pub repartition_sink_topics: Vec<TopicName>,
+    /// Internal topics that the subtopology reads from; created by the broker.
     pub repartition_source_topics: Vec<TopicInfo>,
     pub copartition_groups: Vec<CopartitionGroup>,
 }
@@ -232,10 +260,14 @@ impl Wire for Subtopology {
     }
 }
 
+/// Source topics that must have the same number of partitions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CopartitionGroup {
+    /// Indexes into the subtopology's `source_topics`.
     pub source_topics: Vec<i16>,
+    /// Indexes into the subtopology's `source_topic_regex`.
     pub source_topic_regex: Vec<i16>,
+    /// Indexes into the subtopology's `repartition_source_topics`.
     pub repartition_source_topics: Vec<i16>,
 }
 
@@ -267,6 +299,7 @@ impl Wire for CopartitionGroup {
     }
 }
 
+/// A tag of a client, or a configuration of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyValue {
     pub key: Str,
@@ -290,10 +323,13 @@ impl Wire for KeyValue {
     }
 }
 
+/// An internal topic as it is to be created.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     pub name: TopicName,
+    /// 0 = to be derived from the source topics, as always for changelogs.
     pub partitions: i32,
+    /// 0 = the broker's default.
     pub replication_factor: i16,
     pub topic_configs: Vec<KeyValue>,
 }
@@ -319,6 +355,7 @@ impl Wire for TopicInfo {
     }
 }
 
+/// Where a process answers interactive queries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoint {
     pub host: Str,
@@ -342,6 +379,7 @@ impl Wire for Endpoint {
     }
 }
 
+/// A changelog offset of one task, summed up over the task's state stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskOffset {
     pub subtopology_id: Str,
@@ -368,6 +406,7 @@ impl Wire for TaskOffset {
     }
 }
 
+/// The tasks of one subtopology, by partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,
@@ -394,6 +433,8 @@ impl Wire for TaskIds {
     }
 }
 
+/// The one request of the streams group protocol (KIP-1071): a member of a Kafka Streams application joins
+/// with its topology, gets its tasks, confirms them and leaves by heartbeats.
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -402,19 +443,34 @@ pub struct StreamsGroupHeartbeatResponse {
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
     pub member_id: Str,
+    /// The epoch to send with the next heartbeat.
     pub member_epoch: i32,
+    /// How long to wait before the next heartbeat.
     pub heartbeat_interval_ms: i32,
+    /// As `acceptable_recovery_lag`, which replaced it.
+    ///
     /// Version 0 only.
     pub acceptable_recovery_lag_legacy: i32,
+    /// How often to send `task_offsets` and `task_end_offsets`, with the next heartbeat then due.
     pub task_offset_interval_ms: i32,
+    /// How many offsets a copy may be behind and still take a task over; -1 = the broker does not say.
+    ///
     /// Versions 1+.
     pub acceptable_recovery_lag: i64,
+    /// What stands in the way of the group's work; null = nothing to report.
     pub status: Option<Vec<Status>>,
+    /// Tasks to process; null = unchanged since the last response.
     pub active_tasks: Option<Vec<TaskIds>>,
+    /// Tasks whose state to keep as a copy; null = unchanged since the last response.
     pub standby_tasks: Option<Vec<TaskIds>>,
+    /// Tasks whose state to restore before taking them over; null = unchanged since the last response.
     pub warmup_tasks: Option<Vec<TaskIds>>,
+    /// The broker has no current description of the topology and wants one by
+    /// StreamsGroupTopologyDescriptionUpdate.
+    ///
     /// Versions 1+.
     pub topology_description_required: bool,
+    /// State of `partitions_by_user_endpoint`; the member sends it back.
     pub endpoint_information_epoch: i32,
     pub partitions_by_user_endpoint: Option<Vec<EndpointToPartitions>>,
 }
@@ -547,10 +603,15 @@ impl Wire for StreamsGroupHeartbeatResponse {
     }
 }
 
+/// The partitions that one member serves, by where it answers interactive queries. Members of
+/// one process have an entry each, so that the entries of an endpoint have to be merged. The
+/// list is null where unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointToPartitions {
     pub user_endpoint: Endpoint,
+    /// Source partitions of the member's active tasks, repartition topics included.
     pub active_partitions: Vec<TopicPartition>,
+    /// Source partitions of the member's standby and warm-up tasks, repartition topics included.
     pub standby_partitions: Vec<TopicPartition>,
 }
 
@@ -575,8 +636,12 @@ impl Wire for EndpointToPartitions {
     }
 }
 
+/// A condition of the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
+    /// 0 = the member's topology is older than the group's; 1 = source topics are missing; 2 = topics have
+    /// wrong numbers of partitions; 3 = internal topics are missing; 4 = a member asked all to shut down;
+    /// 5 = the assignment is delayed; 6 = client tags for rack-aware standby tasks are missing (version 1).
     pub status_code: i8,
     pub status_detail: Str,
 }
@@ -598,6 +663,7 @@ impl Wire for Status {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartition {
     pub topic: TopicName,

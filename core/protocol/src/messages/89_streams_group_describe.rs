@@ -2,16 +2,19 @@
 //!
 //! What each version of StreamsGroupDescribe brought:
 //!
-//! - 1: adds include_topology_description, topology_description, topology_description_status, assignor_name, subtopologies, global_stores, subtopology_id, nodes, name, node_type, source_topics, sink_topic, stores, successors, source, processor
+//! - 1: topology description from the broker's plugin (KIP-1331); task assignor (KIP-1357)
 
 use super::prelude::*;
 
+/// Describes streams groups: topology, members and the tasks they have (KIP-1071).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupDescribeRequest {
     pub group_ids: Vec<GroupId>,
     pub include_authorized_operations: bool,
+    /// Asks for the full topology as the broker's plugin keeps it.
+    ///
     /// Versions 1+.
     pub include_topology_description: bool,
 }
@@ -53,6 +56,7 @@ impl Wire for StreamsGroupDescribeRequest {
     }
 }
 
+/// Describes streams groups: topology, members and the tasks they have (KIP-1071).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,21 +88,33 @@ impl Wire for StreamsGroupDescribeResponse {
     }
 }
 
+/// One group. Its other fields are empty where `error_code` is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribedGroup {
     pub error_code: ErrorCode,
     pub error_message: Option<Str>,
     pub group_id: GroupId,
+    /// By name: `Empty`, `NotReady`, `Assigning`, `Reconciling`, `Stable`, `Dead`; empty on error.
     pub group_state: Str,
+    /// Goes up with each change of members, topology or topics.
     pub group_epoch: i32,
+    /// The group epoch for which the target assignment was computed.
     pub assignment_epoch: i32,
     pub topology: Option<Topology>,
     pub members: Vec<Member>,
+    /// Bit mask, by ACL operation number, of what the caller may do with the group;
+    /// -2147483648 = not asked for.
     pub authorized_operations: i32,
+    /// Set if `topology_description_status` is 3, else null.
+    ///
     /// Versions 1+.
     pub topology_description: Option<TopologyDescription>,
+    /// 0 = not asked for, 1 = none is stored, 2 = the broker could not get it, 3 = available.
+    ///
     /// Versions 1+.
     pub topology_description_status: i8,
+    /// Task assignor of the next assignment, not necessarily of the current one; null on error.
+    ///
     /// Versions 1+.
     pub assignor_name: Option<Str>,
 }
@@ -192,6 +208,7 @@ impl Wire for DescribedGroup {
     }
 }
 
+/// The topology that the group runs. Null on error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
     pub epoch: i32,
@@ -220,12 +237,17 @@ impl Wire for Topology {
     }
 }
 
+/// A part of the topology, with patterns resolved to topics and partitions counted. The list is null
+/// while the group is not initialized or its source topics are missing or do not fit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Subtopology {
     pub subtopology_id: Str,
     pub source_topics: Vec<TopicName>,
+    /// Internal topics that the subtopology writes to.
     pub repartition_sink_topics: Vec<TopicName>,
+    /// Internal topics that back the state stores.
     pub state_changelog_topics: Vec<TopicInfo>,
+    /// Internal topics that the subtopology reads from.
     pub repartition_source_topics: Vec<TopicInfo>,
 }
 
@@ -261,22 +283,34 @@ impl Wire for Subtopology {
     }
 }
 
+/// One member of the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Member {
     pub member_id: Str,
     pub member_epoch: i32,
+    /// Null: not a static member.
     pub instance_id: Option<Str>,
+    /// Null if the member has none.
     pub rack_id: Option<Str>,
     pub client_id: Str,
     pub client_host: Str,
+    /// Version of the topology that the member runs.
     pub topology_epoch: i32,
+    /// Stands for the Streams process, which may hold several members.
     pub process_id: Str,
+    /// Null: the process answers no interactive queries.
     pub user_endpoint: Option<Endpoint>,
+    /// For spreading standby tasks over racks and the like.
     pub client_tags: Vec<KeyValue>,
+    /// How far the changelogs of tasks have been restored.
     pub task_offsets: Vec<TaskOffset>,
+    /// Where the changelogs of tasks end.
     pub task_end_offsets: Vec<TaskOffset>,
+    /// What the member has now.
     pub assignment: Assignment,
+    /// What the member is to have once the group has settled.
     pub target_assignment: Assignment,
+    /// The member still speaks the classic protocol.
     pub is_classic: bool,
 }
 
@@ -336,6 +370,7 @@ impl Wire for Member {
     }
 }
 
+/// Where a process answers interactive queries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoint {
     pub host: Str,
@@ -359,6 +394,7 @@ impl Wire for Endpoint {
     }
 }
 
+/// A changelog offset of one task, summed up over the task's state stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskOffset {
     pub subtopology_id: Str,
@@ -385,10 +421,14 @@ impl Wire for TaskOffset {
     }
 }
 
+/// The tasks that a member has or is to have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assignment {
+    /// Tasks that the member processes.
     pub active_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member keeps as a copy.
     pub standby_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member restores before it takes them over.
     pub warmup_tasks: Vec<TaskIds>,
 }
 
@@ -411,6 +451,7 @@ impl Wire for Assignment {
     }
 }
 
+/// The tasks of one subtopology, by partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,
@@ -437,6 +478,7 @@ impl Wire for TaskIds {
     }
 }
 
+/// A tag of a client, or a configuration of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyValue {
     pub key: Str,
@@ -460,10 +502,13 @@ impl Wire for KeyValue {
     }
 }
 
+/// An internal topic of the application.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     pub name: TopicName,
+    /// 0 = to be derived from the source topics, as always for changelogs.
     pub partitions: i32,
+    /// 0 = the broker's default.
     pub replication_factor: i16,
     pub topic_configs: Vec<KeyValue>,
 }
@@ -489,6 +534,7 @@ impl Wire for TopicInfo {
     }
 }
 
+/// The topology as a graph of nodes, for people to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescription {
     pub subtopologies: Vec<TopologyDescriptionSubtopology>,
@@ -514,6 +560,7 @@ impl Wire for TopologyDescription {
     }
 }
 
+/// A connected part of the graph.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionSubtopology {
     pub subtopology_id: Str,
@@ -537,13 +584,20 @@ impl Wire for TopologyDescriptionSubtopology {
     }
 }
 
+/// A node of the graph: a source, processor or sink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionNode {
+    /// For example `KSTREAM-SOURCE-0000000000`.
     pub name: Str,
+    /// 1 = source, 2 = processor, 3 = sink.
     pub node_type: i8,
+    /// Of a source only; empty where the topics are not fixed.
     pub source_topics: Vec<TopicName>,
+    /// Of a sink only; null where the topic is not fixed.
     pub sink_topic: Option<TopicName>,
+    /// Names of the state stores that a processor uses.
     pub stores: Vec<Str>,
+    /// Names of the nodes that take this node's output.
     pub successors: Vec<Str>,
 }
 
@@ -586,9 +640,12 @@ impl Wire for TopologyDescriptionNode {
     }
 }
 
+/// A state store that each process holds in full.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionGlobalStore {
+    /// Reads the store's topic.
     pub source: TopologyDescriptionNode,
+    /// Fills the store.
     pub processor: TopologyDescriptionNode,
 }
 

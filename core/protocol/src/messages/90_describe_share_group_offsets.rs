@@ -2,10 +2,11 @@
 //!
 //! What each version of DescribeShareGroupOffsets brought:
 //!
-//! - 1: adds lag
+//! - 1: lag (KIP-1226)
 
 use super::prelude::*;
 
+/// Describes how far share groups have got in their partitions (KIP-932).
 ///
 /// The request, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,7 @@ impl Wire for DescribeShareGroupOffsetsRequest {
     }
 }
 
+/// One group to describe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeShareGroupOffsetsRequestGroup {
     pub group_id: GroupId,
@@ -71,6 +73,7 @@ impl Wire for DescribeShareGroupOffsetsRequestGroup {
     }
 }
 
+/// One topic and the partitions of it to describe. The list is null for all partitions of the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeShareGroupOffsetsRequestTopic {
     pub topic_name: TopicName,
@@ -97,6 +100,7 @@ impl Wire for DescribeShareGroupOffsetsRequestTopic {
     }
 }
 
+/// Describes how far share groups have got in their partitions (KIP-932).
 ///
 /// The response, versions 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,6 +133,7 @@ impl Wire for DescribeShareGroupOffsetsResponse {
     }
 }
 
+/// One group of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeShareGroupOffsetsResponseGroup {
     pub group_id: GroupId,
@@ -164,6 +169,7 @@ impl Wire for DescribeShareGroupOffsetsResponseGroup {
     }
 }
 
+/// One topic that the group has state for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeShareGroupOffsetsResponseTopic {
     pub topic_name: TopicName,
@@ -192,11 +198,15 @@ impl Wire for DescribeShareGroupOffsetsResponseTopic {
     }
 }
 
+/// How far the group has got in one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeShareGroupOffsetsResponsePartition {
     pub partition_index: i32,
+    /// First offset that may still be delivered; -1 = not chosen yet.
     pub start_offset: i64,
     pub leader_epoch: i32,
+    /// How many records are still to be delivered; -1 = not known.
+    ///
     /// Versions 1+.
     pub lag: i64,
     pub error_code: ErrorCode,

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Sets the offsets from which an empty share group is to go on (KIP-932).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,7 @@ impl Wire for AlterShareGroupOffsetsRequest {
     }
 }
 
+/// One topic with offsets to set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlterShareGroupOffsetsRequestTopic {
     pub topic_name: TopicName,
@@ -59,9 +61,11 @@ impl Wire for AlterShareGroupOffsetsRequestTopic {
     }
 }
 
+/// One partition and its new start offset.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlterShareGroupOffsetsRequestPartition {
     pub partition_index: i32,
+    /// First offset to deliver.
     pub start_offset: i64,
 }
 
@@ -82,6 +86,7 @@ impl Wire for AlterShareGroupOffsetsRequestPartition {
     }
 }
 
+/// Sets the offsets from which an empty share group is to go on (KIP-932).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,6 +130,7 @@ impl Wire for AlterShareGroupOffsetsResponse {
     }
 }
 
+/// One topic of the answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlterShareGroupOffsetsResponseTopic {
     pub topic_name: TopicName,
@@ -153,6 +159,7 @@ impl Wire for AlterShareGroupOffsetsResponseTopic {
     }
 }
 
+/// The outcome for one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlterShareGroupOffsetsResponsePartition {
     pub partition_index: i32,

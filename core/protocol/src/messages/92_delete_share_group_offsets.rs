@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Makes an empty share group forget its state for topics (KIP-932).
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,7 @@ impl Wire for DeleteShareGroupOffsetsRequest {
     }
 }
 
+/// One topic to forget.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteShareGroupOffsetsRequestTopic {
     pub topic_name: TopicName,
@@ -54,6 +56,7 @@ impl Wire for DeleteShareGroupOffsetsRequestTopic {
     }
 }
 
+/// Makes an empty share group forget its state for topics (KIP-932).
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +100,7 @@ impl Wire for DeleteShareGroupOffsetsResponse {
     }
 }
 
+/// The outcome for one topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteShareGroupOffsetsResponseTopic {
     pub topic_name: TopicName,

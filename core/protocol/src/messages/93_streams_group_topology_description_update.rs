@@ -2,12 +2,16 @@
 
 use super::prelude::*;
 
+/// A member of a streams group hands the broker a description of its topology, which a plugin keeps
+/// (KIP-1331). Sent when a heartbeat's answer asks for it.
 ///
 /// The request, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupTopologyDescriptionUpdateRequest {
     pub group_id: GroupId,
+    /// Must be a member of the group; else the push is refused with UNKNOWN_MEMBER_ID.
     pub member_id: Str,
+    /// Version of the topology that is described.
     pub topology_epoch: i32,
     pub topology_description: TopologyDescription,
 }
@@ -39,6 +43,7 @@ impl Wire for StreamsGroupTopologyDescriptionUpdateRequest {
     }
 }
 
+/// The topology as a graph of nodes, for people to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescription {
     pub subtopologies: Vec<TopologyDescriptionSubtopology>,
@@ -64,6 +69,7 @@ impl Wire for TopologyDescription {
     }
 }
 
+/// A connected part of the graph.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionSubtopology {
     pub subtopology_id: Str,
@@ -87,13 +93,20 @@ impl Wire for TopologyDescriptionSubtopology {
     }
 }
 
+/// A node of the graph: a source, processor or sink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionNode {
+    /// For example `KSTREAM-SOURCE-0000000000`.
     pub name: Str,
+    /// 1 = source, 2 = processor, 3 = sink.
     pub node_type: i8,
+    /// Of a source only; empty where the topics are not fixed.
     pub source_topics: Vec<TopicName>,
+    /// Of a sink only; null where the topic is not fixed.
     pub sink_topic: Option<TopicName>,
+    /// Names of the state stores that a processor uses.
     pub stores: Vec<Str>,
+    /// Names of the nodes that take this node's output.
     pub successors: Vec<Str>,
 }
 
@@ -136,9 +149,12 @@ impl Wire for TopologyDescriptionNode {
     }
 }
 
+/// A state store that each process holds in full.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyDescriptionGlobalStore {
+    /// Reads the store's topic.
     pub source: TopologyDescriptionNode,
+    /// Fills the store.
     pub processor: TopologyDescriptionNode,
 }
 
@@ -159,6 +175,8 @@ impl Wire for TopologyDescriptionGlobalStore {
     }
 }
 
+/// A member of a streams group hands the broker a description of its topology, which a plugin keeps
+/// (KIP-1331). Sent when a heartbeat's answer asks for it.
 ///
 /// The response, versions 0 to 0.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -120,75 +120,75 @@ pub enum ApiKey {
     Envelope = 58,
     /// Reads a snapshot of the metadata log piece by piece, after a Fetch response named it (KIP-630).
     FetchSnapshot = 59,
-    ///
+    /// Describes the cluster: its id, its nodes, who the controller is (KIP-700). A controller can answer too (KIP-919).
     DescribeCluster = 60,
-    ///
+    /// Describes the producers whose state a partition's leader holds: idempotent and transactional ones (KIP-664). Made for finding hanging transactions.
     DescribeProducers = 61,
-    ///
+    /// A starting broker makes itself known to the controller and gets its broker epoch (KIP-631). It stays fenced until its heartbeats show that it has caught up.
     BrokerRegistration = 62,
-    ///
+    /// A broker tells the controller that it lives, how far it has read the metadata log, and whether it wants to be fenced or to shut down (KIP-631).
     BrokerHeartbeat = 63,
-    ///
+    /// Removes the registration of a broker that will not come back (KIP-631).
     UnregisterBroker = 64,
-    ///
+    /// Describes transactional ids: state, producer, timeout and partitions of the current transaction (KIP-664).
     DescribeTransactions = 65,
-    ///
+    /// Lists the transactional ids that the asked broker coordinates (KIP-664). Ask every broker for a full list.
     ListTransactions = 66,
-    ///
+    /// A broker gets a block of producer ids from the controller, to hand out to producers (KIP-730).
     AllocateProducerIds = 67,
-    ///
+    /// The one request of the consumer group protocol (KIP-848): a member joins, stays, changes its subscription, confirms its partitions and leaves by heartbeats.
     ConsumerGroupHeartbeat = 68,
-    ///
+    /// Describes groups of the consumer protocol with their members and assignments (KIP-848).
     ConsumerGroupDescribe = 69,
-    ///
+    /// A controller makes its endpoints and features known to the active controller, which records them in the metadata log (KIP-919).
     ControllerRegistration = 70,
-    ///
+    /// A client asks which of its metrics the cluster wants, and how often (KIP-714).
     GetTelemetrySubscriptions = 71,
-    ///
+    /// A client pushes its metrics to the broker, as subscribed to (KIP-714).
     PushTelemetry = 72,
-    ///
+    /// A broker with several log directories tells the controller in which of them replicas lie (KIP-858).
     AssignReplicasToDirs = 73,
-    ///
+    /// Lists the resources that have configuration. Version 0 knew client metrics subscriptions only and was called ListClientMetricsResources (KIP-1000).
     ListConfigResources = 74,
-    ///
+    /// Describes topics partition by partition, page by page, eligible leader replicas included (KIP-966). Topics come in the order of their names.
     DescribeTopicPartitions = 75,
-    ///
+    /// Membership of a share group: a member joins, stays, changes its subscription and leaves by heartbeats (KIP-932).
     ShareGroupHeartbeat = 76,
-    ///
+    /// Describes share groups with their members and assignments (KIP-932).
     ShareGroupDescribe = 77,
-    ///
+    /// A share group's member fetches records, which are acquired for it under a lock that times out, and may acknowledge earlier ones with the same request (KIP-932).
     ShareFetch = 78,
-    ///
+    /// A share group's member says what became of the records it had acquired, without fetching more (KIP-932).
     ShareAcknowledge = 79,
-    ///
+    /// Adds a controller to the voters of the metadata quorum (KIP-853).
     AddRaftVoter = 80,
-    ///
+    /// Removes a controller from the voters of the metadata quorum (KIP-853).
     RemoveRaftVoter = 81,
-    ///
+    /// A voter of the metadata quorum tells the leader its current endpoints and the KRaft versions it supports (KIP-853).
     UpdateRaftVoter = 82,
-    ///
+    /// The group coordinator has the share coordinator begin the state of share partitions (KIP-932). Between brokers only.
     InitializeShareGroupState = 83,
-    ///
+    /// A partition's leader reads the state of share partitions that it is to serve from the share coordinator (KIP-932). Between brokers only.
     ReadShareGroupState = 84,
-    ///
+    /// A partition's leader has the share coordinator persist how far delivery has got (KIP-932). Between brokers only.
     WriteShareGroupState = 85,
-    ///
+    /// The group coordinator has the share coordinator forget share partitions (KIP-932). Between brokers only.
     DeleteShareGroupState = 86,
-    ///
+    /// Reads the state of share partitions without the batches: epochs and start offset (KIP-932). Between brokers only.
     ReadShareGroupStateSummary = 87,
-    ///
+    /// The one request of the streams group protocol (KIP-1071): a member of a Kafka Streams application joins with its topology, gets its tasks, confirms them and leaves by heartbeats.
     StreamsGroupHeartbeat = 88,
-    ///
+    /// Describes streams groups: topology, members and the tasks they have (KIP-1071).
     StreamsGroupDescribe = 89,
-    ///
+    /// Describes how far share groups have got in their partitions (KIP-932).
     DescribeShareGroupOffsets = 90,
-    ///
+    /// Sets the offsets from which an empty share group is to go on (KIP-932).
     AlterShareGroupOffsets = 91,
-    ///
+    /// Makes an empty share group forget its state for topics (KIP-932).
     DeleteShareGroupOffsets = 92,
-    ///
+    /// A member of a streams group hands the broker a description of its topology, which a plugin keeps (KIP-1331). Sent when a heartbeat's answer asks for it.
     StreamsGroupTopologyDescriptionUpdate = 93,
-    ///
+    /// Removes the registration of a controller that will not come back (KIP-1312).
     UnregisterController = 94,
 }
 
@@ -855,7 +855,7 @@ impl ApiKey {
             Self::ShareAcknowledge => Destination::Leader,
             Self::AddRaftVoter => Destination::Controller,
             Self::RemoveRaftVoter => Destination::Controller,
-            Self::UpdateRaftVoter => Destination::Any,
+            Self::UpdateRaftVoter => Destination::Controller,
             Self::InitializeShareGroupState => Destination::ShareCoordinator,
             Self::ReadShareGroupState => Destination::ShareCoordinator,
             Self::WriteShareGroupState => Destination::ShareCoordinator,

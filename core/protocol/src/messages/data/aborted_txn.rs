@@ -2,11 +2,16 @@
 
 use super::prelude::*;
 
+/// An entry of a segment's transaction index: an aborted transaction whose marker lies in the segment
+/// (KIP-98). Readers of committed data skip by it. Its version stands before it as an i16.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AbortedTxn {
     pub producer_id: i64,
+    /// The transaction's first offset in this partition.
     pub first_offset: i64,
+    /// Offset of the abort marker.
     pub last_offset: i64,
+    /// The partition's last stable offset when the marker was written.
     pub last_stable_offset: i64,
 }
 

@@ -2,20 +2,27 @@
 //!
 //! What each version of ConsumerProtocolSubscription brought:
 //!
-//! - 1: adds owned_partitions
-//! - 2: adds generation_id
-//! - 3: adds rack_id
+//! - 1: partitions owned, for cooperative rebalancing (KIP-429)
+//! - 2: generation of the owned partitions (KIP-792)
+//! - 3: rack, for rack-aware assignment (KIP-881)
 
 use super::prelude::*;
 
+/// What a member of a classic consumer group wants: the `metadata` of its protocol in JoinGroup. Its version
+/// stands before it as an i16; a newer one is read by the newest layout known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerProtocolSubscription {
     pub topics: Vec<Str>,
+    /// The assignor's own, in its own format.
     pub user_data: Option<Bytes>,
     /// Versions 1+.
     pub owned_partitions: Vec<TopicPartition>,
+    /// The generation in which the member owned `owned_partitions`, so that stale claims show; -1 = none.
+    ///
     /// Versions 2+.
     pub generation_id: i32,
+    /// Null if the member has none.
+    ///
     /// Versions 3+.
     pub rack_id: Option<Str>,
 }
@@ -85,6 +92,7 @@ impl Wire for ConsumerProtocolSubscription {
     }
 }
 
+/// One topic and the partitions of it that the member still owns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartition {
     pub topic: TopicName,

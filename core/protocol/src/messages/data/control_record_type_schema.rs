@@ -2,8 +2,11 @@
 
 use super::prelude::*;
 
+/// The key of a control record, after its version as an i16 (KIP-98). The type says what the value is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControlRecordTypeSchema {
+    /// 0 = abort, 1 = commit (both EndTxnMarker), 2 = LeaderChangeMessage, 3 = SnapshotHeaderRecord,
+    /// 4 = SnapshotFooterRecord, 5 = KRaftVersionRecord, 6 = VotersRecord.
     pub r#type: i16,
 }
 

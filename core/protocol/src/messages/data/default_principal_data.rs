@@ -2,10 +2,14 @@
 
 use super::prelude::*;
 
+/// A principal as a broker passes it to the controller in an Envelope (KIP-590). Its version
+/// stands before it as an i16.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DefaultPrincipalData {
+    /// `User`, unless a principal builder of the operator's own says otherwise.
     pub r#type: Str,
     pub name: Str,
+    /// The client had authenticated with a delegation token.
     pub token_authenticated: bool,
 }
 

@@ -2,8 +2,11 @@
 
 use super::prelude::*;
 
+/// The value of a control record that ends a transaction; commit or abort is in the key (KIP-98). Its version
+/// stands before it as an i16.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndTxnMarker {
+    /// Epoch of the transaction coordinator that wrote the marker. A marker with an older epoch is refused.
     pub coordinator_epoch: i32,
 }
 

@@ -2,9 +2,12 @@
 
 use super::prelude::*;
 
+/// A control record of the metadata log: the KRaft protocol version from here on (KIP-853).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KRaftVersionRecord {
+    /// Of this record's layout.
     pub version: i16,
+    /// 0 = the voters are configured and do not change, 1 = the voters are in the log (VotersRecord).
     pub k_raft_version: i16,
 }
 

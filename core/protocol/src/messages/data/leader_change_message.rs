@@ -2,15 +2,19 @@
 //!
 //! What each version of LeaderChangeMessage brought:
 //!
-//! - 1: adds voter_directory_id
+//! - 1: directory ids of voters (KIP-853)
 
 use super::prelude::*;
 
+/// A control record with which a new leader of the metadata quorum begins its epoch (KIP-595).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaderChangeMessage {
+    /// Of this record's layout.
     pub version: i16,
     pub leader_id: BrokerId,
+    /// All voters of the epoch.
     pub voters: Vec<Voter>,
+    /// The voters that voted for the leader.
     pub granting_voters: Vec<Voter>,
 }
 
@@ -41,6 +45,7 @@ impl Wire for LeaderChangeMessage {
     }
 }
 
+/// One voter, known from version 1 by its id and its directory together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Voter {
     pub voter_id: i32,

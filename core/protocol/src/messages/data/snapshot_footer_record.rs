@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// The control record that ends a snapshot of the metadata log (KIP-630). A snapshot without it is not whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotFooterRecord {
+    /// Of this record's layout.
     pub version: i16,
 }
 

@@ -2,9 +2,12 @@
 
 use super::prelude::*;
 
+/// The control record that begins a snapshot of the metadata log (KIP-630).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapshotHeaderRecord {
+    /// Of this record's layout.
     pub version: i16,
+    /// When the last record that the snapshot covers was appended, in ms since the epoch.
     pub last_contained_log_timestamp: i64,
 }
 

@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// A control record of the metadata log: the voters of the quorum from here on (KIP-853).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VotersRecord {
+    /// Of this record's layout.
     pub version: i16,
     pub voters: Vec<Voter>,
 }
@@ -31,9 +33,11 @@ impl Wire for VotersRecord {
     }
 }
 
+/// One voter, known by its id and its directory together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Voter {
     pub voter_id: BrokerId,
+    /// Id of the voter's metadata log directory.
     pub voter_directory_id: Uuid,
     pub endpoints: Vec<Endpoint>,
     pub k_raft_version_feature: KRaftVersionFeature,
@@ -60,6 +64,7 @@ impl Wire for Voter {
     }
 }
 
+/// One address at which the other controllers reach the voter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoint {
     pub name: Str,
@@ -86,6 +91,7 @@ impl Wire for Endpoint {
     }
 }
 
+/// The KRaft protocol versions that the voter supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KRaftVersionFeature {
     pub min_supported_version: i16,

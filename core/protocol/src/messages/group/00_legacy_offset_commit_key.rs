@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of a committed offset, as brokers wrote it before OffsetCommitKey
+/// replaced it. Read for old data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LegacyOffsetCommitKey {
     pub group: Str,

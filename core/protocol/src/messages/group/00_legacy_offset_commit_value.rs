@@ -2,10 +2,13 @@
 
 use super::prelude::*;
 
+/// A committed offset, as brokers wrote it before OffsetCommitValue replaced it. Read for old data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LegacyOffsetCommitValue {
     pub offset: i64,
+    /// The client's own text.
     pub metadata: Str,
+    /// When the offset was committed, in ms since the epoch.
     pub commit_timestamp: i64,
 }
 

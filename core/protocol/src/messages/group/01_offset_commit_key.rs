@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the offset that a group has committed for a partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OffsetCommitKey {
     pub group: Str,

@@ -2,22 +2,32 @@
 //!
 //! What each version of OffsetCommitValue brought:
 //!
-//! - 1: adds expire_timestamp
-//! - 2: drops expire_timestamp
-//! - 3: adds leader_epoch
-//! - 4: adds topic_id
+//! - 1: adds an expiry time of each offset's own
+//! - 2: drops the expiry time; offsets expire by the group's state (KIP-211)
+//! - 3: leader epoch (KIP-320)
+//! - 4: flexible encoding (KIP-915); topic id as a tagged field (KAFKA-19141)
 
 use super::prelude::*;
 
+/// The offset that a group has committed for a partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitValue {
+    /// The next offset to consume.
     pub offset: i64,
+    /// Epoch of the last record consumed; -1 = not known.
+    ///
     /// Versions 3+.
     pub leader_epoch: i32,
+    /// The client's own text.
     pub metadata: Str,
+    /// When the offset was committed, in ms since the epoch.
     pub commit_timestamp: i64,
+    /// When the offset expires, in ms since the epoch; -1 = by the broker's retention.
+    ///
     /// Version 1 only.
     pub expire_timestamp: i64,
+    /// Zero: not known.
+    ///
     /// Versions 4+.
     pub topic_id: Uuid,
 }

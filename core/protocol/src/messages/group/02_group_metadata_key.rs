@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the state of a classic group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupMetadataKey {
     pub group: Str,

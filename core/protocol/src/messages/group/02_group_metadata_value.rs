@@ -2,18 +2,26 @@
 //!
 //! What each version of GroupMetadataValue brought:
 //!
-//! - 1: adds rebalance_timeout
-//! - 2: adds current_state_timestamp
-//! - 3: adds group_instance_id
+//! - 1: rebalance timeout of its own (KIP-62)
+//! - 2: time of the last change of state, for the expiry of offsets (KIP-211)
+//! - 3: static members (KIP-345)
+//! - 4: flexible encoding (KIP-915)
 
 use super::prelude::*;
 
+/// The state of a classic group after a completed rebalance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupMetadataValue {
+    /// `consumer` or `connect`, for example; empty where the group only commits offsets.
     pub protocol_type: Str,
+    /// Goes up with each rebalance.
     pub generation: i32,
+    /// Name of the assignor; null while the group is empty.
     pub protocol: Option<Str>,
+    /// Member id of the leader; null while the group is empty.
     pub leader: Option<Str>,
+    /// When the group came into its state, in ms since the epoch; -1 = not known.
+    ///
     /// Versions 2+.
     pub current_state_timestamp: i64,
     pub members: Vec<MemberMetadata>,
@@ -83,17 +91,25 @@ impl Wire for GroupMetadataValue {
     }
 }
 
+/// One member of the group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberMetadata {
     pub member_id: Str,
+    /// Null: not a static member.
+    ///
     /// Versions 3+.
     pub group_instance_id: Option<Str>,
     pub client_id: Str,
     pub client_host: Str,
+    /// In ms; -1 = the session timeout.
+    ///
     /// Versions 1+.
     pub rebalance_timeout: i32,
+    /// In ms.
     pub session_timeout: i32,
+    /// The member's metadata for `protocol`; for consumers ConsumerProtocolSubscription.
     pub subscription: Bytes,
+    /// For consumers ConsumerProtocolAssignment.
     pub assignment: Bytes,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the epoch of a consumer group (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupMetadataKey {
     pub group_id: Str,

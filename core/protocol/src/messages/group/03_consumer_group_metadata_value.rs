@@ -2,9 +2,13 @@
 
 use super::prelude::*;
 
+/// The epoch of a consumer group (KIP-848). A tombstone deletes the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupMetadataValue {
+    /// Goes up with each change of members, subscriptions or topics.
     pub epoch: i32,
+    /// Hash over the subscribed topics with partitions and racks; another one means a new
+    /// assignment (KIP-1101). 0 = none.
     pub metadata_hash: i64,
 }
 

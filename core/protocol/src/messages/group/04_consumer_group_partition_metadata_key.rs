@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of a consumer group's topics as Kafka 4.0 kept them (KIP-848). Replaced by
+/// `metadata_hash` of ConsumerGroupMetadataValue (KIP-1101).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupPartitionMetadataKey {
     pub group_id: Str,

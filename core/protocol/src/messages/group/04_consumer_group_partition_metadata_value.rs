@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// A consumer group's topics as Kafka 4.0 kept them (KIP-848). Replaced by `metadata_hash` of
+/// ConsumerGroupMetadataValue (KIP-1101).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupPartitionMetadataValue {
     pub topics: Vec<TopicMetadata>,
@@ -28,6 +30,7 @@ impl Wire for ConsumerGroupPartitionMetadataValue {
     }
 }
 
+/// One topic that the group subscribes to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicMetadata {
     pub topic_id: Uuid,
@@ -58,6 +61,7 @@ impl Wire for TopicMetadata {
     }
 }
 
+/// Racks of one partition's replicas. No longer used; empty where racks were not known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionMetadata {
     pub partition: i32,

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of what a member of a consumer group has said of itself (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupMemberMetadataKey {
     pub group_id: Str,

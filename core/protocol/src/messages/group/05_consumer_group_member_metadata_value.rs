@@ -2,15 +2,21 @@
 
 use super::prelude::*;
 
+/// What a member of a consumer group has said of itself (KIP-848).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerGroupMemberMetadataValue {
+    /// Null: not a static member.
     pub instance_id: Option<Str>,
+    /// Null if the member has none.
     pub rack_id: Option<Str>,
     pub client_id: Str,
     pub client_host: Str,
     pub subscribed_topic_names: Vec<Str>,
+    /// Null or empty: the member subscribes by names only.
     pub subscribed_topic_regex: Option<Str>,
+    /// How long the coordinator waits for the member to give up partitions; -1 = not known.
     pub rebalance_timeout_ms: i32,
+    /// Null: the member names none.
     pub server_assignor: Option<Str>,
     pub classic_member_metadata: Option<ClassicMemberMetadata>,
 }
@@ -106,6 +112,7 @@ impl Wire for ConsumerGroupMemberMetadataValue {
     }
 }
 
+/// Set for a member that speaks the classic protocol; null for one of the consumer protocol.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassicMemberMetadata {
     pub session_timeout_ms: i32,
@@ -130,9 +137,11 @@ impl Wire for ClassicMemberMetadata {
     }
 }
 
+/// One assignor that the member offers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassicProtocol {
     pub name: Str,
+    /// ConsumerProtocolSubscription, with its version before it.
     pub metadata: Bytes,
 }
 

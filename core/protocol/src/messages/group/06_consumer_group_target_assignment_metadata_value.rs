@@ -2,9 +2,13 @@
 
 use super::prelude::*;
 
+/// The epoch of a consumer group's target assignment (KIP-848). Written after the members'
+/// targets, it makes them count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupTargetAssignmentMetadataValue {
+    /// The group epoch for which the target was computed.
     pub assignment_epoch: i32,
+    /// When the computation ended, in ms since the epoch (KIP-1263); 0 = not known.
     pub assignment_timestamp: i64,
 }
 

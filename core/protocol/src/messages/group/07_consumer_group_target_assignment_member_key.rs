@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the partitions that a member of a consumer group is to have (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupTargetAssignmentMemberKey {
     pub group_id: Str,

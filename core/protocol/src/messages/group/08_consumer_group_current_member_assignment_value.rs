@@ -2,12 +2,19 @@
 
 use super::prelude::*;
 
+/// The partitions that a member of a consumer group has, and how far it is on the way
+/// to its target (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupCurrentMemberAssignmentValue {
+    /// The epoch that the member is to send.
     pub member_epoch: i32,
+    /// The epoch before, still taken from a member that has missed the newest one.
     pub previous_member_epoch: i32,
+    /// 0 = stable, 1 = partitions are still to be revoked, 2 = waits for partitions that others
+    /// still hold, 127 = unknown.
     pub state: i8,
     pub assigned_partitions: Vec<TopicPartitions>,
+    /// The member must give these up before it goes on.
     pub partitions_pending_revocation: Vec<TopicPartitions>,
 }
 
@@ -42,10 +49,13 @@ impl Wire for ConsumerGroupCurrentMemberAssignmentValue {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
     pub partitions: Vec<i32>,
+    /// For each of `partitions` the member epoch at which the member got it; older commits are refused
+    /// (KIP-1251). Null = not kept.
     pub assignment_epochs: Option<Vec<i32>>,
 }
 

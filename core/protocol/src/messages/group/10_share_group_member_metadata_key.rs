@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of what a member of a share group has said of itself (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupMemberMetadataKey {
     pub group_id: Str,

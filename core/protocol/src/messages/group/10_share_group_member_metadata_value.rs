@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// What a member of a share group has said of itself (KIP-932).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareGroupMemberMetadataValue {
+    /// Null if the member has none.
     pub rack_id: Option<Str>,
     pub client_id: Str,
     pub client_host: Str,

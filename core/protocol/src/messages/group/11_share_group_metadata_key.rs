@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the epoch of a share group (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupMetadataKey {
     pub group_id: Str,

@@ -2,9 +2,13 @@
 
 use super::prelude::*;
 
+/// The epoch of a share group (KIP-932). A tombstone deletes the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupMetadataValue {
+    /// Goes up with each change of members, subscriptions or topics.
     pub epoch: i32,
+    /// Hash over the subscribed topics with partitions and racks; another one means a
+    /// new assignment (KIP-1101).
     pub metadata_hash: i64,
 }
 

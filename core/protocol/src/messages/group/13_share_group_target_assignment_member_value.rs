@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// The partitions that a member of a share group is to have (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupTargetAssignmentMemberValue {
     pub topic_partitions: Vec<TopicPartition>,
@@ -29,6 +30,7 @@ impl Wire for ShareGroupTargetAssignmentMemberValue {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartition {
     pub topic_id: Uuid,

@@ -2,10 +2,15 @@
 
 use super::prelude::*;
 
+/// The partitions that a member of a share group has (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupCurrentMemberAssignmentValue {
+    /// The epoch that the member is to send.
     pub member_epoch: i32,
+    /// The epoch before, still taken from a member that has missed the newest one.
     pub previous_member_epoch: i32,
+    /// Numbers as in ConsumerGroupCurrentMemberAssignmentValue. Share partitions are not exclusive, so that a
+    /// member has nothing to wait for: 0 = stable.
     pub state: i8,
     pub assigned_partitions: Vec<TopicPartitions>,
 }
@@ -38,6 +43,7 @@ impl Wire for ShareGroupCurrentMemberAssignmentValue {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,

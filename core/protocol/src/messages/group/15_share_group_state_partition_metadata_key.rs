@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the share partitions for which a share group has state (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupStatePartitionMetadataKey {
     pub group_id: Str,

@@ -2,10 +2,15 @@
 
 use super::prelude::*;
 
+/// The share partitions for which a share group has state with the share coordinator,
+/// or is about to (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareGroupStatePartitionMetadataValue {
+    /// The share coordinator was asked to begin these.
     pub initializing_topics: Vec<TopicPartitionsInfo>,
+    /// These have state.
     pub initialized_topics: Vec<TopicPartitionsInfo>,
+    /// The share coordinator was asked to forget these.
     pub deleting_topics: Vec<TopicInfo>,
 }
 
@@ -36,6 +41,7 @@ impl Wire for ShareGroupStatePartitionMetadataValue {
     }
 }
 
+/// One topic and partitions of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicPartitionsInfo {
     pub topic_id: Uuid,
@@ -65,6 +71,7 @@ impl Wire for TopicPartitionsInfo {
     }
 }
 
+/// One topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     pub topic_id: Uuid,

@@ -2,9 +2,11 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of what a regular expression of a consumer group resolves to (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupRegularExpressionKey {
     pub group_id: Str,
+    /// In RE2 syntax.
     pub regular_expression: Str,
 }
 

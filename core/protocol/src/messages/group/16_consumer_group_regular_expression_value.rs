@@ -2,10 +2,14 @@
 
 use super::prelude::*;
 
+/// The topics that a regular expression of a consumer group resolves to (KIP-848).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerGroupRegularExpressionValue {
+    /// Names of the topics that match.
     pub topics: Vec<Str>,
+    /// Offset of the metadata log at which the expression was resolved.
     pub version: i64,
+    /// When the expression was resolved, in ms since the epoch.
     pub timestamp: i64,
 }
 

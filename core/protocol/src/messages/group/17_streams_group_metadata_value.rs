@@ -2,13 +2,23 @@
 
 use super::prelude::*;
 
+/// The epoch of a streams group and what it was last checked against (KIP-1071). A
+/// tombstone deletes the group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamsGroupMetadataValue {
+    /// Goes up with each change of members, topology or topics.
     pub epoch: i32,
+    /// Hash over the topology's topics with partitions and racks; another one means a new assignment.
     pub metadata_hash: i64,
+    /// Version of the topology whose topics were found to exist and fit; -1 = none yet.
     pub validated_topology_epoch: i32,
+    /// Configuration of the assignor at the last assignment; null = none.
     pub last_assignment_configs: Option<Vec<LastAssignmentConfig>>,
+    /// Version of the topology whose description the broker's plugin keeps (KIP-1331); -1 = none,
+    /// -2 = uncertain, since an operation was broken off.
     pub stored_description_topology_epoch: i32,
+    /// Version of the topology whose description the plugin refuses for good, so that it is not asked for
+    /// again (KIP-1331); -1 = none.
     pub failed_description_topology_epoch: i32,
 }
 
@@ -103,6 +113,7 @@ impl Wire for StreamsGroupMetadataValue {
     }
 }
 
+/// One configuration of the assignor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LastAssignmentConfig {
     pub key: Str,

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of what a member of a streams group has said of itself (KIP-1071).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupMemberMetadataKey {
     pub group_id: Str,

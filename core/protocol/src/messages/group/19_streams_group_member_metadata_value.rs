@@ -2,16 +2,24 @@
 
 use super::prelude::*;
 
+/// What a member of a streams group has said of itself (KIP-1071).
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamsGroupMemberMetadataValue {
+    /// Null: not a static member.
     pub instance_id: Option<Str>,
+    /// Null if the member has none.
     pub rack_id: Option<Str>,
     pub client_id: Str,
     pub client_host: Str,
+    /// How long the coordinator waits for the member to give up tasks; -1 = not known.
     pub rebalance_timeout_ms: i32,
+    /// Version of the topology that the member runs.
     pub topology_epoch: i32,
+    /// Stands for the Streams process, which may hold several members.
     pub process_id: Str,
+    /// Null: the process answers no interactive queries.
     pub user_endpoint: Option<Endpoint>,
+    /// For spreading standby tasks over racks and the like.
     pub client_tags: Vec<KeyValue>,
 }
 
@@ -81,6 +89,7 @@ impl Wire for StreamsGroupMemberMetadataValue {
     }
 }
 
+/// Where a process answers interactive queries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoint {
     pub host: Str,
@@ -104,6 +113,7 @@ impl Wire for Endpoint {
     }
 }
 
+/// A tag of a client.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyValue {
     pub key: Str,

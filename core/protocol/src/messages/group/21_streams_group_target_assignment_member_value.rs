@@ -2,10 +2,14 @@
 
 use super::prelude::*;
 
+/// The tasks that a member of a streams group is to have (KIP-1071).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupTargetAssignmentMemberValue {
+    /// Tasks that the member processes.
     pub active_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member keeps as a copy.
     pub standby_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member restores before it takes them over.
     pub warmup_tasks: Vec<TaskIds>,
 }
 
@@ -34,6 +38,7 @@ impl Wire for StreamsGroupTargetAssignmentMemberValue {
     }
 }
 
+/// The tasks of one subtopology, by partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,

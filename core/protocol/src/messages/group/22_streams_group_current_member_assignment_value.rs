@@ -2,14 +2,23 @@
 
 use super::prelude::*;
 
+/// The tasks that a member of a streams group has, and how far it is on the way to its target (KIP-1071).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupCurrentMemberAssignmentValue {
+    /// The epoch that the member is to send.
     pub member_epoch: i32,
+    /// The epoch before, still taken from a member that has missed the newest one.
     pub previous_member_epoch: i32,
+    /// 1 = stable, 2 = tasks are still to be revoked, 3 = waits for tasks that others
+    /// still hold, 127 = unknown.
     pub state: i8,
+    /// Tasks that the member processes.
     pub active_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member keeps as a copy.
     pub standby_tasks: Vec<TaskIds>,
+    /// Tasks whose state the member restores before it takes them over.
     pub warmup_tasks: Vec<TaskIds>,
+    /// The member must give these up before it goes on; so for the two lists below.
     pub active_tasks_pending_revocation: Vec<TaskIds>,
     pub standby_tasks_pending_revocation: Vec<TaskIds>,
     pub warmup_tasks_pending_revocation: Vec<TaskIds>,
@@ -55,10 +64,13 @@ impl Wire for StreamsGroupCurrentMemberAssignmentValue {
     }
 }
 
+/// The tasks of one subtopology, by partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,
     pub partitions: Vec<i32>,
+    /// For each of `partitions` the member epoch at which the member got it; older commits are refused. Of
+    /// active tasks only; null = not kept.
     pub assignment_epochs: Option<Vec<i32>>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__consumer_offsets` of the topology of a streams group (KIP-1071).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupTopologyKey {
     pub group_id: Str,

@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// The topology of a streams group, as a member sent it (KIP-1071).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamsGroupTopologyValue {
+    /// Version of the topology.
     pub epoch: i32,
     pub subtopologies: Vec<Subtopology>,
 }
@@ -31,13 +33,19 @@ impl Wire for StreamsGroupTopologyValue {
     }
 }
 
+/// A part of the topology that shares no state with the others; a task is one partition of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Subtopology {
+    /// Follows from the topology, so that all members have the same.
     pub subtopology_id: Str,
     pub source_topics: Vec<Str>,
+    /// Patterns of topics to read from, in RE2 syntax.
     pub source_topic_regex: Vec<Str>,
+    /// Internal topics that back the state stores.
     pub state_changelog_topics: Vec<TopicInfo>,
+    /// Internal topics that the subtopology writes to.
     pub repartition_sink_topics: Vec<Str>,
+    /// Internal topics that the subtopology reads from.
     pub repartition_source_topics: Vec<TopicInfo>,
     pub copartition_groups: Vec<CopartitionGroup>,
 }
@@ -81,10 +89,14 @@ impl Wire for Subtopology {
     }
 }
 
+/// Source topics that must have the same number of partitions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CopartitionGroup {
+    /// Indexes into the subtopology's `source_topics`.
     pub source_topics: Vec<i16>,
+    /// Indexes into the subtopology's `source_topic_regex`.
     pub source_topic_regex: Vec<i16>,
+    /// Indexes into the subtopology's `repartition_source_topics`.
     pub repartition_source_topics: Vec<i16>,
 }
 
@@ -116,6 +128,7 @@ impl Wire for CopartitionGroup {
     }
 }
 
+/// One configuration of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicConfig {
     pub key: Str,
@@ -139,10 +152,13 @@ impl Wire for TopicConfig {
     }
 }
 
+/// An internal topic as it is to be created.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicInfo {
     pub name: Str,
+    /// 0 = to be derived from the source topics, as always for changelogs.
     pub partitions: i32,
+    /// 0 = the broker's default.
     pub replication_factor: i16,
     pub topic_configs: Vec<TopicConfig>,
 }

@@ -2,28 +2,42 @@
 //!
 //! What each version of RegisterBrokerRecord brought:
 //!
-//! - 1: adds in_controlled_shutdown
-//! - 2: adds is_migrating_zk_broker
-//! - 3: adds log_dirs
-//! - 4: adds cordoned_log_dirs
+//! - 1: controlled shutdown (KIP-841)
+//! - 2: says whether a ZooKeeper broker is migrating (KIP-866)
+//! - 3: log directory ids (KIP-858)
+//! - 4: cordoned log directories (KIP-1066)
 
 use super::prelude::*;
 
+/// A broker has registered (KIP-631). A new one stays fenced until a
+/// BrokerRegistrationChangeRecord says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegisterBrokerRecord {
     pub broker_id: BrokerId,
+    /// Of the ZooKeeper era; always false since Kafka 4.0.
+    ///
     /// Versions 2+.
     pub is_migrating_zk_broker: bool,
+    /// Made anew each time the broker's process starts.
     pub incarnation_id: Uuid,
+    /// Given by the controller: an offset of the metadata log, so that it only goes up.
     pub broker_epoch: i64,
     pub end_points: Vec<BrokerEndpoint>,
     pub features: Vec<BrokerFeature>,
+    /// Null if the broker has none.
     pub rack: Option<Str>,
+    /// A fenced broker leads nothing and is in no ISR.
     pub fenced: bool,
+    /// The broker is moving its leaderships away before it stops.
+    ///
     /// Versions 1+.
     pub in_controlled_shutdown: bool,
+    /// Ids of the log directories that are online.
+    ///
     /// Versions 3+.
     pub log_dirs: Vec<Uuid>,
+    /// Ids of the log directories that take no new replicas; null = the broker has not said yet.
+    ///
     /// Versions 4+.
     pub cordoned_log_dirs: Option<Vec<Uuid>>,
 }
@@ -142,11 +156,13 @@ impl Wire for RegisterBrokerRecord {
     }
 }
 
+/// One address at which the broker takes connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerEndpoint {
     pub name: Str,
     pub host: Str,
     pub port: u16,
+    /// 0 = PLAINTEXT, 1 = SSL, 2 = SASL_PLAINTEXT, 3 = SASL_SSL.
     pub security_protocol: i16,
 }
 
@@ -171,6 +187,7 @@ impl Wire for BrokerEndpoint {
     }
 }
 
+/// One feature and the levels of it that the broker supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerFeature {
     pub name: Str,

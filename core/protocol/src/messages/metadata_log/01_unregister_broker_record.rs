@@ -2,9 +2,11 @@
 
 use super::prelude::*;
 
+/// A broker's registration is removed (KIP-631).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnregisterBrokerRecord {
     pub broker_id: BrokerId,
+    /// Of the registration that is removed.
     pub broker_epoch: i64,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// A topic is created (KIP-631). Its PartitionRecords follow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicRecord {
     pub name: TopicName,

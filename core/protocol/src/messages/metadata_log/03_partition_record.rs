@@ -2,27 +2,43 @@
 //!
 //! What each version of PartitionRecord brought:
 //!
-//! - 1: adds directories
-//! - 2: adds eligible_leader_replicas, last_known_elr
+//! - 1: log directory of each replica (KIP-858)
+//! - 2: eligible leader replicas (KIP-966)
 
 use super::prelude::*;
 
+/// A partition is created; in a snapshot, its state (KIP-631).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionRecord {
+    /// -1 = not set; each record sets it.
     pub partition_id: i32,
     pub topic_id: Uuid,
+    /// The preferred leader first.
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<i32>,
+    /// Replicas that a reassignment takes away.
     pub removing_replicas: Vec<BrokerId>,
+    /// Replicas that a reassignment adds.
     pub adding_replicas: Vec<BrokerId>,
+    /// -1 = none.
     pub leader: BrokerId,
+    /// 0 = recovered, 1 = still recovering from an unclean election (KIP-704).
     pub leader_recovery_state: i8,
+    /// Goes up with each change of leader.
     pub leader_epoch: i32,
+    /// Goes up with each change of the partition.
     pub partition_epoch: i32,
+    /// Log directory of each of `replicas`, in their order. Three ids are reserved, as 128-bit numbers:
+    /// 0 = migrating, 1 = not assigned, 2 = lost.
+    ///
     /// Versions 1+.
     pub directories: Vec<Uuid>,
+    /// Replicas outside the ISR that hold all committed records; null = none.
+    ///
     /// Versions 2+.
     pub eligible_leader_replicas: Option<Vec<BrokerId>>,
+    /// Replicas that were eligible when they were last heard of; null = none.
+    ///
     /// Versions 2+.
     pub last_known_elr: Option<Vec<BrokerId>>,
 }

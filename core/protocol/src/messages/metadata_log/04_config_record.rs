@@ -2,11 +2,15 @@
 
 use super::prelude::*;
 
+/// A configuration is set or deleted (KIP-631).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigRecord {
+    /// 2 = topic, 4 = broker, 8 = broker logger, 16 = client metrics, 32 = group.
     pub resource_type: i8,
+    /// Empty with type broker: the default of all brokers.
     pub resource_name: Str,
     pub name: Str,
+    /// Null: the configuration is deleted.
     pub value: Option<Str>,
 }
 

@@ -2,25 +2,39 @@
 //!
 //! What each version of PartitionChangeRecord brought:
 //!
-//! - 1: adds directories
-//! - 2: adds eligible_leader_replicas, last_known_elr
+//! - 1: log directory of each replica (KIP-858)
+//! - 2: eligible leader replicas (KIP-966)
 
 use super::prelude::*;
 
+/// A partition changes; what is not set stays (KIP-631).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionChangeRecord {
+    /// -1 = not set; each record sets it.
     pub partition_id: i32,
     pub topic_id: Uuid,
+    /// Null: unchanged.
     pub isr: Option<Vec<BrokerId>>,
+    /// -1 = none any more, -2 = unchanged. The leader epoch goes up whenever this is not -2.
     pub leader: BrokerId,
+    /// The preferred leader first; null = unchanged.
     pub replicas: Option<Vec<BrokerId>>,
+    /// Null: unchanged.
     pub removing_replicas: Option<Vec<BrokerId>>,
+    /// Null: unchanged.
     pub adding_replicas: Option<Vec<BrokerId>>,
+    /// -1 = unchanged, 0 = recovered, 1 = still recovering from an unclean election (KIP-704).
     pub leader_recovery_state: i8,
+    /// Log directory of each replica, in the order of the replicas; null = unchanged.
+    ///
     /// Versions 1+.
     pub directories: Option<Vec<Uuid>>,
+    /// Null: unchanged.
+    ///
     /// Versions 2+.
     pub eligible_leader_replicas: Option<Vec<BrokerId>>,
+    /// Null: unchanged.
+    ///
     /// Versions 2+.
     pub last_known_elr: Option<Vec<BrokerId>>,
 }

@@ -2,9 +2,11 @@
 
 use super::prelude::*;
 
+/// A broker is fenced. Replaced by BrokerRegistrationChangeRecord; read for old logs (KIP-631).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FenceBrokerRecord {
     pub id: BrokerId,
+    /// Epoch of the broker's registration.
     pub epoch: i64,
 }
 

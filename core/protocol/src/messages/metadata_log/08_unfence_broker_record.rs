@@ -2,9 +2,11 @@
 
 use super::prelude::*;
 
+/// A broker is no longer fenced. Replaced by BrokerRegistrationChangeRecord; read for old logs (KIP-631).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnfenceBrokerRecord {
     pub id: BrokerId,
+    /// Epoch of the broker's registration.
     pub epoch: i64,
 }
 

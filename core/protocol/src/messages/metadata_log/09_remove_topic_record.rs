@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// A topic is deleted, with its partitions and configuration (KIP-631).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoveTopicRecord {
     pub topic_id: Uuid,

@@ -2,13 +2,21 @@
 
 use super::prelude::*;
 
+/// A delegation token is created or renewed (KIP-48). The secret is not in it: brokers
+/// derive it from the token id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DelegationTokenRecord {
+    /// The principal that the token stands for, as `User:name`.
     pub owner: Str,
+    /// The principal that asked for the token, as `User:name`.
     pub requester: Str,
+    /// Principals that may renew the token, besides its owner.
     pub renewers: Vec<Str>,
+    /// When the token was made, in ms since the epoch.
     pub issue_timestamp: i64,
+    /// Until when it can be renewed, in ms since the epoch.
     pub max_timestamp: i64,
+    /// When it expires unless renewed, in ms since the epoch.
     pub expiration_timestamp: i64,
     pub token_id: Str,
 }

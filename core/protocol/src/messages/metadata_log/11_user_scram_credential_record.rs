@@ -2,12 +2,16 @@
 
 use super::prelude::*;
 
+/// A user's SCRAM credential is set (KIP-554).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserScramCredentialRecord {
     pub name: Str,
+    /// 1 = SCRAM-SHA-256, 2 = SCRAM-SHA-512.
     pub mechanism: i8,
     pub salt: Bytes,
+    /// RFC 5802's StoredKey, with which the server checks the client.
     pub stored_key: Bytes,
+    /// RFC 5802's ServerKey, with which the server proves itself to the client.
     pub server_key: Bytes,
     pub iterations: i32,
 }

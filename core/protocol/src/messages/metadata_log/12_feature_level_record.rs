@@ -2,9 +2,12 @@
 
 use super::prelude::*;
 
+/// A feature is finalized at a level, `metadata.version` among them (KIP-584, KIP-778). A metadata log begins
+/// with it, so that its version stays 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FeatureLevelRecord {
     pub name: Str,
+    /// 0 = the feature is not finalized.
     pub feature_level: i16,
 }
 

@@ -2,10 +2,13 @@
 
 use super::prelude::*;
 
+/// A client quota is set or removed (KIP-546).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientQuotaRecord {
     pub entity: Vec<EntityData>,
+    /// For example `producer_byte_rate`.
     pub key: Str,
+    /// Of no meaning where `remove` is set.
     pub value: f64,
     pub remove: bool,
 }
@@ -37,9 +40,12 @@ impl Wire for ClientQuotaRecord {
     }
 }
 
+/// One part of what the quota applies to; a quota on the client id of a user has two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityData {
+    /// `user`, `client-id` or `ip`.
     pub entity_type: Str,
+    /// Null: the default of this type.
     pub entity_name: Option<Str>,
 }
 

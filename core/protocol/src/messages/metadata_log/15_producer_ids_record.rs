@@ -2,10 +2,13 @@
 
 use super::prelude::*;
 
+/// A block of producer ids is given to a broker (KIP-730).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerIdsRecord {
     pub broker_id: BrokerId,
+    /// Epoch of the broker's registration.
     pub broker_epoch: i64,
+    /// First id after the block, with which the next one begins.
     pub next_producer_id: i64,
 }
 

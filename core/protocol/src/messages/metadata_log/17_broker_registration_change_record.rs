@@ -2,21 +2,30 @@
 //!
 //! What each version of BrokerRegistrationChangeRecord brought:
 //!
-//! - 1: adds in_controlled_shutdown
-//! - 2: adds log_dirs
-//! - 3: adds cordoned_log_dirs
+//! - 1: controlled shutdown (KIP-841)
+//! - 2: log directory ids (KIP-858)
+//! - 3: cordoned log directories (KIP-1066)
 
 use super::prelude::*;
 
+/// A broker's registration changes; what is not set stays (KIP-631).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerRegistrationChangeRecord {
     pub broker_id: BrokerId,
+    /// Of the registration that changes.
     pub broker_epoch: i64,
+    /// -1 = no longer fenced, 0 = unchanged, 1 = fenced.
     pub fenced: i8,
+    /// 0 = unchanged, 1 = a controlled shutdown has begun.
+    ///
     /// Versions 1+.
     pub in_controlled_shutdown: i8,
+    /// Ids of the log directories that are online; empty = unchanged.
+    ///
     /// Versions 2+.
     pub log_dirs: Vec<Uuid>,
+    /// Ids of the log directories that take no new replicas; null = unchanged.
+    ///
     /// Versions 3+.
     pub cordoned_log_dirs: Option<Vec<Uuid>>,
 }

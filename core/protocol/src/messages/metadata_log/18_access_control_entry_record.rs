@@ -2,15 +2,25 @@
 
 use super::prelude::*;
 
+/// An ACL is added (KIP-801).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessControlEntryRecord {
+    /// Given by the controller, for RemoveAccessControlEntryRecord.
     pub id: Uuid,
+    /// 2 = topic, 3 = group, 4 = cluster, 5 = transactional id, 6 = delegation token, 7 = user.
     pub resource_type: i8,
     pub resource_name: Str,
+    /// How `resource_name` is matched: 3 = literally, 4 = as a prefix.
     pub pattern_type: i8,
+    /// As `User:name`; `User:*` is everyone.
     pub principal: Str,
+    /// An address; `*` is any.
     pub host: Str,
+    /// 2 = all, 3 = read, 4 = write, 5 = create, 6 = delete, 7 = alter, 8 = describe, 9 = cluster action,
+    /// 10 = describe configs, 11 = alter configs, 12 = idempotent write, 13 = create tokens, 14 = describe
+    /// tokens, 15 = two-phase commit.
     pub operation: i8,
+    /// 2 = deny, 3 = allow.
     pub permission_type: i8,
 }
 

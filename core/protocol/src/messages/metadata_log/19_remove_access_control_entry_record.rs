@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// An ACL is removed (KIP-801).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoveAccessControlEntryRecord {
+    /// That of the AccessControlEntryRecord.
     pub id: Uuid,
 }
 

@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 
+/// Says nothing. The active controller writes it now and then, so that the committed offset goes on and
+/// readers see that it lives (KIP-835).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NoOpRecord {}
 

@@ -2,8 +2,11 @@
 
 use super::prelude::*;
 
+/// How far the migration from ZooKeeper has got (KIP-866). Read for logs that Kafka 3.x began.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ZkMigrationStateRecord {
+    /// 0 = none, 1 = migration, 2 = before migration, 3 = after migration. Kafka 3.4 had 1 and 2 the other way
+    /// round, but never wrote migration or after migration.
     pub zk_migration_state: i8,
 }
 

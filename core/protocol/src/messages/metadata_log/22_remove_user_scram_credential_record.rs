@@ -2,9 +2,11 @@
 
 use super::prelude::*;
 
+/// A user's SCRAM credential is removed (KIP-554).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoveUserScramCredentialRecord {
     pub name: Str,
+    /// 1 = SCRAM-SHA-256, 2 = SCRAM-SHA-512.
     pub mechanism: i8,
 }
 

@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// Begins a metadata transaction: the records up to its end count together or not at all (KIP-868).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BeginTransactionRecord {
+    /// What the transaction is for, in words; null = not said.
     pub name: Option<Str>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Ends a metadata transaction; its records count now (KIP-868).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndTransactionRecord {}
 

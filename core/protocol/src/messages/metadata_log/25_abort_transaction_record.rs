@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// Ends a metadata transaction; its records never count (KIP-868).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AbortTransactionRecord {
+    /// In words; null = not said.
     pub reason: Option<Str>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// A delegation token is removed, having expired or by request (KIP-48).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoveDelegationTokenRecord {
     pub token_id: Str,

@@ -2,10 +2,13 @@
 
 use super::prelude::*;
 
+/// A controller has registered, or registered anew (KIP-919).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegisterControllerRecord {
     pub controller_id: i32,
+    /// Made anew each time the controller's process starts.
     pub incarnation_id: Uuid,
+    /// Of the ZooKeeper era; always false since Kafka 4.0.
     pub zk_migration_ready: bool,
     pub end_points: Vec<ControllerEndpoint>,
     pub features: Vec<ControllerFeature>,
@@ -40,11 +43,13 @@ impl Wire for RegisterControllerRecord {
     }
 }
 
+/// One address at which the controller takes connections.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControllerEndpoint {
     pub name: Str,
     pub host: Str,
     pub port: u16,
+    /// 0 = PLAINTEXT, 1 = SSL, 2 = SASL_PLAINTEXT, 3 = SASL_SSL.
     pub security_protocol: i16,
 }
 
@@ -69,6 +74,7 @@ impl Wire for ControllerEndpoint {
     }
 }
 
+/// One feature and the levels of it that the controller supports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ControllerFeature {
     pub name: Str,

@@ -2,8 +2,10 @@
 
 use super::prelude::*;
 
+/// The eligible leader replicas of a topic, or of all, are forgotten (KIP-966).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClearElrRecord {
+    /// Empty: all topics.
     pub topic_name: TopicName,
 }
 

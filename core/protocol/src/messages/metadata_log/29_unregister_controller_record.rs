@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// A controller's registration is removed (KIP-1312).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnregisterControllerRecord {
     pub controller_id: i32,

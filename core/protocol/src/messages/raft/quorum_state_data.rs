@@ -2,19 +2,28 @@
 //!
 //! What each version of QuorumStateData brought:
 //!
-//! - 1: adds voted_directory_id; drops cluster_id, applied_offset, current_voters
+//! - 1: directory of the candidate voted for; voters and cluster id are no longer kept here (KIP-853)
 
 use super::prelude::*;
 
+/// What a node of the metadata quorum must remember of elections, so that it votes once per epoch (KIP-595).
+/// Kafka keeps it as JSON in the file `quorum-state`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuorumStateData {
     /// Version 0 only.
     pub cluster_id: Str,
+    /// -1 = no leader is known.
     pub leader_id: i32,
+    /// The newest epoch that the node has seen; -1 = none.
     pub leader_epoch: i32,
+    /// Id of the candidate voted for in this epoch; -1 = no vote was given.
     pub voted_id: i32,
+    /// Directory id of the candidate voted for; zero = no vote was given, or not known.
+    ///
     /// Versions 1+.
     pub voted_directory_id: Uuid,
+    /// No longer used.
+    ///
     /// Version 0 only.
     pub applied_offset: i64,
     /// Version 0 only.
@@ -97,6 +106,7 @@ impl Wire for QuorumStateData {
     }
 }
 
+/// One voter of the configured set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Voter {
     pub voter_id: i32,

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__share_group_state` of the whole state of one share partition (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareSnapshotKey {
     pub group_id: Str,

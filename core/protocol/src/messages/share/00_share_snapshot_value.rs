@@ -2,14 +2,22 @@
 
 use super::prelude::*;
 
+/// The whole state of one share partition, from which reading begins (KIP-932). Updates after it change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareSnapshotValue {
+    /// Goes up with each snapshot; an update counts only with the same number.
     pub snapshot_epoch: i32,
+    /// Goes up each time the state is begun anew.
     pub state_epoch: i32,
+    /// Newest epoch of a partition leader that has read or written the state.
     pub leader_epoch: i32,
+    /// First offset that may still be delivered; -1 = not chosen yet.
     pub start_offset: i64,
+    /// How many offsets from `start_offset` on need no more delivery (KIP-1226); -1 = not known.
     pub delivery_complete_count: i32,
+    /// When the state was begun, in ms since the epoch.
     pub create_timestamp: i64,
+    /// When this snapshot was written, in ms since the epoch.
     pub write_timestamp: i64,
     pub state_batches: Vec<StateBatch>,
 }
@@ -75,11 +83,15 @@ impl Wire for ShareSnapshotValue {
     }
 }
 
+/// A range of offsets in the same delivery state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// 0 = available, 2 = acknowledged, 4 = archived.
     pub delivery_state: i8,
+    /// How often these records were delivered.
     pub delivery_count: i16,
 }
 

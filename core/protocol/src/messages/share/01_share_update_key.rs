@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__share_group_state` of a change to the state of one share partition (KIP-932).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareUpdateKey {
     pub group_id: Str,

@@ -2,11 +2,16 @@
 
 use super::prelude::*;
 
+/// A change to the state of one share partition since its last snapshot (KIP-932).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareUpdateValue {
+    /// That of the snapshot which this changes.
     pub snapshot_epoch: i32,
+    /// Newest epoch of a partition leader that has read or written the state.
     pub leader_epoch: i32,
+    /// First offset that may still be delivered; -1 = unchanged.
     pub start_offset: i64,
+    /// How many offsets from the start offset on need no more delivery (KIP-1226); -1 = not known.
     pub delivery_complete_count: i32,
     pub state_batches: Vec<StateBatch>,
 }
@@ -63,11 +68,15 @@ impl Wire for ShareUpdateValue {
     }
 }
 
+/// A range of offsets whose delivery state has changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateBatch {
     pub first_offset: i64,
+    /// Included.
     pub last_offset: i64,
+    /// 0 = available, 2 = acknowledged, 4 = archived.
     pub delivery_state: i8,
+    /// How often these records were delivered.
     pub delivery_count: i16,
 }
 

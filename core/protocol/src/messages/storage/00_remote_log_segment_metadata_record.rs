@@ -2,18 +2,26 @@
 
 use super::prelude::*;
 
+/// A log segment that is being copied to remote storage, in `__remote_log_metadata` (KIP-405).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteLogSegmentMetadataRecord {
     pub remote_log_segment_id: RemoteLogSegmentIdEntry,
     pub start_offset: i64,
+    /// Included.
     pub end_offset: i64,
+    /// The broker that wrote this record.
     pub broker_id: i32,
+    /// Greatest timestamp of a record in the segment, in ms since the epoch.
     pub max_timestamp_ms: i64,
+    /// When this record was written, in ms since the epoch.
     pub event_timestamp_ms: i64,
     pub segment_leader_epochs: Vec<SegmentLeaderEpochEntry>,
     pub segment_size_in_bytes: i32,
+    /// The remote storage plugin's own (KIP-917); null = none.
     pub custom_metadata: Option<Bytes>,
+    /// 0 = copy started, 1 = copy finished, 2 = delete started, 3 = delete finished.
     pub remote_log_segment_state: i8,
+    /// The segment has no aborted transactions, so that its transaction index need not be fetched (KIP-1058).
     pub txn_index_empty: bool,
 }
 
@@ -75,9 +83,11 @@ impl Wire for RemoteLogSegmentMetadataRecord {
     }
 }
 
+/// Names a segment in remote storage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteLogSegmentIdEntry {
     pub topic_id_partition: TopicIdPartitionEntry,
+    /// Made anew for each attempt to copy a segment.
     pub id: Uuid,
 }
 
@@ -98,6 +108,7 @@ impl Wire for RemoteLogSegmentIdEntry {
     }
 }
 
+/// The partition that the segment belongs to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicIdPartitionEntry {
     pub name: Str,
@@ -124,9 +135,11 @@ impl Wire for TopicIdPartitionEntry {
     }
 }
 
+/// Where a leader epoch begins in the segment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SegmentLeaderEpochEntry {
     pub leader_epoch: i32,
+    /// First offset of the epoch in the segment.
     pub offset: i64,
 }
 

@@ -2,12 +2,17 @@
 
 use super::prelude::*;
 
+/// A change of state of a segment in remote storage, in `__remote_log_metadata` (KIP-405).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteLogSegmentMetadataUpdateRecord {
     pub remote_log_segment_id: RemoteLogSegmentIdEntry,
+    /// The broker that wrote this record.
     pub broker_id: i32,
+    /// When this record was written, in ms since the epoch.
     pub event_timestamp_ms: i64,
+    /// The remote storage plugin's own (KIP-917); null = none.
     pub custom_metadata: Option<Bytes>,
+    /// 0 = copy started, 1 = copy finished, 2 = delete started, 3 = delete finished.
     pub remote_log_segment_state: i8,
 }
 
@@ -45,9 +50,11 @@ impl Wire for RemoteLogSegmentMetadataUpdateRecord {
     }
 }
 
+/// Names a segment in remote storage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteLogSegmentIdEntry {
     pub topic_id_partition: TopicIdPartitionEntry,
+    /// Made anew for each attempt to copy a segment.
     pub id: Uuid,
 }
 
@@ -68,6 +75,7 @@ impl Wire for RemoteLogSegmentIdEntry {
     }
 }
 
+/// The partition that the segment belongs to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicIdPartitionEntry {
     pub name: Str,

@@ -2,11 +2,15 @@
 
 use super::prelude::*;
 
+/// The deletion of all remote data of a partition, in `__remote_log_metadata` (KIP-405).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemotePartitionDeleteMetadataRecord {
     pub topic_id_partition: TopicIdPartitionEntry,
+    /// Who wrote this record: a controller the first state, a broker the others.
     pub broker_id: i32,
+    /// When this record was written, in ms since the epoch.
     pub event_timestamp_ms: i64,
+    /// 0 = marked for deletion, 1 = deletion started, 2 = deletion finished.
     pub remote_partition_delete_state: i8,
 }
 
@@ -37,6 +41,7 @@ impl Wire for RemotePartitionDeleteMetadataRecord {
     }
 }
 
+/// The partition that is deleted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicIdPartitionEntry {
     pub name: Str,

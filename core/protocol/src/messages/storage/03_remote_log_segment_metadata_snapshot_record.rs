@@ -2,18 +2,28 @@
 
 use super::prelude::*;
 
+/// The latest state of one segment in remote storage, for a snapshot of a partition's remote segments
+/// (KIP-405). The partition is known from where the snapshot lies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteLogSegmentMetadataSnapshotRecord {
+    /// The `id` of the segment's RemoteLogSegmentMetadataRecord.
     pub segment_id: Uuid,
     pub start_offset: i64,
+    /// Included.
     pub end_offset: i64,
+    /// The broker that wrote the latest record about the segment.
     pub broker_id: i32,
+    /// Greatest timestamp of a record in the segment, in ms since the epoch.
     pub max_timestamp_ms: i64,
+    /// When the latest record about the segment was written, in ms since the epoch.
     pub event_timestamp_ms: i64,
     pub segment_leader_epochs: Vec<SegmentLeaderEpochEntry>,
     pub segment_size_in_bytes: i32,
+    /// The remote storage plugin's own (KIP-917); null = none.
     pub custom_metadata: Option<Bytes>,
+    /// 0 = copy started, 1 = copy finished, 2 = delete started, 3 = delete finished.
     pub remote_log_segment_state: i8,
+    /// The segment has no aborted transactions, so that its transaction index need not be fetched (KIP-1058).
     pub txn_index_empty: bool,
 }
 
@@ -75,9 +85,11 @@ impl Wire for RemoteLogSegmentMetadataSnapshotRecord {
     }
 }
 
+/// Where a leader epoch begins in the segment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SegmentLeaderEpochEntry {
     pub leader_epoch: i32,
+    /// First offset of the epoch in the segment.
     pub offset: i64,
 }
 

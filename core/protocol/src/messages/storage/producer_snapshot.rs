@@ -2,8 +2,11 @@
 
 use super::prelude::*;
 
+/// The state of a partition's producers at an offset, in the `.snapshot` file named after that offset
+/// (KIP-98). Its version stands before it as an i16.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProducerSnapshot {
+    /// CRC-32C of all bytes that follow.
     pub crc: u32,
     pub producer_entries: Vec<ProducerEntry>,
 }
@@ -30,15 +33,22 @@ impl Wire for ProducerSnapshot {
     }
 }
 
+/// What the partition knows of one producer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProducerEntry {
     pub producer_id: i64,
     pub epoch: i16,
+    /// Last sequence number of the producer's last batch; -1 = none.
     pub last_sequence: i32,
+    /// Last offset of the producer's last batch; -1 = none.
     pub last_offset: i64,
+    /// Last sequence number less the first one of the producer's last batch.
     pub offset_delta: i32,
+    /// Greatest timestamp of the producer's last batch, in ms since the epoch.
     pub timestamp: i64,
+    /// Epoch of the transaction coordinator that last wrote a marker for the producer; -1 = no marker yet.
     pub coordinator_epoch: i32,
+    /// Where the open transaction begins; -1 = none is open.
     pub current_txn_first_offset: i64,
 }
 

@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 
+/// Key in `__transaction_state` of the state of one transactional id (KIP-98).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransactionLogKey {
     pub transactional_id: Str,

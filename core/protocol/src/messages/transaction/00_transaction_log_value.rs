@@ -2,25 +2,38 @@
 //!
 //! What each version of TransactionLogValue brought:
 //!
-//! - 1: adds previous_producer_id, next_producer_id, next_producer_epoch, client_transaction_version
+//! - 1: flexible encoding (KIP-915); previous and next producer ids, client's transaction version (KIP-890)
 
 use super::prelude::*;
 
+/// The state of one transactional id (KIP-98).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransactionLogValue {
     pub producer_id: i64,
+    /// Producer id of the last finished transaction, so that a repeated EndTxn is known as such; -1 = none.
+    ///
     /// Versions 1+.
     pub previous_producer_id: i64,
+    /// Producer id that the client goes on with after an overflow of the epoch; -1 = none.
+    ///
     /// Versions 1+.
     pub next_producer_id: i64,
     pub producer_epoch: i16,
+    /// Epoch that goes with `next_producer_id`; -1 = none.
+    ///
     /// Versions 1+.
     pub next_producer_epoch: i16,
     pub transaction_timeout_ms: i32,
+    /// 0 = empty, 1 = ongoing, 2 = prepare commit, 3 = prepare abort, 4 = complete commit, 5 = complete abort,
+    /// 6 = dead, 7 = prepare epoch fence.
     pub transaction_status: i8,
     pub transaction_partitions: Option<Vec<PartitionsSchema>>,
+    /// In ms since the epoch.
     pub transaction_last_update_timestamp_ms: i64,
+    /// In ms since the epoch; -1 = no transaction has begun.
     pub transaction_start_timestamp_ms: i64,
+    /// Level of the feature `transaction.version` by which the client runs the transaction.
+    ///
     /// Versions 1+.
     pub client_transaction_version: i16,
 }
@@ -146,6 +159,7 @@ impl Wire for TransactionLogValue {
     }
 }
 
+/// One topic and the partitions of it in the transaction. The list is null in state empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionsSchema {
     pub topic: Str,

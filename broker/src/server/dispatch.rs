@@ -1,0 +1,168 @@
+//! Which handler takes which request.
+
+use std::{cell::RefCell, sync::Arc};
+
+use ottla_protocol::{
+    api::Api,
+    frame::{self, RequestFrame},
+    messages::ApiKey,
+    record::Scratch,
+    wire::{Malformed, Unsupported, Wire},
+};
+
+use super::answer::Answer;
+use crate::handlers::{self, Context, RequestContext, produce};
+
+/// What is served, and nothing else is advertised.
+pub(crate) const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeTopicPartitions,
+];
+
+thread_local! {
+    /// Decompression contexts, one set a core: validation never waits, so it never meets itself.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// Why a connection is closed instead of answered: Kafka's way with what it does not understand. We say why in
+/// the log.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The number of the API is not known.
+    UnknownApi(i16),
+    /// The API is not served, or not in this version.
+    UnsupportedVersion(ApiKey, i16),
+    /// The message is not what its schema says.
+    Malformed(ApiKey, i16, Malformed),
+    /// The answer cannot be told in this version: a fault of ours.
+    Unsupported(Unsupported),
+    /// A produce request without an answer failed, and closing is the only way to tell.
+    Unanswerable(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UnknownApi(key) => write!(f, "there is no API {key}; does the client speak Kafka's protocol?"),
+            Self::UnsupportedVersion(key, version) => {
+                write!(f, "version {version} of {key} is not served here; a client asks ApiVersions what is")
+            }
+            Self::Malformed(key, version, malformed) => {
+                write!(f, "the {key} request, version {version}, is malformed: {malformed}")
+            }
+            Self::Unsupported(unsupported) => write!(f, "the answer could not be written: {unsupported}"),
+            Self::Unanswerable(why) => write!(f, "a produce request that wants no answer failed: {why}"),
+        }
+    }
+}
+
+/// A request that may be answered.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) key: ApiKey,
+    pub(crate) frame: RequestFrame,
+}
+
+/// Checks that a request is of an API and version that is served.
+pub(crate) fn admit(frame: RequestFrame) -> Result<Request, Refused> {
+    let key = frame.api().ok_or(Refused::UnknownApi(frame.api_key))?;
+    let served = SERVED.contains(&key) && *key.versions().start() <= frame.version && frame.version <= key.latest_stable();
+    // ApiVersions is answered in every version, so that a client of another time learns what to ask.
+    if !served && key != ApiKey::ApiVersions {
+        return Err(Refused::UnsupportedVersion(key, frame.version));
+    }
+    Ok(Request { key, frame })
+}
+
+/// A produce request whose batches are with their shards.
+pub(crate) struct Producing {
+    pending: produce::Pending,
+    version: i16,
+    correlation_id: i32,
+}
+
+/// Begins a produce request: its batches are handed over before this returns.
+pub(crate) fn begin_produce(request: Request, rq: &RequestContext, cx: &Context) -> Result<Producing, Refused> {
+    let (version, correlation_id) = (request.frame.version, request.frame.correlation_id);
+    let message = read(request)?;
+    let pending = SCRATCH.with_borrow_mut(|scratch| produce::begin(message, rq, cx, scratch));
+    Ok(Producing { pending, version, correlation_id })
+}
+
+impl Producing {
+    /// Waits for the shards and answers.
+    pub(crate) async fn finish(self) -> Result<Option<Answer>, Refused> {
+        match self.pending.finish().await {
+            Ok(Some(response)) => respond(ApiKey::Produce, self.version, self.correlation_id, &response).map(Some),
+            Ok(None) => Ok(None),
+            Err(code) => Err(Refused::Unanswerable(code.to_string())),
+        }
+    }
+}
+
+/// Answers any request, from its first byte to the answer's last.
+pub(crate) async fn answer(
+    request: Request,
+    rq: RequestContext,
+    cx: Arc<Context>,
+) -> Result<Option<Answer>, Refused> {
+    let (key, version, correlation_id) = (request.key, request.frame.version, request.frame.correlation_id);
+    /// Reads the request, calls the handler, writes what it answers.
+    macro_rules! call {
+        ($module:ident) => {{
+            let message = read(request)?;
+            let response = handlers::$module::handle(message, &rq, &cx).await;
+            respond(key, version, correlation_id, &response).map(Some)
+        }};
+    }
+    match key {
+        ApiKey::Produce => begin_produce(request, &rq, &cx)?.finish().await,
+        ApiKey::Fetch => {
+            let message = read(request)?;
+            let fetched = handlers::fetch::handle(message, &rq, &cx).await;
+            let answer = respond(key, version, correlation_id, &fetched.response)?;
+            Ok(Some(Answer { slices: fetched.slices, ..answer }))
+        }
+        ApiKey::ApiVersions if version > key.latest_stable() || version < 0 => {
+            let response = handlers::api_versions::unsupported_version();
+            respond(key, 0, correlation_id, &response).map(Some)
+        }
+        ApiKey::ApiVersions => call!(api_versions),
+        ApiKey::ListOffsets => call!(list_offsets),
+        ApiKey::OffsetForLeaderEpoch => call!(offset_for_leader_epoch),
+        ApiKey::Metadata => call!(metadata),
+        ApiKey::CreateTopics => call!(create_topics),
+        ApiKey::DeleteTopics => call!(delete_topics),
+        ApiKey::InitProducerId => call!(init_producer_id),
+        ApiKey::DescribeConfigs => call!(describe_configs),
+        ApiKey::AlterConfigs => call!(alter_configs),
+        ApiKey::CreatePartitions => call!(create_partitions),
+        ApiKey::IncrementalAlterConfigs => call!(incremental_alter_configs),
+        ApiKey::DescribeCluster => call!(describe_cluster),
+        ApiKey::DescribeTopicPartitions => call!(describe_topic_partitions),
+        _ => Err(Refused::UnsupportedVersion(key, version)),
+    }
+}
+
+fn read<R: Api>(request: Request) -> Result<R, Refused> {
+    let version = request.frame.version;
+    request.frame.message().map_err(|malformed| Refused::Malformed(R::KEY, version, malformed))
+}
+
+fn respond<T: Wire>(key: ApiKey, version: i16, correlation_id: i32, response: &T) -> Result<Answer, Refused> {
+    let pieces = frame::response(key, version, correlation_id, response).map_err(Refused::Unsupported)?;
+    Ok(Answer { pieces, slices: Vec::new() })
+}

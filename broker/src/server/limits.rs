@@ -1,0 +1,98 @@
+//! How many connections there may be: Kafka's `max.connections` and `max.connections.per.ip`.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Counts connections, in all and by address. A leaf lock.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimits {
+    max: usize,
+    max_per_ip: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    count: usize,
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// One open connection; dropping it makes room for another.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    limits: Arc<ConnectionLimits>,
+    ip: IpAddr,
+}
+
+/// Why one more connection is not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Full {
+    Broker { max: usize },
+    Ip { max: usize },
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker { max } => write!(f, "the broker holds {max} connections, its `max.connections`"),
+            Self::Ip { max } => write!(f, "the address holds {max} connections, its `max.connections.per.ip`"),
+        }
+    }
+}
+
+impl ConnectionLimits {
+    pub(crate) fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_ip, open: Mutex::default() })
+    }
+
+    /// A slot for one more connection from `ip`.
+    pub(crate) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, Full> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.count >= self.max {
+            return Err(Full::Broker { max: self.max });
+        }
+        let from_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
+        if from_ip >= self.max_per_ip {
+            return Err(Full::Ip { max: self.max_per_ip });
+        }
+        open.count += 1;
+        open.by_ip.insert(ip, from_ip + 1);
+        Ok(Slot { limits: Arc::clone(self), ip })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.count -= 1;
+        if let Some(count) = open.by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_counted_by_address_and_in_all_and_come_back() {
+        let limits = ConnectionLimits::new(3, 2);
+        let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let first = limits.take(a).unwrap();
+        let _second = limits.take(a).unwrap();
+        assert_eq!(limits.take(a).unwrap_err(), Full::Ip { max: 2 });
+        let _third = limits.take(b).unwrap();
+        assert_eq!(limits.take(b).unwrap_err(), Full::Broker { max: 3 });
+        drop(first);
+        let _fourth = limits.take(b).unwrap();
+        assert_eq!(limits.take(a).unwrap_err(), Full::Broker { max: 3 });
+    }
+}

@@ -1,0 +1,7 @@
+//! Listeners and connections: bytes in, answers out in order.
+
+pub(crate) mod answer;
+pub(crate) mod connection;
+pub(crate) mod dispatch;
+pub(crate) mod limits;
+pub(crate) mod listener;
