@@ -19,7 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 use ottla_protocol::{
     record::{BATCH_HEADER_BYTES, BatchBuilder, PushError},
-    types::TopicName,
+    types::{Str, TopicName},
 };
 use tokio::sync::Notify;
 
@@ -56,7 +56,7 @@ pub(crate) struct AccumulatorSettings {
 pub(crate) struct Accumulator {
     settings: AccumulatorSettings,
     pub(super) budget: Budget,
-    topics: ArcSwap<HashMap<TopicName, Arc<Topic>>>,
+    topics: ArcSwap<HashMap<Str, Arc<Topic>>>,
     /// Taken by whoever replaces `topics`.
     growing: Mutex<()>,
     slots: AtomicU32,
@@ -176,7 +176,7 @@ impl Accumulator {
     pub(crate) fn set_partitions(&self, name: &TopicName, partitions: usize) {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let topics = self.topics.load_full();
-        let known = topics.get(name);
+        let known = topics.get(&name.0);
         if known.is_some_and(|topic| topic.slots.len() >= partitions) || partitions == 0 {
             return;
         }
@@ -195,7 +195,7 @@ impl Accumulator {
         }
         let topic = Topic { name: name.detached(), slots: slots.into(), sticky };
         let mut next = (*topics).clone();
-        next.insert(name.detached(), Arc::new(topic));
+        next.insert(name.0.detached(), Arc::new(topic));
         self.topics.store(Arc::new(next));
     }
 
