@@ -203,7 +203,8 @@ impl Metadata {
         self.again = false;
         let idle = self.settings.max_idle;
         self.wanted.retain(|_, used| now.saturating_duration_since(*used) < idle);
-        let topic = |name: &TopicName| MetadataRequestTopic { name: Some(name.clone()), topic_id: Uuid::ZERO };
+        let topic =
+            |name: &TopicName| MetadataRequestTopic { name: Some(name.clone()), topic_id: Uuid::ZERO };
         Some(MetadataRequest {
             topics: Some(self.wanted.keys().map(topic).collect()),
             allow_auto_topic_creation: self.settings.allow_auto_topic_creation,
@@ -253,7 +254,8 @@ impl Metadata {
             self.failures.clear();
             if self.again { self.settings.backoff.first } else { self.settings.max_age }
         };
-        let asked_meanwhile = self.again && self.wanted.keys().any(|name| !self.snapshot.topics.contains_key(name));
+        let asked_meanwhile =
+            self.again && self.wanted.keys().any(|name| !self.snapshot.topics.contains_key(name));
         self.due = Some(if asked_meanwhile { now } else { now + wait });
     }
 

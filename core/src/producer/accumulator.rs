@@ -32,7 +32,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     record::Record,
-    time,
+    time::{self, Clock},
 };
 
 /// Buffers begin at least this large, or as large as `batch.size` if that is smaller.
@@ -55,6 +55,7 @@ pub(crate) struct AccumulatorSettings {
 #[derive(Debug)]
 pub(crate) struct Accumulator {
     settings: AccumulatorSettings,
+    clock: Clock,
     pub(super) budget: Budget,
     topics: ArcSwap<HashMap<Str, Arc<Topic>>>,
     /// Taken by whoever replaces `topics`.
@@ -155,8 +156,9 @@ pub(crate) enum AppendError {
 
 impl Accumulator {
     /// Knows no topic yet.
-    pub(crate) fn new(settings: AccumulatorSettings) -> Self {
+    pub(crate) fn new(settings: AccumulatorSettings, clock: Clock) -> Self {
         Self {
+            clock,
             budget: Budget::new(settings.memory_bytes),
             settings,
             topics: ArcSwap::default(),
@@ -180,7 +182,8 @@ impl Accumulator {
         if known.is_some_and(|topic| topic.slots.len() >= partitions) || partitions == 0 {
             return;
         }
-        let sticky = known.map_or_else(|| Arc::new(Sticky::starting(partitions)), |topic| topic.sticky.clone());
+        let sticky =
+            known.map_or_else(|| Arc::new(Sticky::starting(partitions)), |topic| topic.sticky.clone());
         let mut slots: Vec<Arc<Slot>> = known.map(|topic| topic.slots.to_vec()).unwrap_or_default();
         for partition in slots.len()..partitions {
             slots.push(Arc::new(Slot {
@@ -299,7 +302,7 @@ impl Accumulator {
         let wish = buffer_bytes(self.settings.batch_bytes, least.max(state.last_bytes));
         let memory = self.take(wish, least, credit)?;
         let buffer = Vec::with_capacity(memory.bytes());
-        let created = Instant::now();
+        let created = self.clock.now();
         state.open = Some(OpenBatch {
             created,
             builder: BatchBuilder::new(buffer, self.settings.batch_bytes),
@@ -363,7 +366,8 @@ impl Accumulator {
     #[cold]
     fn too_large(&self, bytes: usize) -> Error {
         let most = self.settings.record_bytes_max;
-        let text = format!("the record takes up to {bytes} bytes, more than the {most} of `max.request.size`");
+        let text =
+            format!("the record takes up to {bytes} bytes, more than the {most} of `max.request.size`");
         Error::new(ErrorKind::RecordTooLarge, text)
             .hint("raise `max.request.size`, and `max.message.bytes` of the topic, or send a smaller record")
     }
@@ -398,9 +402,10 @@ impl Topic {
     /// Draws another sticky partition, unless another thread already did since `from` was read.
     #[cold]
     fn move_on(&self, from: u32) -> u32 {
-        let queued = self.slots.iter().map(|slot| {
-            slot.has_leader.load(Ordering::Relaxed).then(|| slot.queued.load(Ordering::Relaxed))
-        });
+        let queued = self
+            .slots
+            .iter()
+            .map(|slot| slot.has_leader.load(Ordering::Relaxed).then(|| slot.queued.load(Ordering::Relaxed)));
         let next = partitioner::next_partition(queued, fastrand::u32(..));
         self.sticky.bytes.store(0, Ordering::Relaxed);
         match self.sticky.partition.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed) {
@@ -496,7 +501,7 @@ mod tests {
     };
 
     fn accumulator(settings: AccumulatorSettings, partitions: usize) -> (Accumulator, Arc<Topic>) {
-        let accumulator = Accumulator::new(settings);
+        let accumulator = Accumulator::new(settings, Clock::system());
         accumulator.set_partitions(&TopicName::from("orders"), partitions);
         let topic = accumulator.topic("orders").unwrap();
         (accumulator, topic)
@@ -537,12 +542,17 @@ mod tests {
         let keyed = partitioner::partition_for_key(b"k", 7) as usize;
         append(&accumulator, &topic, &Record::to("orders").key("k"));
         append(&accumulator, &topic, &Record::to("orders").key("k").partition(6));
-        assert_eq!(batches(&topic, keyed).iter().map(|b| b.record_count).sum::<u32>(), 1 + u32::from(keyed == 6));
+        assert_eq!(
+            batches(&topic, keyed).iter().map(|b| b.record_count).sum::<u32>(),
+            1 + u32::from(keyed == 6)
+        );
         assert_eq!(batches(&topic, 6).len(), usize::from(keyed != 6));
         for partition in [7, -1] {
             let record = Record::to("orders").partition(partition);
             let refused = accumulator.append(&topic, &record, Want::Nothing, &mut None);
-            assert!(matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::InvalidArgument));
+            assert!(
+                matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::InvalidArgument)
+            );
         }
     }
 
@@ -633,8 +643,11 @@ mod tests {
     fn a_record_larger_than_a_request_is_refused() {
         let (accumulator, topic) = accumulator(SETTINGS, 1);
         let value = vec![0; SETTINGS.record_bytes_max];
-        let refused = accumulator.append(&topic, &Record::to("orders").value(&value), Want::Nothing, &mut None);
-        assert!(matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::RecordTooLarge));
+        let refused =
+            accumulator.append(&topic, &Record::to("orders").value(&value), Want::Nothing, &mut None);
+        assert!(
+            matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::RecordTooLarge)
+        );
         let fits = vec![0; SETTINGS.record_bytes_max / 2];
         append(&accumulator, &topic, &Record::to("orders").value(&fits));
         assert_eq!(batches(&topic, 0).len(), 1, "beyond `batch.size`, a record has a batch of its own");

@@ -29,7 +29,7 @@ pub(crate) struct ProducerBatch {
     pub numbers: Option<Numbers>,
     /// How often it was sent.
     pub attempts: u32,
-    /// Its place among the batches of its partition.
+    /// Counts the batches as they were closed.
     pub ordinal: u64,
     /// The flush that waits for it.
     pub generation: u64,
@@ -81,6 +81,11 @@ impl ProducerBatch {
             content: Content::Built(builder),
             waiters,
         }
+    }
+
+    /// Its place among the batches of its partition, also for the parts of one that was split.
+    pub(crate) fn place(&self) -> (u64, u32) {
+        (self.ordinal, self.first)
     }
 
     /// Its size: exact once sealed, uncompressed before.
@@ -141,7 +146,10 @@ impl ProducerBatch {
     pub(crate) fn split(mut self, decompressor: &mut Decompressor) -> Result<[Self; 2], Box<(Self, Error)>> {
         let too_large = |why: String| Error::new(ErrorKind::RecordTooLarge, why);
         if self.record_count < 2 {
-            return Err(Box::new((self, too_large("the batch has one record and cannot be split".to_owned()))));
+            return Err(Box::new((
+                self,
+                too_large("the batch has one record and cannot be split".to_owned()),
+            )));
         }
         let builders = match &self.content {
             Content::Built(_) => Err(too_large("the batch was never sent".to_owned())),

@@ -55,8 +55,9 @@ impl Idempotence {
 pub(crate) struct Sequences {
     identity: Option<Identity>,
     next: i32,
-    /// Numbers given out and neither acknowledged nor taken back, in the order in which they were given.
-    outstanding: VecDeque<Numbers>,
+    /// Numbers given out, in their order, from the first that is open: neither acknowledged nor taken back. Those
+    /// behind it that are no longer open stay, so that the length tells how many a broker has to remember.
+    window: VecDeque<Given>,
     /// Some number will never be written.
     broken: bool,
     /// The leader has acknowledged a batch under this identity. Until then only one batch is under way: a leader
@@ -75,6 +76,12 @@ pub(crate) struct Numbers {
     pub count: i32,
 }
 
+#[derive(Debug)]
+struct Given {
+    numbers: Numbers,
+    open: bool,
+}
+
 /// What becomes of a batch that a broker answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
@@ -88,15 +95,16 @@ pub(crate) enum Verdict {
     Other,
 }
 
-/// The most batches of a partition that may have numbers and no answer: a broker remembers as many
-/// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
-pub(crate) const OUTSTANDING_MAX: usize = 5;
+/// The most batches of a partition from the first that is open to the last that has numbers: a broker remembers as
+/// many (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`). Were there more, it might take the first, sent again, for a
+/// gap though it had written it.
+pub(crate) const WINDOW_MAX: usize = 5;
 
 impl Sequences {
     /// Whether another batch may be given numbers now.
     pub(crate) fn may_number(&self) -> bool {
-        let most = if self.confirmed { OUTSTANDING_MAX } else { 1 };
-        (!self.broken || self.outstanding.is_empty()) && self.outstanding.len() < most
+        let most = if self.confirmed { WINDOW_MAX } else { 1 };
+        (!self.broken || self.window.is_empty()) && self.window.len() < most
     }
 
     /// Numbers for a batch of `count` records; `None` where InitProducerId has to be asked first.
@@ -113,14 +121,19 @@ impl Sequences {
         }
         let numbers = Numbers { identity, base: self.next, count };
         self.next = BatchHeader::sequence_after(self.next, count);
-        self.outstanding.push_back(numbers);
+        self.window.push_back(Given { numbers, open: true });
         Some(numbers)
     }
 
-    /// Whether a batch may be sent again: only the first that is outstanding may, as the broker would refuse the
+    /// Batches that have numbers and no answer, under way or not.
+    pub(crate) fn open(&self) -> usize {
+        self.window.iter().filter(|given| given.open).count()
+    }
+
+    /// Whether a batch may be sent again: only the first that is open may, as the broker would refuse the
     /// others, or, knowing nothing of us, take one of them for the first.
     pub(crate) fn may_retry(&self, numbers: &Numbers) -> bool {
-        self.outstanding.front() == Some(numbers)
+        self.window.front().is_some_and(|first| first.numbers == *numbers)
     }
 
     /// The partition has another leader, which may know less of us.
@@ -129,7 +142,7 @@ impl Sequences {
     }
 
     /// Judges a broker's answer to a batch. But for [`Verdict::Retry`] and [`Verdict::Other`], its numbers are
-    /// no longer outstanding.
+    /// no longer open.
     pub(crate) fn judge(&mut self, numbers: &Numbers, code: ErrorCode) -> Verdict {
         match code {
             // A duplicate older than the broker's memory can name no offset; written it is.
@@ -139,7 +152,9 @@ impl Sequences {
                 Verdict::Written
             }
             // Those before it are still to be sent again.
-            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if !self.broken && !self.may_retry(numbers) => Verdict::Retry,
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if !self.broken && !self.may_retry(numbers) => {
+                Verdict::Retry
+            }
             // The broker lost what it knew of us, by retention or by an election of a replica that lagged.
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
             | ErrorCode::UNKNOWN_PRODUCER_ID
@@ -156,12 +171,14 @@ impl Sequences {
     /// The broker refused the batch for good: it is surely not in the log. If nothing was numbered after it, its
     /// numbers are used again.
     pub(crate) fn refused(&mut self, numbers: &Numbers) {
-        if self.outstanding.back() == Some(numbers) && !self.broken {
+        let is_last = self.window.back().is_some_and(|last| last.numbers == *numbers);
+        if is_last && !self.broken {
             self.next = numbers.base;
+            self.window.pop_back();
         } else {
             self.broken = true;
+            self.settle(numbers);
         }
-        self.settle(numbers);
     }
 
     /// The batch was given up without an answer: it may be in the log or not.
@@ -171,7 +188,10 @@ impl Sequences {
     }
 
     fn settle(&mut self, numbers: &Numbers) {
-        self.outstanding.retain(|other| other != numbers);
+        if let Some(given) = self.window.iter_mut().find(|given| given.numbers == *numbers) {
+            given.open = false;
+        }
+        while self.window.pop_front_if(|first| !first.open).is_some() {}
     }
 }
 
@@ -212,7 +232,7 @@ mod tests {
         let first = sequences.number(&mut idempotence, 10).unwrap();
         assert!(!sequences.may_number());
         sequences.judge(&first, ErrorCode::NONE);
-        for _ in 0..OUTSTANDING_MAX {
+        for _ in 0..WINDOW_MAX {
             assert!(sequences.may_number());
             sequences.number(&mut idempotence, 10).unwrap();
         }
@@ -221,6 +241,20 @@ mod tests {
         sequences.leader_changed();
         sequences.number(&mut idempotence, 10).unwrap();
         assert!(!sequences.may_number());
+    }
+
+    #[test]
+    fn a_batch_that_hangs_holds_up_what_a_broker_could_not_remember_beside_it() {
+        let (mut idempotence, mut sequences) = confirmed();
+        let hangs = sequences.number(&mut idempotence, 10).unwrap();
+        for _ in 1..WINDOW_MAX {
+            let written = sequences.number(&mut idempotence, 10).unwrap();
+            sequences.judge(&written, ErrorCode::NONE);
+        }
+        assert_eq!(sequences.open(), 1);
+        assert!(!sequences.may_number());
+        sequences.judge(&hangs, ErrorCode::NONE);
+        assert!(sequences.may_number());
     }
 
     #[test]
@@ -265,7 +299,10 @@ mod tests {
         let behind = sequences.number(&mut idempotence, 10).unwrap();
         sequences.abandoned(&given_up);
         assert!(!sequences.may_number());
-        assert!(sequences.may_retry(&behind), "the given up one may have been written, then this one is next");
+        assert!(
+            sequences.may_retry(&behind),
+            "the given up one may have been written, then this one is next"
+        );
         assert_eq!(sequences.judge(&behind, ErrorCode::NONE), Verdict::Written);
         assert_eq!(sequences.number(&mut idempotence, 1).unwrap().identity.epoch, 1);
     }

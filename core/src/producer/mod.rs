@@ -5,6 +5,9 @@ mod batch;
 mod budget;
 mod delivery;
 mod idempotence;
+mod outbox;
 mod partitioner;
+#[cfg(test)]
+mod simulation;
 
 pub use delivery::{Delivery, RecordMetadata, Report};

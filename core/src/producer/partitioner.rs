@@ -91,9 +91,8 @@ mod tests {
         let mut checked = 0;
         for line in vectors.lines().filter(|line| !line.starts_with('#')) {
             let (key, wanted) = line.split_once(' ').unwrap();
-            let key: Vec<u8> = (0..key.len() / 2)
-                .map(|i| u8::from_str_radix(&key[2 * i..2 * i + 2], 16).unwrap())
-                .collect();
+            let key: Vec<u8> =
+                (0..key.len() / 2).map(|i| u8::from_str_radix(&key[2 * i..2 * i + 2], 16).unwrap()).collect();
             assert_eq!(murmur2(&key) as i32, wanted.parse::<i32>().unwrap(), "{line}");
             checked += 1;
         }
