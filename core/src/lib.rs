@@ -1,6 +1,7 @@
 //! A client of Apache Kafka and its kin.
 
 mod cluster;
+pub mod config;
 mod error;
 mod producer;
 mod record;

@@ -1,7 +1,11 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
 mod codegen;
+mod test;
+mod tidy;
 mod tree;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -16,10 +20,21 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Codegen(codegen::Args),
+    Test(test::Args),
+    Tidy(tidy::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Xtask::parse().verb {
+fn main() -> ExitCode {
+    let result = match Xtask::parse().verb {
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Tidy(args) => tidy::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

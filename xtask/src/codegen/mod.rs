@@ -1,5 +1,6 @@
 //! `cargo xtask codegen`: writes what is generated from the tables and schemas, or proves it fresh.
 
+mod config;
 mod errors;
 mod files;
 mod messages;
@@ -31,8 +32,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.import.is_empty() {
         return schema::import::run(&args.import);
     }
+    let files = generate()?;
+    if args.check { files.check() } else { files.write() }
+}
+
+/// Fails if a generated file is not what its source makes.
+pub fn check() -> anyhow::Result<()> {
+    generate()?.check()
+}
+
+fn generate() -> anyhow::Result<Files> {
     let mut files = Files::default();
     messages::generate(&mut files)?;
     errors::generate(&mut files)?;
-    if args.check { files.check() } else { files.write() }
+    config::generate(&mut files)?;
+    Ok(files)
 }

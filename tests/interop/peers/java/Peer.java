@@ -1,0 +1,104 @@
+import java.io.BufferedReader;
+import java.io.BufferedWriter;
+import java.io.InputStreamReader;
+import java.io.OutputStreamWriter;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Future;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/** kafka-clients behind the verbs of ../README.md. */
+public final class Peer {
+    private static final Duration DEADLINE = Duration.ofSeconds(60);
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "codecs" -> List.of("none", "gzip", "snappy", "lz4", "zstd").forEach(System.out::println);
+            case "produce" -> produce(args[1], args[2], args[3]);
+            case "consume" -> consume(args[1], args[2], Integer.parseInt(args[3]));
+            default -> throw new IllegalArgumentException(args[0]);
+        }
+    }
+
+    private static void produce(String bootstrap, String topic, String codec) throws Exception {
+        Map<String, Object> config = Map.of(
+            "bootstrap.servers", bootstrap,
+            "compression.type", codec,
+            "linger.ms", 20,
+            "max.request.size", 2_000_000);
+        var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        try (var producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
+            List<Future<RecordMetadata>> sent = new ArrayList<>();
+            for (String line = input.readLine(); line != null; line = input.readLine()) {
+                JsonNode r = JSON.readTree(line);
+                List<Header> headers = new ArrayList<>();
+                for (JsonNode pair : r.get("headers")) {
+                    headers.add(new RecordHeader(pair.get(0).asText(), bytes(pair.get(1))));
+                }
+                sent.add(producer.send(new ProducerRecord<>(topic, r.get("partition").asInt(),
+                    r.get("timestamp").asLong(), bytes(r.get("key")), bytes(r.get("value")), headers)));
+            }
+            for (Future<RecordMetadata> future : sent) {
+                future.get();
+            }
+        }
+    }
+
+    private static void consume(String bootstrap, String topic, int count) {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "enable.auto.commit", false);
+        var out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8)));
+        try (var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            var partitions = consumer.partitionsFor(topic).stream()
+                .map(p -> new TopicPartition(topic, p.partition())).toList();
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            long end = System.nanoTime() + DEADLINE.toNanos();
+            while (count > 0 && System.nanoTime() < end) {
+                for (ConsumerRecord<byte[], byte[]> m : consumer.poll(Duration.ofSeconds(1))) {
+                    ObjectNode r = JSON.createObjectNode();
+                    r.put("partition", m.partition()).put("timestamp", m.timestamp());
+                    r.set("key", text(m.key()));
+                    r.set("value", text(m.value()));
+                    ArrayNode headers = r.putArray("headers");
+                    for (Header h : m.headers()) {
+                        headers.addArray().add(h.key()).add(text(h.value()));
+                    }
+                    out.println(r);
+                    count--;
+                }
+            }
+        }
+        out.flush();
+        if (count > 0) {
+            throw new IllegalStateException(count + " records did not come");
+        }
+    }
+
+    private static byte[] bytes(JsonNode text) {
+        return text.isNull() ? null : Base64.getDecoder().decode(text.asText());
+    }
+
+    private static JsonNode text(byte[] bytes) {
+        return bytes == null ? JSON.nullNode() : JSON.getNodeFactory().textNode(Base64.getEncoder().encodeToString(bytes));
+    }
+}

@@ -1,0 +1,150 @@
+"""confluent-kafka and kafka-python behind the verbs of ../README.md.
+
+    peer.py confluent|kafka-python codecs
+    peer.py confluent|kafka-python produce BOOTSTRAP TOPIC CODEC
+    peer.py confluent|kafka-python consume BOOTSTRAP TOPIC COUNT
+"""
+
+import base64
+import json
+import sys
+import time
+
+DEADLINE_S = 60
+
+
+def unpack(text):
+    return None if text is None else base64.b64decode(text)
+
+
+def pack(data):
+    return None if data is None else base64.b64encode(bytes(data)).decode()
+
+
+def records():
+    for line in sys.stdin:
+        r = json.loads(line)
+        headers = [(name, unpack(value)) for name, value in r["headers"]]
+        yield r["partition"], r["timestamp"], unpack(r["key"]), unpack(r["value"]), headers
+
+
+def put(partition, timestamp, key, value, headers):
+    record = {
+        "partition": partition,
+        "timestamp": timestamp,
+        "key": pack(key),
+        "value": pack(value),
+        "headers": [[name, pack(data)] for name, data in headers],
+    }
+    print(json.dumps(record))
+
+
+class Confluent:
+    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+    @staticmethod
+    def produce(bootstrap, topic, codec):
+        from confluent_kafka import Producer
+
+        failures = []
+        producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "compression.type": codec,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "message.max.bytes": 2_000_000,
+                "message.timeout.ms": DEADLINE_S * 1000,
+            }
+        )
+        for partition, timestamp, key, value, headers in records():
+            producer.produce(
+                topic,
+                value,
+                key,
+                partition,
+                timestamp=timestamp,
+                headers=headers,
+                on_delivery=lambda error, _: failures.append(error) if error else None,
+            )
+            producer.poll(0)
+        left = producer.flush(DEADLINE_S)
+        if left or failures:
+            sys.exit(f"{left} not delivered, {failures[:3]}")
+
+    @staticmethod
+    def consume(bootstrap, topic, count):
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False})
+        metadata = consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic]
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in metadata.partitions])
+        end = time.monotonic() + DEADLINE_S
+        while count and time.monotonic() < end:
+            for m in consumer.consume(count, 1.0):
+                if m.error():
+                    sys.exit(str(m.error()))
+                put(m.partition(), m.timestamp()[1], m.key(), m.value(), m.headers() or [])
+                count -= 1
+        consumer.close()
+        return count
+
+
+class KafkaPython:
+    codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+    @staticmethod
+    def produce(bootstrap, topic, codec):
+        from kafka import KafkaProducer
+
+        producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            compression_type=None if codec == "none" else codec,
+            linger_ms=20,
+            max_request_size=2_000_000,
+        )
+        futures = [
+            producer.send(topic, value=value, key=key, partition=partition, timestamp_ms=timestamp, headers=headers)
+            for partition, timestamp, key, value, headers in records()
+        ]
+        producer.flush(DEADLINE_S)
+        for future in futures:
+            future.get(timeout=DEADLINE_S)
+
+    @staticmethod
+    def consume(bootstrap, topic, count):
+        from kafka import KafkaConsumer, TopicPartition
+
+        consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=2_000_000
+        )
+        partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        end = time.monotonic() + DEADLINE_S
+        while count and time.monotonic() < end:
+            for batch in consumer.poll(timeout_ms=1000).values():
+                for m in batch:
+                    put(m.partition, m.timestamp, m.key, m.value, m.headers)
+                    count -= 1
+        consumer.close()
+        return count
+
+
+def main():
+    client = {"confluent": Confluent, "kafka-python": KafkaPython}[sys.argv[1]]
+    verb, *args = sys.argv[2:]
+    if verb == "codecs":
+        print("\n".join(client.codecs))
+    elif verb == "produce":
+        client.produce(*args)
+    elif verb == "consume":
+        left = client.consume(args[0], args[1], int(args[2]))
+        if left:
+            sys.exit(f"{left} records did not come")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+//! Configuration tables into Rust statics, typed structs and the reference pages.
+//!
+//! | table | makes |
+//! |---|---|
+//! | `core/config/security.table` | `core/config/src/security.rs`: the keys that clients and broker share |
+//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md` |
+//! | `broker/src/config.table`, `broker/src/topic.table` | `broker/src/config.rs` and a page for each |
+
+mod pages;
+mod rust;
+mod table;
+
+use super::files::Files;
+use table::Tables;
+
+const SECURITY: &str = "core/config/security.table";
+const CLIENT: &str = "core/src/config.table";
+const BROKER: &str = "broker/src/config.table";
+const TOPIC: &str = "broker/src/topic.table";
+
+/// Adds all that is generated from the configuration tables.
+pub fn generate(files: &mut Files) -> anyhow::Result<()> {
+    let security = Tables::read(SECURITY)?;
+    let client = Tables::read(CLIENT)?;
+    let broker = Tables::read(BROKER)?;
+    let topic = Tables::read(TOPIC)?;
+
+    files.add_rust("core/config/src/security.rs", &rust::shared(&security, SECURITY))?;
+    let clients = [rust::PRODUCER, rust::CONSUMER, rust::ADMIN];
+    files.add_rust("core/src/config.rs", &rust::client(&client, &clients, CLIENT)?)?;
+    let both = broker.clone().and(topic.clone());
+    files.add_rust("broker/src/config.rs", &rust::broker(&both, &[rust::BROKER, rust::TOPIC])?)?;
+
+    let client = client.and(security.clone());
+    let broker = broker.and(security);
+    files.add("docs/guide/client-configuration.md", pages::client(&client));
+    files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
+    files.add("docs/guide/topic-configuration.md", pages::topic(&topic));
+    Ok(())
+}

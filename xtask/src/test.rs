@@ -1,0 +1,237 @@
+//! `cargo xtask test`: everything that is tested, as CI runs it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::tree;
+
+/// Runs all tests: the house rules, every crate, and the peers that are there.
+///
+/// A peer or toolchain that is missing is skipped, and said so. Ends with `N passed, N failed, N skipped`.
+#[derive(Parser)]
+pub struct Args {
+    /// Fail where something is missing that a test needs, instead of skipping it; what CI does.
+    #[arg(long)]
+    require_all: bool,
+    /// Only stages whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Name the stages and stop.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What came of some tests.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+struct Stage {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Run) -> anyhow::Result<Tally>,
+}
+
+/// The stages, quick ones first.
+const STAGES: &[Stage] = &[
+    Stage { name: "format", what: "rustfmt", run: |run| run.check("cargo", &["fmt", "--all", "--check"]) },
+    Stage {
+        name: "tidy",
+        what: "import arrows, fresh generated files, documents",
+        run: |run| run.xtask(&["tidy"]),
+    },
+    Stage { name: "clippy", what: "lints, warnings denied", run: clippy },
+    Stage { name: "schemas", what: "every field of every version against Kafka's jars", run: schemas },
+    Stage { name: "licences", what: "cargo deny: licences, bans, sources", run: licences },
+    Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
+];
+
+/// Kafka's jars that hold message schemas.
+const SCHEMA_JARS: [&str; 7] = [
+    "kafka-clients",
+    "kafka-group-coordinator",
+    "kafka-metadata",
+    "kafka-raft",
+    "kafka-share-coordinator",
+    "kafka-storage",
+    "kafka-transaction-coordinator",
+];
+/// The Kafka release that the protocol is of.
+const SCHEMA_VERSION: &str = "4.4.0";
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let chosen =
+        STAGES.iter().filter(|s| args.only.as_ref().is_none_or(|only| s.name.contains(only.as_str())));
+    if args.list {
+        for stage in chosen {
+            println!("{:10} {}", stage.name, stage.what);
+        }
+        return Ok(());
+    }
+    let run = Run { require_all: args.require_all };
+    let mut all = Tally::default();
+    for stage in chosen {
+        let began = Instant::now();
+        println!("== {}: {}", stage.name, stage.what);
+        let tally = (stage.run)(&run).with_context(|| stage.name)?;
+        println!(
+            "== {}: {} passed, {} failed, {} skipped in {:.1} s",
+            stage.name,
+            tally.passed,
+            tally.failed,
+            tally.skipped,
+            began.elapsed().as_secs_f64()
+        );
+        all.passed += tally.passed;
+        all.failed += tally.failed;
+        all.skipped += tally.skipped;
+    }
+    println!("{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped);
+    anyhow::ensure!(all.failed == 0, "{} failed", all.failed);
+    Ok(())
+}
+
+struct Run {
+    require_all: bool,
+}
+
+impl Run {
+    /// A command that counts as one test.
+    fn check(&self, program: &str, args: &[&str]) -> anyhow::Result<Tally> {
+        let status = Command::new(program).args(args).current_dir(tree::path("")).status();
+        let passed = status.with_context(|| format!("running {program}"))?.success();
+        Ok(if passed {
+            Tally { passed: 1, ..Tally::default() }
+        } else {
+            Tally { failed: 1, ..Tally::default() }
+        })
+    }
+
+    /// Another verb of this program.
+    fn xtask(&self, args: &[&str]) -> anyhow::Result<Tally> {
+        let this = std::env::current_exe()?;
+        self.check(&this.display().to_string(), args)
+    }
+
+    /// Something is missing: skipped loudly, or a failure if all is required.
+    fn missing(&self, what: &str) -> Tally {
+        println!("{}: {what}", if self.require_all { "MISSING" } else { "SKIPPED" });
+        if self.require_all {
+            Tally { failed: 1, ..Tally::default() }
+        } else {
+            Tally { skipped: 1, ..Tally::default() }
+        }
+    }
+}
+
+fn clippy(run: &Run) -> anyhow::Result<Tally> {
+    run.check("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn schemas(run: &Run) -> anyhow::Result<Tally> {
+    let directory = tree::path("target/peers/schemas");
+    let mut jars = Vec::new();
+    for artifact in SCHEMA_JARS {
+        let jar = directory.join(format!("{artifact}-{SCHEMA_VERSION}.jar"));
+        if !jar.exists() && !fetch_jar(artifact, &directory) {
+            return Ok(run.missing(&format!("{artifact} {SCHEMA_VERSION} could not be fetched with Maven")));
+        }
+        jars.push(jar.display().to_string());
+    }
+    let mut args = vec!["codegen", "--against"];
+    args.extend(jars.iter().map(String::as_str));
+    run.xtask(&args)
+}
+
+fn fetch_jar(artifact: &str, directory: &Path) -> bool {
+    Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy"])
+        .arg(format!("-Dartifact=org.apache.kafka:{artifact}:{SCHEMA_VERSION}"))
+        .arg(format!("-DoutputDirectory={}", directory.display()))
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn licences(run: &Run) -> anyhow::Result<Tally> {
+    let there = Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
+    if !there {
+        // A check of the house, not of the code: the GitHub workflow always has it.
+        println!("SKIPPED: cargo-deny is not installed; `cargo install cargo-deny --locked` brings it");
+        return Ok(Tally { skipped: 1, ..Tally::default() });
+    }
+    run.check("cargo", &["deny", "--offline", "check", "licenses", "bans", "sources"])
+}
+
+/// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file
+/// named by `OTTLA_SKIPPED`, or fails if `OTTLA_REQUIRE_ALL` is set.
+fn crates(run: &Run) -> anyhow::Result<Tally> {
+    let skipped = tree::path("target/skipped-tests");
+    let _ = std::fs::remove_file(&skipped);
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"])
+        .env("OTTLA_SKIPPED", &skipped)
+        .current_dir(tree::path(""))
+        .stdout(Stdio::piped());
+    if run.require_all {
+        cargo.env("OTTLA_REQUIRE_ALL", "1");
+    }
+    let mut child = cargo.spawn().context("running cargo test")?;
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            tally.add(counts);
+        }
+    }
+    if !child.wait()?.success() && tally.failed == 0 {
+        // It did not compile, or a test's process died.
+        tally.failed = 1;
+    }
+    if let Ok(lines) = std::fs::read_to_string(&skipped) {
+        for line in lines.lines() {
+            println!("SKIPPED: {line}");
+            tally.skipped += 1;
+            tally.passed = tally.passed.saturating_sub(1);
+        }
+    }
+    Ok(tally)
+}
+
+impl Tally {
+    /// Adds `ok. 3 passed; 0 failed; 1 ignored; ...`.
+    fn add(&mut self, counts: &str) {
+        let count = |word: &str| -> usize {
+            let before = counts.split(';').find_map(|part| part.trim().strip_suffix(word));
+            before.and_then(|n| n.split_whitespace().last()).and_then(|n| n.parse().ok()).unwrap_or(0)
+        };
+        self.passed += count("passed");
+        self.failed += count("failed");
+        self.skipped += count("ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_closing_lines_are_counted() {
+        let mut tally = Tally::default();
+        tally.add("ok. 12 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.03s");
+        tally.add("FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s");
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (13, 3, 2));
+    }
+}
