@@ -28,10 +28,11 @@ use super::{
     budget::{Budget, Reservation},
     delivery::{Delivery, Fate, Token},
     partitioner,
+    record::Record,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    record::Record,
+
     time::{self, Clock},
 };
 

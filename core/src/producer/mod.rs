@@ -7,7 +7,9 @@ mod delivery;
 mod idempotence;
 mod outbox;
 mod partitioner;
+mod record;
 #[cfg(test)]
 mod simulation;
 
+pub use record::{Header, Record};
 pub use delivery::{Delivery, RecordMetadata, Report};

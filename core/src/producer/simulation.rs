@@ -28,11 +28,12 @@ use super::{
     delivery::{Delivery, Reports, Written},
     idempotence::Identity,
     outbox::{Answer, Outbox, OutboxSettings},
+    record::Record,
 };
 use crate::{
     cluster::retry::Backoff,
     error::{Error, ErrorKind},
-    record::Record,
+
     time::Clock,
 };
 
