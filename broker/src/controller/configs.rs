@@ -1,0 +1,293 @@
+//! Changes of configurations: AlterConfigs and IncrementalAlterConfigs.
+
+use std::collections::{BTreeSet, HashSet};
+
+use ottla_config::{Effect, Key, Table, Type, Update, Value};
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::metadata_log::config_record::ConfigRecord,
+    types::{Str, TopicName},
+};
+
+use super::{
+    ApiError, Decision, Rules,
+    effective::{COMPACT, NO_COMPACTION, exact_key, is_dynamic},
+};
+use crate::{
+    config::{BROKER, TOPIC},
+    metadata::{
+        image::{DEFAULT_BROKER, Image, Settings, resource},
+        record::MetadataRecord,
+    },
+};
+
+/// Longest value of a key, in bytes: Kafka's own record cannot hold more (`Short.MAX_VALUE`).
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
+/// The changes of one resource.
+#[derive(Clone, Debug)]
+pub(crate) struct Alteration {
+    /// What kind of resource: one of [`resource`].
+    pub(crate) resource_type: i8,
+    /// Its name.
+    pub(crate) resource_name: Str,
+    /// Whether keys that are not named lose their values, as AlterConfigs has it.
+    pub(crate) replace: bool,
+    /// What is to change.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// The change of one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// The key.
+    pub(crate) name: Str,
+    /// What is done: 0 set, 1 delete, 2 append, 3 subtract (`AlterConfigOp.OpType`).
+    pub(crate) operation: i8,
+    /// The value, or the list's elements.
+    pub(crate) value: Option<Str>,
+}
+
+/// The operation of AlterConfigs.
+pub(crate) const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// Changes each resource whole or not at all. The answers are in the order of `alterations`.
+pub(crate) fn alter(
+    image: &Image,
+    rules: &Rules,
+    alterations: &[Alteration],
+    validate_only: bool,
+) -> Decision<Vec<Result<(), ApiError>>> {
+    let mut records = Vec::new();
+    let mut seen = HashSet::new();
+    let twice: HashSet<_> = alterations.iter().map(resource_of).filter(|r| !seen.insert(r.clone())).collect();
+    let mut one = |alteration: &Alteration| {
+        if twice.contains(&resource_of(alteration)) {
+            return Err(invalid_request("the request names the resource twice"));
+        }
+        records.extend(alter_one(image, rules, alteration)?);
+        Ok(())
+    };
+    let answer = alterations.iter().map(&mut one).collect();
+    if validate_only {
+        records.clear();
+    }
+    Decision { records, answer }
+}
+
+fn resource_of(alteration: &Alteration) -> (i8, Str) {
+    (alteration.resource_type, alteration.resource_name.clone())
+}
+
+fn alter_one(image: &Image, rules: &Rules, alteration: &Alteration) -> Result<Vec<MetadataRecord>, ApiError> {
+    let name = &alteration.resource_name;
+    let (table, before) = match alteration.resource_type {
+        resource::TOPIC => {
+            let topic = TopicName(name.clone());
+            if topic.is_empty() {
+                return Err(invalid_request(
+                    "topics have no default configuration of their own; set the broker's",
+                ));
+            }
+            topic.check().map_err(|e| ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, e.to_string()))?;
+            if image.topic(&topic).is_none() {
+                let message = format!("there is no topic `{topic}`");
+                return Err(ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+            }
+            (&TOPIC, image.topic_settings(&topic))
+        }
+        resource::BROKER => {
+            check_broker(rules, name)?;
+            (&BROKER, image.broker_settings(name))
+        }
+        resource::BROKER_LOGGER => {
+            return Err(invalid_request(
+                "log levels are set when the broker starts; they cannot be changed yet",
+            ));
+        }
+        resource::CLIENT_METRICS => return Err(invalid_request("clients' metrics are not collected yet")),
+        resource::GROUP => return Err(invalid_request("groups have no configuration yet")),
+        other => return Err(invalid_request(format!("`{other}` is no type of a resource"))),
+    };
+    let before = before.map(|set| Settings::clone(set)).unwrap_or_default();
+    let after = changed(table, &before, alteration)?;
+    match alteration.resource_type {
+        resource::TOPIC => check_topic_settings(&after)?,
+        _ => check_broker_settings(image, rules, name, &before, &after)?,
+    }
+    Ok(records(alteration, &before, &after))
+}
+
+/// The name must be this broker's id, or empty for all brokers.
+pub(crate) fn check_broker(rules: &Rules, name: &str) -> Result<(), ApiError> {
+    if name == DEFAULT_BROKER || name == rules.configs.node() {
+        return Ok(());
+    }
+    let this = rules.configs.node();
+    Err(invalid_request(format!(
+        "this is broker `{this}`, not `{name}`; ask that one, or leave the name empty"
+    )))
+}
+
+/// The values of a resource after the changes.
+fn changed(table: &'static Table, before: &Settings, alteration: &Alteration) -> Result<Settings, ApiError> {
+    let mut after = if alteration.replace { Settings::new() } else { before.clone() };
+    let mut names = BTreeSet::new();
+    for Change { name, operation, value } in &alteration.changes {
+        if !names.insert(name) {
+            return Err(invalid_request(format!("the request names the key `{name}` twice")));
+        }
+        if *operation == DELETE {
+            after.remove(name);
+            continue;
+        }
+        let Some(value) = value else {
+            return Err(invalid_request(format!("`{name}` is null; delete it instead")));
+        };
+        match *operation {
+            SET => after.insert(name.clone(), value.clone()),
+            APPEND | SUBTRACT => {
+                let list = list(table, before, name)?;
+                after.insert(name.clone(), edited(list, value, *operation == APPEND))
+            }
+            other => return Err(invalid_request(format!("`{other}` is no operation on `{name}`"))),
+        };
+    }
+    Ok(after)
+}
+
+/// The elements of a list as they are set, or else its default, as Kafka's controller has it.
+fn list(table: &'static Table, before: &Settings, name: &Str) -> Result<Vec<String>, ApiError> {
+    let key = known(table, name)?;
+    if !matches!(key.kind, Type::List | Type::ListOf(_)) {
+        let message = format!("`{name}` is no list; set it instead of adding to it or taking from it");
+        return Err(ApiError::new(ErrorCode::INVALID_CONFIG, message));
+    }
+    let text = before.get(name).map(|set| &**set).or(key.default).unwrap_or_default();
+    Ok(elements(text).map(str::to_owned).collect())
+}
+
+fn edited(mut list: Vec<String>, change: &str, append: bool) -> Str {
+    for element in elements(change) {
+        let at = list.iter().position(|e| e == element);
+        match (append, at) {
+            (true, None) => list.push(element.to_owned()),
+            (false, Some(at)) => drop(list.remove(at)),
+            _ => {}
+        }
+    }
+    list.join(",").into()
+}
+
+fn elements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+/// Checks the values that a topic sets, or is to be created with.
+pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), ApiError> {
+    for (name, text) in settings {
+        let value = check_value(known(&TOPIC, name)?, text)?;
+        if &**name == "cleanup.policy" {
+            refuse_compaction(name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the values that are set for this broker, or all, by what they make of the broker and of its topics.
+fn check_broker_settings(
+    image: &Image,
+    rules: &Rules,
+    resource: &str,
+    before: &Settings,
+    after: &Settings,
+) -> Result<(), ApiError> {
+    // What was stored before and is left as it is may be of another release, and is none of this request's.
+    for (name, text) in after.iter().filter(|(name, text)| before.get(*name) != Some(*text)) {
+        let key = known(&BROKER, name)?;
+        check_dynamic(key, resource)?;
+        let value = check_value(key, text)?;
+        if key.name == "log.cleanup.policy" {
+            refuse_compaction(name, &value)?;
+        }
+    }
+    let broker = rules.configs.broker_with(image, resource, after);
+    match TOPIC.inherit(&broker) {
+        Ok(_) => Ok(()),
+        Err(errors) => Err(ApiError::new(ErrorCode::INVALID_CONFIG, errors.to_string())),
+    }
+}
+
+/// Whether the broker's key may be changed while it runs, and for `resource`.
+fn check_dynamic(key: &'static Key, resource: &str) -> Result<(), ApiError> {
+    let name = key.name;
+    match (key.update, key.effect) {
+        (Update::ReadOnly, _) => Err(invalid_request(format!(
+            "`{name}` cannot be changed while the broker runs; set it in the broker's own configuration and restart it"
+        ))),
+        (Update::PerBroker, _) if resource == DEFAULT_BROKER => {
+            Err(invalid_request(format!("`{name}` is of one broker; it cannot be set for all of them")))
+        }
+        _ if is_dynamic(key) => Ok(()),
+        (_, Effect::Known { why }) => Err(invalid_request(format!("`{name}` would have no effect: {why}"))),
+        (_, Effect::Applied) => Err(invalid_request(format!(
+            "`{name}` cannot be changed while the broker runs yet; set it in the broker's own configuration and restart it"
+        ))),
+    }
+}
+
+fn known(table: &'static Table, name: &str) -> Result<&'static Key, ApiError> {
+    exact_key(table, name).ok_or_else(|| {
+        let near = table.suggest(name).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let message = format!("`{name}` is no key of a {}{near}", table.name);
+        ApiError::new(ErrorCode::INVALID_CONFIG, message)
+    })
+}
+
+fn check_value(key: &'static Key, text: &str) -> Result<Value, ApiError> {
+    if text.len() > VALUE_BYTES_MAX {
+        let (name, len) = (key.name, text.len());
+        let message = format!("`{name}` has {len} bytes; {VALUE_BYTES_MAX} are the most");
+        return Err(ApiError::new(ErrorCode::INVALID_CONFIG, message));
+    }
+    key.validate(text)
+        .map_err(|invalid| ApiError::new(ErrorCode::INVALID_CONFIG, format!("`{}`: {invalid}", key.name)))
+}
+
+fn refuse_compaction(name: &str, value: &Value) -> Result<(), ApiError> {
+    match value {
+        Value::List(policies) if policies.iter().any(|policy| policy == COMPACT) => {
+            let message = format!("`{name}`: `{COMPACT}` will not do: give {NO_COMPACTION}");
+            Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn invalid_request(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::INVALID_REQUEST, message)
+}
+
+/// One record for each key whose value changes.
+fn records(alteration: &Alteration, before: &Settings, after: &Settings) -> Vec<MetadataRecord> {
+    let record = |name: &Str, value: Option<&Str>| {
+        config_record(alteration.resource_type, &alteration.resource_name, name, value)
+    };
+    let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| record(name, None));
+    let set = after.iter().filter(|(name, value)| before.get(*name) != Some(*value));
+    gone.chain(set.map(|(name, value)| record(name, Some(value)))).collect()
+}
+
+/// The record that sets one value, or takes it away.
+pub(super) fn config_record(
+    resource_type: i8,
+    resource: &Str,
+    name: &Str,
+    value: Option<&Str>,
+) -> MetadataRecord {
+    ConfigRecord { resource_type, resource_name: resource.clone(), name: name.clone(), value: value.cloned() }
+        .into()
+}

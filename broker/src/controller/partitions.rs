@@ -1,0 +1,211 @@
+//! Which brokers hold a partition; and CreatePartitions.
+
+use std::collections::HashSet;
+
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::{
+        create_partitions::{
+            CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+            CreatePartitionsTopicResult,
+        },
+        metadata_log::partition_record::PartitionRecord,
+    },
+    types::{BrokerId, TopicName, Uuid},
+};
+
+use super::{ApiError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, api_error::code_and_message};
+use crate::metadata::{
+    image::{Image, Topic},
+    record::MetadataRecord,
+};
+
+/// The place of a replica that no log directory was chosen for yet (`DirectoryId.UNASSIGNED`).
+const UNASSIGNED: Uuid = Uuid(1);
+
+/// Adds partitions to topics, each topic whole or not at all.
+pub(crate) fn create(image: &Image, request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
+    let mut records = Vec::new();
+    let mut seen = HashSet::new();
+    let twice: HashSet<&TopicName> =
+        request.topics.iter().map(|t| &t.name).filter(|n| !seen.insert(*n)).collect();
+    let mut room = Room::new(image);
+    let mut one = |topic: &CreatePartitionsTopic| {
+        if twice.contains(&topic.name) {
+            return Err(ApiError::new(ErrorCode::INVALID_REQUEST, "the request names the topic twice"));
+        }
+        records.extend(create_in(image, topic, &mut room)?);
+        Ok(())
+    };
+    let results = request.topics.iter().map(|topic| {
+        let (error_code, error_message) = code_and_message(&one(topic));
+        CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message }
+    });
+    let answer = CreatePartitionsResponse { throttle_time_ms: 0, results: results.collect() };
+    if request.validate_only {
+        records.clear();
+    }
+    Decision { records, answer }
+}
+
+fn create_in(
+    image: &Image,
+    asked: &CreatePartitionsTopic,
+    room: &mut Room,
+) -> Result<Vec<MetadataRecord>, ApiError> {
+    let name = &asked.name;
+    let topic = image.topic(name).ok_or_else(|| {
+        ApiError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic `{name}`"))
+    })?;
+    let now = topic.partitions.len();
+    let added = usize::try_from(asked.count).ok().and_then(|count| count.checked_sub(now)).filter(|&n| n > 0);
+    let Some(added) = added else {
+        let message = format!(
+            "topic `{name}` has {now} partitions; {} would be no more, and none can be taken",
+            asked.count
+        );
+        return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
+    };
+    room.take(added)?;
+    let replication_factor = replication_factor(topic);
+    let placed = match &asked.assignments {
+        None => place(image, now, added, replication_factor)?,
+        Some(assignments) if assignments.len() != added => {
+            let message =
+                format!("{added} partitions are added, but {} are assigned to brokers", assignments.len());
+            return Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+        }
+        Some(assignments) => {
+            let mut placed = Vec::with_capacity(added);
+            for assignment in assignments {
+                check_assignment(image, &assignment.broker_ids, Some(replication_factor))?;
+                placed.push(assignment.broker_ids.clone());
+            }
+            placed
+        }
+    };
+    let record = |(i, replicas)| partition_record(image, topic.id, now + i, replicas);
+    placed.into_iter().enumerate().map(record).collect()
+}
+
+/// Replicas of each of a topic's partitions, by the first, as Kafka goes by.
+fn replication_factor(topic: &Topic) -> usize {
+    topic.partitions.first().map_or(1, |partition| partition.replicas.len())
+}
+
+/// How many partitions may still be made: by one request, and in all.
+pub(super) struct Room {
+    in_request: usize,
+    in_all: usize,
+}
+
+impl Room {
+    pub(super) fn new(image: &Image) -> Self {
+        let in_all = PARTITIONS_MAX.saturating_sub(image.partition_count());
+        Self { in_request: PARTITIONS_PER_REQUEST_MAX, in_all }
+    }
+
+    /// Takes room for `count` more, or says what is in the way.
+    pub(super) fn take(&mut self, count: usize) -> Result<(), ApiError> {
+        self.check(count)?;
+        self.in_request -= count;
+        self.in_all -= count;
+        Ok(())
+    }
+
+    /// Whether there is room for `count` more.
+    pub(super) fn check(&self, count: usize) -> Result<(), ApiError> {
+        let refuse = |message| Err(ApiError::new(ErrorCode::POLICY_VIOLATION, message));
+        if count > self.in_request {
+            return refuse(format!(
+                "the request makes more than {PARTITIONS_PER_REQUEST_MAX} partitions; split it into several"
+            ));
+        }
+        if count > self.in_all {
+            return refuse(format!(
+                "there would be more than {PARTITIONS_MAX} partitions, the most that a broker holds; delete topics first"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Brokers for `count` partitions from index `first` on: in turn, so that leaders and replicas are spread evenly.
+pub(super) fn place(
+    image: &Image,
+    first: usize,
+    count: usize,
+    replication_factor: usize,
+) -> Result<Vec<Vec<BrokerId>>, ApiError> {
+    let brokers: Vec<BrokerId> = image.brokers().filter(|b| b.is_active()).map(|b| b.id).collect();
+    if replication_factor > brokers.len() {
+        let message = format!(
+            "the replication factor {replication_factor} is larger than the number of brokers at work, {}",
+            brokers.len()
+        );
+        return Err(ApiError::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+    }
+    let replicas = |partition| {
+        let from = brokers.iter().cycle().skip(partition % brokers.len().max(1));
+        from.take(replication_factor).copied().collect()
+    };
+    Ok((first..first + count).map(replicas).collect())
+}
+
+/// Checks brokers that were chosen by hand.
+pub(super) fn check_assignment(
+    image: &Image,
+    brokers: &[BrokerId],
+    replication_factor: Option<usize>,
+) -> Result<(), ApiError> {
+    let refuse = |message: String| Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+    if brokers.is_empty() {
+        return refuse("a partition is assigned to no broker".into());
+    }
+    let mut seen = HashSet::new();
+    for &broker in brokers {
+        if image.broker(broker).is_none() {
+            return refuse(format!("there is no broker {broker}"));
+        }
+        if !seen.insert(broker) {
+            return refuse(format!("a partition is assigned to broker {broker} twice"));
+        }
+    }
+    match replication_factor {
+        Some(factor) if factor != brokers.len() => {
+            refuse(format!("a partition is assigned to {} brokers, others to {factor}", brokers.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The record of a new partition: led by the first of its brokers that is at work.
+pub(super) fn partition_record(
+    image: &Image,
+    topic_id: Uuid,
+    index: usize,
+    replicas: Vec<BrokerId>,
+) -> Result<MetadataRecord, ApiError> {
+    let active = |id: &BrokerId| image.broker(*id).is_some_and(|broker| broker.is_active());
+    let isr: Vec<BrokerId> = replicas.iter().copied().filter(active).collect();
+    let Some(&leader) = isr.first() else {
+        let message = format!("none of the brokers of partition {index} is at work");
+        return Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+    };
+    let directory = |id: &BrokerId| match image.broker(*id).map(|broker| &*broker.log_dirs) {
+        Some([only]) => *only,
+        _ => UNASSIGNED,
+    };
+    let record = PartitionRecord {
+        partition_id: index as i32,
+        topic_id,
+        directories: replicas.iter().map(directory).collect(),
+        replicas,
+        isr: isr.iter().map(|id| id.0).collect(),
+        leader,
+        leader_epoch: 0,
+        partition_epoch: 0,
+        ..PartitionRecord::default()
+    };
+    Ok(record.into())
+}
