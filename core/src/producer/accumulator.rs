@@ -32,7 +32,6 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-
     time::{self, Clock},
 };
 

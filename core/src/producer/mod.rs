@@ -11,5 +11,5 @@ mod record;
 #[cfg(test)]
 mod simulation;
 
-pub use record::{Header, Record};
 pub use delivery::{Delivery, RecordMetadata, Report};
+pub use record::{Header, Record};

@@ -33,7 +33,6 @@ use super::{
 use crate::{
     cluster::retry::Backoff,
     error::{Error, ErrorKind},
-
     time::Clock,
 };
 
