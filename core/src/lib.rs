@@ -4,6 +4,7 @@ mod admin;
 mod cluster;
 pub mod config;
 mod error;
+mod metrics;
 mod producer;
 mod time;
 
@@ -13,8 +14,9 @@ pub use admin::{
 };
 pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
 pub use error::{Error, ErrorKind, Result};
+pub use metrics::{ConsumerMetrics, ProducerMetrics};
 pub use ottla_protocol::{
     error_code::ErrorCode,
     types::{BrokerId, TopicName, Uuid},
 };
-pub use producer::{Delivery, Header, Record, RecordMetadata, Report};
+pub use producer::{Delivery, Header, Producer, Record, RecordMetadata, Report};

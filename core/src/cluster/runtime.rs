@@ -47,12 +47,22 @@ impl Runtime {
         self.handle.spawn(task)
     }
 
-    /// Runs `task` on the thread and waits for it. Dropping the future leaves the task running.
+    /// Runs `task` on the thread and waits for it. Dropping the future drops the task.
     pub(crate) async fn run<T, F>(&self, task: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn(task).await.unwrap_or_else(|_| Err(Error::closed()))
+        let mut task = AbortOnDrop(self.spawn(task));
+        (&mut task.0).await.unwrap_or_else(|_| Err(Error::closed()))
+    }
+}
+
+/// A task that nobody else waits for.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Accumulator {
     /// Taken by whoever replaces `topics`.
     growing: Mutex<()>,
     slots: AtomicU32,
+    /// No batch is begun any more. Read and written under a slot's lock, or before all of them are taken.
+    closed: AtomicBool,
     pub(super) signals: Signals,
 }
 
@@ -118,8 +120,10 @@ struct OpenBatch {
 pub(crate) struct Signals {
     lists: Mutex<SignalLists>,
     pub(super) notify: Notify,
-    /// Somebody waits for memory: nothing may linger.
+    /// Somebody found no memory: nothing may linger.
     pub(super) starving: AtomicBool,
+    /// How many wait for memory.
+    pub(super) waiting: AtomicUsize,
 }
 
 /// Slots that have something new.
@@ -145,6 +149,8 @@ pub(crate) enum Want {
 /// Why a record was not taken.
 #[derive(Debug)]
 pub(crate) enum AppendError {
+    /// It is not known which partitions the topic has.
+    UnknownTopic,
     /// There is no memory; with so many bytes there would be.
     Full {
         /// Bytes that are needed.
@@ -164,19 +170,56 @@ impl Accumulator {
             topics: ArcSwap::default(),
             growing: Mutex::default(),
             slots: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
             signals: Signals::default(),
         }
     }
 
     /// The topic, if its partitions are known.
+    #[cfg(test)]
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.load().get(name.as_bytes()).cloned()
+    }
+
+    /// Encodes `record` into the batch of a partition of its topic. `credit` is memory that the caller waited for.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        record: &Record<'_>,
+        want: Want,
+        credit: &mut Option<Reservation>,
+    ) -> Result<Option<Delivery>, AppendError> {
+        let topics = self.topics.load();
+        let topic = topics.get(record.topic.as_bytes()).ok_or(AppendError::UnknownTopic)?;
+        self.append_to(topic, record, want, credit)
+    }
+
+    /// Begins no more batches, and gives those that there are.
+    pub(crate) fn close(&self, mut batches: impl FnMut(ProducerBatch)) {
+        self.closed.store(true, Ordering::Release);
+        // Whoever comes to a slot after this finds it closed; whoever came before has left a batch.
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        for topic in self.topics.load().values() {
+            topic.slots.iter().for_each(|slot| slot.take(true, &mut batches));
+        }
+    }
+
+    /// Adds partitions to topics that have more now; `partitions` tells how many.
+    pub(crate) fn grow_to(&self, partitions: impl Fn(&TopicName) -> Option<usize>) {
+        for topic in self.topics.load().values() {
+            if let Some(count) = partitions(&topic.name).filter(|count| *count > topic.slots.len()) {
+                self.set_partitions(&topic.name, count);
+            }
+        }
     }
 
     /// Takes note that the topic has so many partitions. It never has fewer than before: a topic that was created
     /// anew with fewer lets records to the others fail at the broker.
     pub(crate) fn set_partitions(&self, name: &TopicName, partitions: usize) {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let topics = self.topics.load_full();
         let known = topics.get(&name.0);
         if known.is_some_and(|topic| topic.slots.len() >= partitions) || partitions == 0 {
@@ -202,9 +245,8 @@ impl Accumulator {
         self.topics.store(Arc::new(next));
     }
 
-    /// Encodes `record` into its partition's batch. `credit` is memory that the caller waited for.
     #[inline]
-    pub(crate) fn append(
+    fn append_to(
         &self,
         topic: &Topic,
         record: &Record<'_>,
@@ -223,7 +265,7 @@ impl Accumulator {
             if !fits {
                 let full = state.open.is_some();
                 if full {
-                    self.close(slot, &mut state);
+                    self.close_batch(slot, &mut state);
                 }
                 // A batch ends here: the time for records without key to move on.
                 if sticks && topic.sticky.is_due(full, self.settings.batch_bytes) {
@@ -298,6 +340,9 @@ impl Accumulator {
         bytes: usize,
         credit: &mut Option<Reservation>,
     ) -> Result<(), AppendError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(AppendError::Failed(Error::closed()));
+        }
         let least = bytes + BATCH_HEADER_BYTES;
         let wish = buffer_bytes(self.settings.batch_bytes, least.max(state.last_bytes));
         let memory = self.take(wish, least, credit)?;
@@ -306,7 +351,7 @@ impl Accumulator {
         state.open = Some(OpenBatch {
             created,
             builder: BatchBuilder::new(buffer, self.settings.batch_bytes),
-            waiters: Waiters { fate: None, tokens: Vec::new(), memory },
+            waiters: Waiters::new(memory),
         });
         // Told while the slot is locked: who finds this batch and flushes must not come before the news of it.
         self.signals.opened(slot, created);
@@ -356,7 +401,7 @@ impl Accumulator {
     }
 
     /// Closes the open batch and tells the sender.
-    fn close(&self, slot: &Arc<Slot>, state: &mut SlotState) {
+    fn close_batch(&self, slot: &Arc<Slot>, state: &mut SlotState) {
         if let Some(batch) = slot.close_open(state) {
             state.closed.push_back(batch);
             self.signals.filled(slot);
@@ -508,7 +553,7 @@ mod tests {
     }
 
     fn append(accumulator: &Accumulator, topic: &Topic, record: &Record<'_>) {
-        accumulator.append(topic, record, Want::Nothing, &mut None).unwrap();
+        accumulator.append_to(topic, record, Want::Nothing, &mut None).unwrap();
     }
 
     fn batches(topic: &Topic, partition: usize) -> Vec<ProducerBatch> {
@@ -549,7 +594,7 @@ mod tests {
         assert_eq!(batches(&topic, 6).len(), usize::from(keyed != 6));
         for partition in [7, -1] {
             let record = Record::to("orders").partition(partition);
-            let refused = accumulator.append(&topic, &record, Want::Nothing, &mut None);
+            let refused = accumulator.append_to(&topic, &record, Want::Nothing, &mut None);
             assert!(
                 matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::InvalidArgument)
             );
@@ -594,10 +639,10 @@ mod tests {
         let record = Record::to("orders").value(&[0; 1_000]);
         let mut sent = 0;
         let needed = loop {
-            match accumulator.append(&topic, &record, Want::Nothing, &mut None) {
+            match accumulator.append_to(&topic, &record, Want::Nothing, &mut None) {
                 Ok(_) => sent += 1,
                 Err(AppendError::Full { needed_bytes }) => break needed_bytes,
-                Err(AppendError::Failed(error)) => panic!("{error}"),
+                Err(error) => panic!("{error:?}"),
             }
         };
         assert!((48..=64).contains(&sent), "{sent} records of 1 kB in 64 KiB");
@@ -608,7 +653,7 @@ mod tests {
             batch.finish(Err(Error::closed()), &reports);
         }
         assert_eq!(accumulator.budget.free_bytes(), 64 * 1024);
-        accumulator.append(&topic, &record, Want::Nothing, &mut None).unwrap();
+        accumulator.append_to(&topic, &record, Want::Nothing, &mut None).unwrap();
     }
 
     #[test]
@@ -617,7 +662,7 @@ mod tests {
         let (accumulator, topic) = accumulator(settings, 1);
         let mut credit = accumulator.budget.try_take(4 * 1024);
         let record = Record::to("orders").value(&[0; 1_000]);
-        accumulator.append(&topic, &record, Want::Nothing, &mut credit).unwrap();
+        accumulator.append_to(&topic, &record, Want::Nothing, &mut credit).unwrap();
         assert!(credit.is_none());
     }
 
@@ -626,7 +671,7 @@ mod tests {
         let (accumulator, topic) = accumulator(SETTINGS, 1);
         for token in 0..100 {
             let record = Record::to("orders").value("v");
-            accumulator.append(&topic, &record, Want::Token(token), &mut None).unwrap();
+            accumulator.append_to(&topic, &record, Want::Token(token), &mut None).unwrap();
         }
         let reports = super::super::delivery::Reports::default();
         for batch in batches(&topic, 0) {
@@ -644,7 +689,7 @@ mod tests {
         let (accumulator, topic) = accumulator(SETTINGS, 1);
         let value = vec![0; SETTINGS.record_bytes_max];
         let refused =
-            accumulator.append(&topic, &Record::to("orders").value(&value), Want::Nothing, &mut None);
+            accumulator.append_to(&topic, &Record::to("orders").value(&value), Want::Nothing, &mut None);
         assert!(
             matches!(refused, Err(AppendError::Failed(error)) if error.kind() == ErrorKind::RecordTooLarge)
         );

@@ -37,8 +37,6 @@ pub(crate) struct ProducerBatch {
     pub last_error: Option<Error>,
     /// How many records it has.
     pub record_count: u32,
-    /// Index of its first record in the batch as it was closed; not 0 for the later parts of a split.
-    first: u32,
     content: Content,
     pub(super) waiters: Waiters,
 }
@@ -49,13 +47,33 @@ enum Content {
     Sealed(Batch),
 }
 
-/// Who waits for the records of a batch, and the memory that they and the records take.
+/// Who waits for the records of a batch, and the memory that they and the records take. If it is dropped, they
+/// learn that the producer is gone.
 #[derive(Debug)]
 pub(super) struct Waiters {
     pub fate: Option<Arc<Fate>>,
     /// Ascending by index.
     pub tokens: Vec<Token>,
     pub memory: Reservation,
+    /// Index of the first record in the batch as it was closed; not 0 for the later parts of a split.
+    first: u32,
+    /// How many records there are; more than any batch has while it is open.
+    count: u32,
+}
+
+impl Waiters {
+    /// Those of a batch that is begun, in `memory`.
+    pub(super) fn new(memory: Reservation) -> Self {
+        Self { fate: None, tokens: Vec::new(), memory, first: 0, count: u32::MAX }
+    }
+}
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        if let Some(fate) = self.fate.take() {
+            fate.resolve(Outcome { first: self.first, count: self.count, result: Err(Error::closed()) });
+        }
+    }
 }
 
 impl ProducerBatch {
@@ -65,8 +83,9 @@ impl ProducerBatch {
         partition: i32,
         created: Instant,
         builder: BatchBuilder,
-        waiters: Waiters,
+        mut waiters: Waiters,
     ) -> Self {
+        waiters.count = builder.record_count();
         Self {
             topic,
             partition,
@@ -77,7 +96,6 @@ impl ProducerBatch {
             generation: 0,
             last_error: None,
             record_count: builder.record_count(),
-            first: 0,
             content: Content::Built(builder),
             waiters,
         }
@@ -85,7 +103,7 @@ impl ProducerBatch {
 
     /// Its place among the batches of its partition, also for the parts of one that was split.
     pub(crate) fn place(&self) -> (u64, u32) {
-        (self.ordinal, self.first)
+        (self.ordinal, self.waiters.first)
     }
 
     /// Its size: exact once sealed, uncompressed before.
@@ -127,15 +145,18 @@ impl ProducerBatch {
     }
 
     /// Tells all who wait for its records.
-    pub(crate) fn finish(self, result: Result<Written>, reports: &Reports) {
-        let Waiters { fate, tokens, mut memory } = self.waiters;
-        let outcome = Outcome { first: self.first, count: self.record_count, result };
+    pub(crate) fn finish(mut self, result: Result<Written>, reports: &Reports) {
+        let waiters = &mut self.waiters;
+        let outcome = Outcome { first: waiters.first, count: waiters.count, result };
+        let tokens = std::mem::take(&mut waiters.tokens);
         if !tokens.is_empty() {
             // The records' memory is free now, the tokens' once they are drained.
-            let kept = memory.split(token_bytes(tokens.capacity()));
-            reports.push(self.topic, self.partition, outcome.clone(), tokens, Some(kept));
+            let kept = waiters.memory.split(token_bytes(tokens.capacity()));
+            reports.push(self.topic.clone(), self.partition, outcome.clone(), tokens, Some(kept));
         }
-        drop(memory);
+        let fate = waiters.fate.take();
+        // First the memory: who is woken may send at once.
+        drop(self);
         if let Some(fate) = fate {
             fate.resolve(outcome);
         }
@@ -159,25 +180,28 @@ impl ProducerBatch {
             Ok(builders) => builders,
             Err(error) => return Err(Box::new((self, error))),
         };
+        let waiters = &mut self.waiters;
         let first_count = one.record_count();
-        let second_first = self.first + first_count;
-        let cut = self.waiters.tokens.partition_point(|token| token.index < second_first);
-        let second_tokens = self.waiters.tokens.split_off(cut);
-        let half_bytes = self.waiters.memory.bytes() / 2;
-        let second = Self {
-            topic: self.topic.clone(),
-            record_count: other.record_count(),
+        let second_first = waiters.first + first_count;
+        let cut = waiters.tokens.partition_point(|token| token.index < second_first);
+        let half_bytes = waiters.memory.bytes() / 2;
+        let second = Waiters {
+            fate: waiters.fate.clone(),
+            tokens: waiters.tokens.split_off(cut),
+            memory: waiters.memory.split(half_bytes),
             first: second_first,
+            count: other.record_count(),
+        };
+        let second = Self {
+            record_count: other.record_count(),
             content: Content::Built(other),
-            numbers: None,
             last_error: self.last_error.clone(),
-            waiters: Waiters {
-                fate: self.waiters.fate.clone(),
-                tokens: second_tokens,
-                memory: self.waiters.memory.split(half_bytes),
-            },
+            topic: self.topic.clone(),
+            numbers: None,
+            waiters: second,
             ..self
         };
+        self.waiters.count = first_count;
         self.record_count = first_count;
         self.content = Content::Built(one);
         self.numbers = None;

@@ -11,10 +11,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -30,6 +27,7 @@ use super::{
     batch::ProducerBatch,
     delivery::{Reports, Written},
     idempotence::{Idempotence, Identity, Sequences, Verdict},
+    sender::Counters,
 };
 use crate::{
     cluster::retry::{Backoff, Failures},
@@ -116,6 +114,7 @@ pub(crate) struct Outbox {
     compressor: Compressor,
     decompressor: Decompressor,
     reports: Arc<Reports>,
+    counters: Arc<Counters>,
     random: fastrand::Rng,
     next_ordinal: u64,
     /// Counts flushes; a batch belongs to the one after which it came.
@@ -167,7 +166,12 @@ enum Link {
 
 impl Outbox {
     /// An empty one; outcomes that were asked for by token go to `reports`.
-    pub(crate) fn new(settings: OutboxSettings, reports: Arc<Reports>, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        settings: OutboxSettings,
+        reports: Arc<Reports>,
+        counters: Arc<Counters>,
+        random: fastrand::Rng,
+    ) -> Self {
         Self {
             settings,
             partitions: Vec::new(),
@@ -178,6 +182,7 @@ impl Outbox {
             compressor: Compressor::new(),
             decompressor: Decompressor::new(),
             reports,
+            counters,
             random,
             next_ordinal: 0,
             generation: 0,
@@ -427,11 +432,17 @@ impl Outbox {
             }
         }
         if let Some(partition) = get(&mut self.partitions, slot) {
-            let queued: &AtomicU32 = &partition.slot.queued;
-            queued.fetch_sub(1, Ordering::Relaxed);
+            partition.slot.queued.fetch_sub(1, Ordering::Relaxed);
         }
-        let result = result
-            .map_err(|error| error.context(format!("produce to `{}-{}`", batch.topic, batch.partition)));
+        let (topic, partition, records) = (&batch.topic, batch.partition, batch.record_count);
+        let result = result.map_err(|error| error.context(format!("produce to `{topic}-{partition}`")));
+        match &result {
+            Ok(_) => self.counters.records_acknowledged.add(u64::from(records)),
+            Err(error) => {
+                tracing::warn!(%topic, partition, records, %error, "records failed");
+                self.counters.records_failed.add(u64::from(records));
+            }
+        }
         batch.finish(result, &self.reports);
     }
 
@@ -664,6 +675,12 @@ impl Outbox {
     /// Whether all that was there at [`Outbox::begin_flush`] has ended, well or not.
     pub(crate) fn flushed(&self, generation: u64) -> bool {
         self.unfinished.first_key_value().is_none_or(|(&oldest, _)| oldest > generation)
+    }
+
+    /// Ends a batch that is under way; its fate is unknown.
+    pub(crate) fn fail(&mut self, slot: u32, batch: ProducerBatch, error: Error) {
+        self.abandon_numbers(slot, &batch);
+        self.finish(slot, batch, Err(error));
     }
 
     /// Ends all batches that are not under way.

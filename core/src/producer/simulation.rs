@@ -204,7 +204,7 @@ impl Simulation {
         let accumulator = Accumulator::new(accumulator_settings, clock_of_producer);
         accumulator.set_partitions(&TopicName::from("t"), PARTITIONS);
         let mut simulation = Self {
-            outbox: Outbox::new(outbox_settings, Arc::default(), random.fork()),
+            outbox: Outbox::new(outbox_settings, Arc::default(), Arc::default(), random.fork()),
             accumulator,
             faults,
             start,
@@ -351,11 +351,10 @@ impl Simulation {
     }
 
     fn append(&mut self) {
-        let topic = self.accumulator.topic("t").unwrap();
         let partition = self.random.usize(..PARTITIONS);
         let value = self.to_send.to_be_bytes();
         let record = Record::to("t").partition(partition as i32).value(&value);
-        let delivery = self.accumulator.append(&topic, &record, Want::Delivery, &mut None).unwrap().unwrap();
+        let delivery = self.accumulator.append(&record, Want::Delivery, &mut None).unwrap().unwrap();
         self.sent[partition].push((self.to_send, delivery));
         self.to_send -= 1;
     }

@@ -36,6 +36,9 @@ pub(crate) fn targets() -> Vec<Target> {
 
 /// Runs a test against each broker.
 pub(crate) fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
+    // RUST_LOG=ottla=debug shows what the client does.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     for target in targets() {
         eprintln!("against {} at {}", target.name, target.address);
         // A runtime of no particular kind: the client brings its own.
