@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 pub mod config;
+mod consumer;
 mod error;
 mod metrics;
 mod producer;
@@ -13,6 +14,7 @@ pub use admin::{
     ConfigSource, CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
 pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
+pub use consumer::{Batch, BatchIter, Consumer, RecordView, Watermarks};
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{ConsumerMetrics, ProducerMetrics};
 pub use ottla_protocol::{

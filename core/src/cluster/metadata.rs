@@ -25,8 +25,6 @@ use super::retry::{Backoff, Failures};
 /// The cluster as it was told last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    /// The id of the cluster, once known.
-    pub cluster_id: Option<Str>,
     /// The broker that takes the controller's requests.
     pub controller: Option<BrokerId>,
     /// Where each broker listens.
@@ -84,7 +82,8 @@ impl Address {
 
 impl Snapshot {
     /// The topic, unless it is not known or not there.
-    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+    #[cfg(test)]
+    fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(&TopicName::from(name)).filter(|topic| !topic.error.is_error())
     }
 
@@ -220,7 +219,6 @@ impl Metadata {
         random: &mut fastrand::Rng,
     ) {
         let mut next = Snapshot {
-            cluster_id: response.cluster_id.as_ref().map(Str::detached),
             controller: (response.controller_id != BrokerId::NONE).then_some(response.controller_id),
             brokers: BTreeMap::new(),
             topics: HashMap::new(),

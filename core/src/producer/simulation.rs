@@ -25,7 +25,7 @@ use ottla_protocol::{
 use super::{
     accumulator::{Accumulator, AccumulatorSettings, Want},
     batch::ProducerBatch,
-    delivery::{Delivery, Reports, Written},
+    delivery::{Delivery, Written},
     idempotence::Identity,
     outbox::{Answer, Outbox, OutboxSettings},
     record::Record,
