@@ -23,8 +23,7 @@ use crate::{
     StartError,
     config::{BROKER, BrokerConfig},
     controller::{
-        self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start,
-        brokers::Registration,
+        self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start, brokers::Registration,
     },
     handlers::Context,
     listeners::{self, Endpoint},
@@ -115,7 +114,10 @@ impl Broker {
         let listener = Arc::new(Listener {
             cores: cores.iter().map(|core| core.handle.clone()).collect(),
             cx: context,
-            limits: ConnectionLimits::new(config.max_connections as usize, config.max_connections_per_ip as usize),
+            limits: ConnectionLimits::new(
+                config.max_connections as usize,
+                config.max_connections_per_ip as usize,
+            ),
             frame_limits: FrameLimits {
                 frame_bytes_max: config.socket_request_max_bytes,
                 idle: config.connections_max_idle.unwrap_or(IDLE_FOREVER),

@@ -64,7 +64,7 @@ pub(crate) async fn handle(request: FetchRequest, rq: &RequestContext, cx: &Cont
     let bytes_min = request.min_bytes.max(0) as usize;
     let limits = Limits {
         read_committed: request.isolation_level == 1,
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(cx.config.fetch_max_bytes as usize),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(cx.config.fetch_max_bytes),
         by_id: rq.version >= 13,
     };
     let mut plan = match cx.fetch_sessions.plan(request, rq.version, now_ms()) {

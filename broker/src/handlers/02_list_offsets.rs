@@ -57,7 +57,9 @@ pub(crate) async fn handle(
                 Ok(Some(found)) => {
                     answer.timestamp = found.timestamp;
                     answer.offset = found.offset;
-                    answer.leader_epoch = found.leader_epoch;
+                    if rq.version >= 4 {
+                        answer.leader_epoch = found.leader_epoch;
+                    }
                 }
                 Ok(None) => {}
                 Err(code) => answer.error_code = code,
@@ -121,7 +123,7 @@ fn offset(
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         MAX_TIMESTAMP => {
             DECOMPRESSOR.with_borrow_mut(|d| reader.max_timestamp(d)).map(by_time).map_err(failed)
-        },
+        }
         timestamp if timestamp < 0 => Err(ErrorCode::INVALID_REQUEST),
         timestamp => {
             let found = DECOMPRESSOR.with_borrow_mut(|d| reader.offset_for_timestamp(timestamp, d));

@@ -8,10 +8,7 @@
 
 use ottla_protocol::{
     error_code::ErrorCode,
-    messages::{
-        ApiKey, ApiVersionsRequest, ApiVersionsResponse,
-        api_versions::ApiVersion,
-    },
+    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, api_versions::ApiVersion},
 };
 
 use super::{Context, RequestContext};
@@ -23,7 +20,8 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> ApiVersionsResponse {
     if rq.version >= 3
-        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+        && !(is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version))
     {
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
     }

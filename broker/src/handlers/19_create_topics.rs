@@ -29,3 +29,40 @@ pub(crate) async fn handle(
         CreateTopicsResponse { throttle_time_ms: 0, topics: names.into_iter().map(result).collect() }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::create_topics::CreatableTopic};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask};
+
+    #[tokio::test]
+    async fn every_version_creates_and_describes_what_it_can_carry() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for version in 2..=7 {
+            let name = format!("v{version}").into();
+            let topic = CreatableTopic {
+                name,
+                num_partitions: 2,
+                replication_factor: 1,
+                ..CreatableTopic::default()
+            };
+            let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+            let answer = ask!(broker, version, request);
+            let topic = &answer.topics[0];
+            assert_eq!(
+                (topic.error_code, &topic.error_message),
+                (ErrorCode::NONE, &None),
+                "version {version}"
+            );
+            if version >= 5 {
+                assert_eq!((topic.num_partitions, topic.replication_factor), (2, 1));
+                assert!(topic.configs.as_ref().is_some_and(|configs| !configs.is_empty()));
+            }
+            assert_eq!(topic.topic_id.is_zero(), version < 7);
+        }
+        assert_eq!(broker.directories.list().len(), 12);
+    }
+}

@@ -41,6 +41,7 @@ async fn producer_id(
         }
         tracing::warn!(
             peer = %rq.peer,
+            client_id = rq.client_id.as_ref().map(|id| id.escape_debug().to_string()),
             transactional_id = %transactional_id.escape_debug(),
             "refused a transactional producer: transactions come with a later release; unset `transactional.id`"
         );
@@ -50,4 +51,43 @@ async fn producer_id(
         return Err(ErrorCode::INVALID_REQUEST);
     }
     cx.controller.producer_id().await.map_err(|error| error.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::testing::{Broker, ask};
+
+    fn idempotent() -> InitProducerIdRequest {
+        InitProducerIdRequest { transactional_id: None, ..InitProducerIdRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn each_producer_gets_an_id_of_its_own_at_epoch_0() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for version in 0..=5 {
+            let answer = ask!(broker, version, idempotent());
+            let expected = (ErrorCode::NONE, ProducerId(version.into()), 0);
+            assert_eq!((answer.error_code, answer.producer_id, answer.producer_epoch), expected);
+        }
+        let again = InitProducerIdRequest { producer_id: ProducerId(0), producer_epoch: 3, ..idempotent() };
+        let answer = ask!(broker, 4, again);
+        assert_eq!((answer.producer_id, answer.producer_epoch), (ProducerId(6), 0));
+    }
+
+    #[tokio::test]
+    async fn a_transactional_producer_is_refused_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let code = async |request| ask!(broker, 4, request).error_code;
+        let transactional =
+            |id: &str| InitProducerIdRequest { transactional_id: Some(id.into()), ..idempotent() };
+        let refused = code(transactional("t")).await;
+        assert_eq!(refused, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        assert!(!refused.is_retriable());
+        assert_eq!(code(transactional("")).await, ErrorCode::INVALID_REQUEST);
+        let half = InitProducerIdRequest { producer_id: ProducerId(1), ..idempotent() };
+        assert_eq!(code(half).await, ErrorCode::INVALID_REQUEST);
+    }
 }

@@ -103,3 +103,83 @@ fn describe_entry(entry: ConfigEntry, request: &DescribeConfigsRequest) -> Descr
         value: entry.value.map(Str::from),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    fn request(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
+        let resource = DescribeConfigsResource {
+            resource_type,
+            resource_name: name.into(),
+            configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.into()).collect()),
+        };
+        DescribeConfigsRequest {
+            resources: vec![resource],
+            include_synonyms: true,
+            include_documentation: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topics_keys_are_described_in_every_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "log.segment.bytes=2000000").await;
+        make_topics(&broker, &["a"]).await;
+        for version in 1..=4 {
+            let mut asked = request(resource::TOPIC, "a", None);
+            asked.include_documentation = version >= 3;
+            let answer = ask!(broker, version, asked);
+            let configs = &answer.results[0].configs;
+            let segment = configs.iter().find(|config| config.name == "segment.bytes").unwrap();
+            assert_eq!((segment.value.as_deref(), segment.config_source), (Some("2000000"), 4));
+            assert_eq!(segment.synonyms[0].name, "log.segment.bytes");
+            if version >= 3 {
+                assert_eq!(segment.config_type, 3);
+                assert!(segment.documentation.as_ref().is_some_and(|text| !text.is_empty()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_keys_that_were_named_are_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let count =
+            async |keys| ask!(broker, 4, request(resource::BROKER, "1", keys)).results[0].configs.len();
+        assert_eq!(count(Some(&["node.id", "no.such.key"])).await, 1);
+        assert!(count(None).await > 300);
+        assert_eq!(count(Some(&[])).await, count(None).await, "as Kafka has it");
+    }
+
+    #[tokio::test]
+    async fn passwords_are_never_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "ssl.key.password=s3cret").await;
+        let answer = ask!(broker, 4, request(resource::BROKER, "1", Some(&["ssl.key.password"])));
+        let config = &answer.results[0].configs[0];
+        assert!(config.is_sensitive);
+        assert!(!format!("{answer:?}").contains("s3cret"));
+        assert_eq!((&config.value, config.config_source), (&None, 4));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_described_is_refused_by_kafkas_codes() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let code = async |kind, name| ask!(broker, 4, request(kind, name, None)).results[0].error_code;
+        use ErrorCode as E;
+        assert_eq!(code(resource::TOPIC, "a").await, E::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(code(resource::TOPIC, "a/b").await, E::INVALID_TOPIC_EXCEPTION);
+        assert_eq!(code(resource::BROKER, "2").await, E::INVALID_REQUEST);
+        assert_eq!(code(resource::BROKER, "x").await, E::INVALID_REQUEST);
+        assert_eq!(code(resource::BROKER_LOGGER, "").await, E::INVALID_REQUEST);
+        assert_eq!(code(resource::GROUP, "").await, E::INVALID_REQUEST);
+        assert_eq!(code(3, "a").await, E::INVALID_REQUEST);
+        for (kind, name) in [(resource::BROKER, ""), (resource::BROKER_LOGGER, "1"), (resource::GROUP, "g")] {
+            let answer = ask!(broker, 4, request(kind, name, None));
+            assert_eq!((answer.results[0].error_code, answer.results[0].configs.len()), (E::NONE, 0));
+        }
+    }
+}

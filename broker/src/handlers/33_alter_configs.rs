@@ -44,3 +44,30 @@ pub(crate) async fn handle(
     let responses = request.resources.into_iter().zip(altered).map(response).collect();
     AlterConfigsResponse { throttle_time_ms: 0, responses }
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::alter_configs::AlterableConfig};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    #[tokio::test]
+    async fn every_version_sets_what_is_named_and_takes_away_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for (version, key) in [(0, "flush.ms"), (1, "retention.ms"), (2, "segment.ms")] {
+            let config = AlterableConfig { name: key.into(), value: Some("5".into()) };
+            let resource =
+                AlterConfigsResource { resource_type: 2, resource_name: "a".into(), configs: vec![config] };
+            let missing = AlterConfigsResource { resource_name: "b".into(), ..resource.clone() };
+            let request = AlterConfigsRequest { resources: vec![resource, missing], validate_only: false };
+            let answer = ask!(broker, version, request);
+            let codes: Vec<_> = answer.responses.iter().map(|r| r.error_code).collect();
+            assert_eq!(codes, [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION]);
+            let set = broker.cx.image.load().topic_settings(&"a".into()).cloned().unwrap();
+            assert_eq!(set.keys().map(|name| &**name).collect::<Vec<_>>(), [key]);
+        }
+    }
+}

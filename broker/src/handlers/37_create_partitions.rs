@@ -21,3 +21,27 @@ pub(crate) async fn handle(
         CreatePartitionsResponse { throttle_time_ms: 0, results: names.into_iter().map(result).collect() }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::create_partitions::CreatePartitionsTopic};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    #[tokio::test]
+    async fn every_version_adds_partitions_that_are_open_when_it_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for version in 0..=3 {
+            let count = 2 + i32::from(version);
+            let topic = CreatePartitionsTopic { name: "a".into(), count, assignments: None };
+            let request =
+                CreatePartitionsRequest { topics: vec![topic], ..CreatePartitionsRequest::default() };
+            assert_eq!(ask!(broker, version, request.clone()).results[0].error_code, ErrorCode::NONE);
+            assert_eq!(broker.directories.list().len(), count as usize);
+            assert_eq!(ask!(broker, version, request).results[0].error_code, ErrorCode::INVALID_PARTITIONS);
+        }
+    }
+}

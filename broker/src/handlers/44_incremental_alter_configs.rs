@@ -47,3 +47,51 @@ pub(crate) async fn handle(
     let responses = request.resources.into_iter().zip(altered).map(response).collect();
     IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses }
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::incremental_alter_configs::AlterableConfig};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    fn request(resource_type: i8, name: &str, key: &str, value: &str) -> IncrementalAlterConfigsRequest {
+        let config = AlterableConfig { name: key.into(), config_operation: 0, value: Some(value.into()) };
+        let resource =
+            AlterConfigsResource { resource_type, resource_name: name.into(), configs: vec![config] };
+        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
+    }
+
+    #[tokio::test]
+    async fn every_version_changes_one_key_and_leaves_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for (version, key) in [(0, "flush.ms"), (1, "retention.ms")] {
+            let answer = ask!(broker, version, request(2, "a", key, "5"));
+            assert_eq!(
+                (answer.responses[0].error_code, &answer.responses[0].error_message),
+                (ErrorCode::NONE, &None)
+            );
+        }
+        assert_eq!(broker.cx.image.load().topic_settings(&"a".into()).unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_validating_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let dry =
+            IncrementalAlterConfigsRequest { validate_only: true, ..request(4, "1", "log.roll.ms", "5") };
+        assert_eq!(ask!(broker, 1, dry).responses[0].error_code, ErrorCode::NONE);
+        assert!(broker.cx.image.load().broker_settings("1").is_none());
+        assert_eq!(
+            ask!(broker, 1, request(4, "1", "log.roll.ms", "x")).responses[0].error_code,
+            ErrorCode::INVALID_CONFIG
+        );
+        assert_eq!(
+            ask!(broker, 1, request(4, "1", "node.id", "5")).responses[0].error_code,
+            ErrorCode::INVALID_REQUEST
+        );
+    }
+}

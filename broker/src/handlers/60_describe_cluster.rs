@@ -70,3 +70,38 @@ pub(crate) async fn handle(
         ..DescribeClusterResponse::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::testing::{Broker, ask};
+
+    #[tokio::test]
+    async fn every_version_tells_the_cluster_and_where_this_broker_was_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for version in 0..=2 {
+            let answer = ask!(broker, version, DescribeClusterRequest::default());
+            assert_eq!((&*answer.cluster_id, answer.controller_id), ("cluster", BrokerId(1)));
+            let told: Vec<_> =
+                answer.brokers.iter().map(|b| (b.broker_id.0, &*b.host, b.port, b.is_fenced)).collect();
+            assert_eq!(told, [(1, "10.0.0.7", 9092, false)]);
+            assert_eq!(answer.cluster_authorized_operations, i32::MIN);
+        }
+        let asking =
+            DescribeClusterRequest { include_cluster_authorized_operations: true, ..Default::default() };
+        assert_eq!(ask!(broker, 0, asking).cluster_authorized_operations, CLUSTER_OPERATIONS);
+    }
+
+    #[tokio::test]
+    async fn who_wants_controllers_is_told_that_this_is_a_brokers_endpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for (endpoint_type, code) in
+            [(2, ErrorCode::MISMATCHED_ENDPOINT_TYPE), (3, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE)]
+        {
+            let request = DescribeClusterRequest { endpoint_type, ..DescribeClusterRequest::default() };
+            assert_eq!(ask!(broker, 1, request).error_code, code);
+        }
+    }
+}

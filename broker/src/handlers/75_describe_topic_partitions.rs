@@ -43,7 +43,7 @@ pub(crate) async fn handle(
     if asked.is_empty() {
         image.topics_from(&first).all(|topic| page.add(&image, topic));
     } else {
-        asked.range::<&TopicName, _>(&first..).all(|&name| match image.topic(name) {
+        asked.into_iter().filter(|name| **name >= first).all(|name| match image.topic(name) {
             Some(topic) => page.add(&image, topic),
             None => page.add_missing(name),
         });
@@ -147,5 +147,100 @@ fn describe(image: &Image, index: usize, partition: &Partition) -> DescribeTopic
         eligible_leader_replicas: Some(partition.eligible_leader_replicas.to_vec()),
         last_known_elr: Some(partition.last_known_elr.to_vec()),
         offline_replicas: partition.replicas.iter().copied().filter(|&id| !is_online(image, id)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::messages::describe_topic_partitions::TopicRequest;
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    fn request(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
+        DescribeTopicPartitionsRequest {
+            topics: names.iter().map(|&name| TopicRequest { name: name.into() }).collect(),
+            response_partition_limit: limit,
+            cursor: cursor.map(|(name, partition_index)| Cursor { topic_name: name.into(), partition_index }),
+        }
+    }
+
+    fn told(response: &DescribeTopicPartitionsResponse) -> Vec<(String, Vec<i32>)> {
+        let indexes = |t: &DescribeTopicPartitionsResponseTopic| {
+            t.partitions.iter().map(|p| p.partition_index).collect()
+        };
+        response.topics.iter().map(|t| (t.name.as_deref().unwrap_or("-").to_owned(), indexes(t))).collect()
+    }
+
+    fn next(response: &DescribeTopicPartitionsResponse) -> Option<(&str, i32)> {
+        response.next_cursor.as_ref().map(|c| (&*c.topic_name, c.partition_index))
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_to_the_end_whatever_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "num.partitions=3").await;
+        make_topics(&broker, &["b", "a", "c"]).await;
+        for limit in [1, 2, 3, 4, 9, 10, 0, -1, i32::MAX] {
+            let mut seen = Vec::new();
+            let mut cursor: Option<(String, i32)> = None;
+            loop {
+                let at = cursor.as_ref().map(|(name, index)| (&**name, *index));
+                let answer = ask!(broker, 0, request(&[], limit, at));
+                let page: Vec<_> = told(&answer)
+                    .into_iter()
+                    .flat_map(|(name, indexes)| indexes.into_iter().map(move |i| format!("{name}-{i}")))
+                    .collect();
+                assert!(page.len() <= limit.clamp(1, 9) as usize && !page.is_empty());
+                seen.extend(page);
+                cursor = next(&answer).map(|(name, index)| (name.to_owned(), index));
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(
+                seen,
+                ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2", "c-0", "c-1", "c-2"],
+                "limit {limit}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn named_topics_come_in_order_and_missing_ones_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a", "c"]).await;
+        let answer = ask!(broker, 0, request(&["c", "b", "a", "a", "d/e"], 10, None));
+        let codes: Vec<_> =
+            answer.topics.iter().map(|t| (t.name.as_deref().unwrap_or("-"), t.error_code)).collect();
+        use ErrorCode as E;
+        assert_eq!(
+            codes,
+            [
+                ("a", E::NONE),
+                ("b", E::UNKNOWN_TOPIC_OR_PARTITION),
+                ("c", E::NONE),
+                ("d/e", E::INVALID_TOPIC_EXCEPTION)
+            ]
+        );
+        assert_eq!(answer.topics[0].partitions[0].eligible_leader_replicas, Some(vec![]));
+        assert_eq!(answer.topics[0].topic_authorized_operations, TOPIC_OPERATIONS);
+        let answer = ask!(broker, 0, request(&["a", "c"], 10, Some(("c", 0))));
+        assert_eq!(told(&answer), [("c".to_owned(), vec![0])]);
+    }
+
+    #[tokio::test]
+    async fn a_cursor_of_something_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for cursor in [("b", 0), ("a", -1)] {
+            let answer = ask!(broker, 0, request(&["a"], 10, Some(cursor)));
+            assert_eq!(answer.topics[0].error_code, ErrorCode::INVALID_REQUEST);
+        }
+        let beyond = ask!(broker, 0, request(&[], 10, Some(("a", i32::MAX))));
+        assert_eq!(told(&beyond), [("a".to_owned(), vec![])]);
+        assert!(ask!(broker, 0, request(&[], 10, Some(("z", 0)))).topics.is_empty(), "deleted meanwhile");
     }
 }

@@ -31,6 +31,8 @@ mod nodes;
 pub(crate) mod offset_for_leader_epoch;
 #[path = "00_produce.rs"]
 pub(crate) mod produce;
+#[cfg(test)]
+mod testing;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -59,8 +59,8 @@ pub(crate) struct Replica {
 pub(crate) struct PartitionSettings {
     /// Largest record batch, as it came: Kafka's `max.message.bytes`.
     pub(crate) message_bytes_max: usize,
-    /// Largest record batch after decompression: Kafka's `max.decompressed.message.bytes`.
-    pub(crate) decompressed_bytes_max: usize,
+    /// Largest record of a compressed batch, inflated: Kafka's `max.decompressed.message.bytes`.
+    pub(crate) decompressed_message_bytes_max: usize,
     /// How far a record's timestamp may lie behind the clock, in ms: `message.timestamp.before.max.ms`.
     pub(crate) timestamp_before_max_ms: i64,
     /// How far a record's timestamp may lie ahead of the clock, in ms: `message.timestamp.after.max.ms`.
@@ -79,10 +79,14 @@ impl PartitionSettings {
         let log_append_time = topic.message_timestamp_type == config::TimestampType::LogAppendTime;
         Self {
             message_bytes_max: topic.max_message_bytes,
-            decompressed_bytes_max: topic.max_decompressed_message_bytes,
+            decompressed_message_bytes_max: topic.max_decompressed_message_bytes,
             timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
             timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
-            timestamp_type: if log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+            timestamp_type: if log_append_time {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
             validate_headers_only: topic.record_validation == config::RecordValidation::Header,
             log: LogConfig {
                 segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),

@@ -92,10 +92,13 @@ pub(crate) struct Shard {
     groups: Groups,
 }
 
-/// The batches of one wake-up by partition, each with the place that its outcome goes to.
+/// Batches for one partition; of each the request that it came with, and its place there.
+type Group = (Vec<ToAppend>, Vec<(usize, usize)>);
+
+/// The batches of one wake-up, by partition.
 #[derive(Default)]
 struct Groups {
-    by_partition: HashMap<PartitionId, (Vec<ToAppend>, Vec<(usize, usize)>)>,
+    by_partition: HashMap<PartitionId, Group>,
 }
 
 impl Shard {
@@ -154,7 +157,9 @@ impl Shard {
             let start_offset = log.start_offset();
             match log.close() {
                 Ok(recovery_point) => closed.push(Closed { partition: name, recovery_point, start_offset }),
-                Err(error) => tracing::error!(%error, "a log could not be closed; the next start recovers it"),
+                Err(error) => {
+                    tracing::error!(%error, "a log could not be closed; the next start recovers it")
+                }
             }
         }
         closed

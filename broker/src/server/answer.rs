@@ -110,7 +110,9 @@ async fn write<W: AsyncWrite + Unpin>(sink: &mut W, mut bytes: &[u8]) -> io::Res
     while !bytes.is_empty() {
         let written = match timeout(WRITE_STALL_MAX, sink.write(bytes)).await {
             Ok(written) => written?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers")),
+            Err(_) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers"));
+            }
         };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

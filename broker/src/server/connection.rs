@@ -91,16 +91,7 @@ impl Connection {
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         let (source, sink) = stream.into_split();
         let reader = FrameReader::new(source, limits).with_budget(budget);
-        Ok(Self {
-            reader,
-            sink,
-            peer,
-            local,
-            cx,
-            waiting: VecDeque::new(),
-            answering: None,
-            client_id: None,
-        })
+        Ok(Self { reader, sink, peer, local, cx, waiting: VecDeque::new(), answering: None, client_id: None })
     }
 
     /// Serves it until either side closes it, or the broker stops.

@@ -1,5 +1,7 @@
 //! The log on real files, through its public API.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod append;
 mod directory;
 mod disk_full;

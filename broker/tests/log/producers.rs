@@ -61,7 +61,9 @@ fn restart(dir: &Dir, log: Log, config: LogConfig, stop: Stop) -> Log {
         Stop::Crash => drop(log),
         Stop::CrashAndSnapshotLost => {
             drop(log);
-            dir.names(".snapshot").last().map(|name| fs::remove_file(dir.file(name)).unwrap());
+            if let Some(name) = dir.names(".snapshot").last() {
+                fs::remove_file(dir.file(name)).unwrap();
+            }
         }
         Stop::CrashAndSnapshotsDamaged => {
             drop(log);

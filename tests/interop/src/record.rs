@@ -42,10 +42,15 @@ pub fn every_shape(partitions: i32, base_timestamp: i64) -> Vec<PeerRecord> {
     add(text(b""), text(b"empty key"), vec![]);
     add(text("schlüssel-ключ-鍵".as_bytes()), text("wert-значение-値".as_bytes()), vec![]);
     add(text(b"h"), text(b"one header"), vec![("trace", text(b"1"))]);
-    add(text(b"h"), text(b"the same name twice"), vec![("a", text(b"1")), ("b", text(b"2")), ("a", text(b"3"))]);
+    add(
+        text(b"h"),
+        text(b"the same name twice"),
+        vec![("a", text(b"1")), ("b", text(b"2")), ("a", text(b"3"))],
+    );
     add(text(b"h"), text(b"null and empty"), vec![("null", None), ("empty", text(b""))]);
     add(text(b"every byte"), text(&(0..=255).collect::<Vec<u8>>()), vec![]);
-    let large: Vec<u8> = (0..LARGE_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let large: Vec<u8> =
+        (0..LARGE_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     add(text(b"large"), text(&large), vec![]);
     for i in 0..500 {
         add(text(format!("key-{}", i % 7).as_bytes()), text(format!("value number {i}").as_bytes()), vec![]);
@@ -71,7 +76,8 @@ pub fn base64(bytes: &[u8]) -> String {
 mod tests {
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(super::base64(plain.as_bytes()), text);
         }
     }

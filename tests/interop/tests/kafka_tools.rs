@@ -2,8 +2,8 @@
 
 use ottla_interop::{
     broker::TestBroker,
+    or_skip,
     peers::{self, kafka_tool},
-    skip,
 };
 
 /// A tool's output, or its failure as the test's.
@@ -11,17 +11,9 @@ fn tool(class: &str, args: &[&str], input: Option<&str>) -> String {
     kafka_tool(class, args, input).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-fn has_java() -> bool {
-    let there = peers::java().is_some();
-    if !there {
-        skip("Kafka's tools (a JDK and Maven)");
-    }
-    there
-}
-
 #[test]
 fn topics_are_created_listed_described_altered_and_deleted() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[]);
@@ -45,7 +37,7 @@ fn topics_are_created_listed_described_altered_and_deleted() {
 
 #[test]
 fn configurations_are_read_changed_and_read_again() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[]);
@@ -56,8 +48,10 @@ fn configurations_are_read_changed_and_read_again() {
         None,
     );
     let configs = |args: &[&str]| {
-        let args = [&["--bootstrap-server", &bootstrap, "--entity-type", "topics", "--entity-name", "t"], args].concat();
-        tool("org.apache.kafka.tools.ConfigCommand", &args, None)
+        let args =
+            [&["--bootstrap-server", &bootstrap, "--entity-type", "topics", "--entity-name", "t"], args]
+                .concat();
+        tool("kafka.admin.ConfigCommand", &args, None)
     };
     configs(&["--alter", "--add-config", "max.message.bytes=2000000,segment.ms=60000"]);
     let described = configs(&["--describe"]);
@@ -68,8 +62,17 @@ fn configurations_are_read_changed_and_read_again() {
     let all = configs(&["--describe", "--all"]);
     assert!(all.contains("DEFAULT_CONFIG:message.max.bytes=1048588"), "{all}");
     let broker_all = tool(
-        "org.apache.kafka.tools.ConfigCommand",
-        &["--bootstrap-server", &bootstrap, "--entity-type", "brokers", "--entity-name", "1", "--describe", "--all"],
+        "kafka.admin.ConfigCommand",
+        &[
+            "--bootstrap-server",
+            &bootstrap,
+            "--entity-type",
+            "brokers",
+            "--entity-name",
+            "1",
+            "--describe",
+            "--all",
+        ],
         None,
     );
     assert!(broker_all.contains("num.partitions=1"), "{broker_all}");
@@ -77,7 +80,7 @@ fn configurations_are_read_changed_and_read_again() {
 
 #[test]
 fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[("num.partitions", "2")]);
@@ -86,8 +89,14 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
     tool(
         "org.apache.kafka.tools.ConsoleProducer",
         &[
-            "--bootstrap-server", &bootstrap, "--topic", "console", "--reader-property", "parse.key=true",
-            "--reader-property", "key.separator=:",
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "console",
+            "--reader-property",
+            "parse.key=true",
+            "--reader-property",
+            "key.separator=:",
         ],
         Some(&lines),
     );
@@ -103,8 +112,19 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
         let text = tool(
             "org.apache.kafka.tools.consumer.ConsoleConsumer",
             &[
-                "--bootstrap-server", &bootstrap, "--topic", "console", "--partition", partition, "--offset",
-                "earliest", "--max-messages", &count.to_string(), "--timeout-ms", "30000", "--formatter-property",
+                "--bootstrap-server",
+                &bootstrap,
+                "--topic",
+                "console",
+                "--partition",
+                partition,
+                "--offset",
+                "earliest",
+                "--max-messages",
+                &count.to_string(),
+                "--timeout-ms",
+                "30000",
+                "--formatter-property",
                 "print.key=true",
             ],
             None,
@@ -129,8 +149,18 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
         let said = tool(
             "org.apache.kafka.tools.ProducerPerformance",
             &[
-                "--bootstrap-server", &bootstrap, "--topic", "performance", "--num-records", "20000", "--record-size",
-                "100", "--throughput", "-1", "--command-property", &format!("compression.type={codec}"),
+                "--bootstrap-server",
+                &bootstrap,
+                "--topic",
+                "performance",
+                "--num-records",
+                "20000",
+                "--record-size",
+                "100",
+                "--throughput",
+                "-1",
+                "--command-property",
+                &format!("compression.type={codec}"),
             ],
             None,
         );
@@ -140,7 +170,7 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
 
 #[test]
 fn dump_log_segments_reads_every_file_that_we_write() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let mut broker = TestBroker::start(&[("log.segment.bytes", "1048576")]);
@@ -148,8 +178,16 @@ fn dump_log_segments_reads_every_file_that_we_write() {
     tool(
         "org.apache.kafka.tools.ProducerPerformance",
         &[
-            "--bootstrap-server", &bootstrap, "--topic", "dumped", "--num-records", "30000", "--record-size", "100",
-            "--throughput", "-1",
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "dumped",
+            "--num-records",
+            "30000",
+            "--record-size",
+            "100",
+            "--throughput",
+            "-1",
         ],
         None,
     );
@@ -168,7 +206,9 @@ fn dump_log_segments_reads_every_file_that_we_write() {
             args.push("--index-sanity-check");
         }
         let text = tool("org.apache.kafka.tools.DumpLogSegments", &args, None);
-        for wrong in ["Exception", "Mismatch", "mismatch", "corrupt", "isvalid: false", "Found timestamp mismatch"] {
+        for wrong in
+            ["Exception", "Mismatch", "mismatch", "corrupt", "isvalid: false", "Found timestamp mismatch"]
+        {
             assert!(!text.contains(wrong), "{file}: {text}");
         }
         *kinds.entry(kind).or_insert(0) += 1;
@@ -177,7 +217,12 @@ fn dump_log_segments_reads_every_file_that_we_write() {
     for kind in ["index", "timeindex", "snapshot"] {
         assert!(kinds.contains_key(kind), "{kinds:?}");
     }
-    let metadata = broker.directory().join("__cluster_metadata-0/00000000000000000000.log").display().to_string();
-    let text = tool("org.apache.kafka.tools.DumpLogSegments", &["--cluster-metadata-decoder", "--files", &metadata], None);
+    let metadata =
+        broker.directory().join("__cluster_metadata-0/00000000000000000000.log").display().to_string();
+    let text = tool(
+        "org.apache.kafka.tools.DumpLogSegments",
+        &["--cluster-metadata-decoder", "--files", &metadata],
+        None,
+    );
     assert!(text.contains("TOPIC_RECORD") && text.contains("\"name\":\"dumped\""), "{text}");
 }

@@ -1,18 +1,20 @@
 //! kcat against our broker: every codec that it has, keys, headers, null values, and reading by offset and by time.
 
-use ottla_interop::{broker::TestBroker, peers, skip};
+use ottla_interop::{broker::TestBroker, or_skip, peers};
 
 #[test]
 fn kcat_writes_and_reads_in_every_codec() {
-    let Some(kcat) = peers::kcat() else { return skip("kcat") };
+    let Some(kcat) = or_skip(peers::kcat()) else { return };
     let broker = TestBroker::start(&[]);
     let bootstrap = broker.bootstrap();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("kcat-{codec}");
         let lines: String = (0..1000).map(|i| format!("k{i}|value {i}\n")).collect();
-        let produce = ["-b", &bootstrap, "-P", "-t", &topic, "-z", codec, "-K", "|", "-H", "h=1", "-H", "h=2", "-Z"];
+        let produce =
+            ["-b", &bootstrap, "-P", "-t", &topic, "-z", codec, "-K", "|", "-H", "h=1", "-H", "h=2", "-Z"];
         kcat.run(&produce, Some(lines + "null|\n")).unwrap();
-        let consume = ["-b", &bootstrap, "-C", "-q", "-t", &topic, "-o", "beginning", "-e", "-f", "%o %k %S %h\\n"];
+        let consume =
+            ["-b", &bootstrap, "-C", "-q", "-t", &topic, "-o", "beginning", "-e", "-f", "%o %k %S %h\\n"];
         let output = kcat.run(&consume, None).unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let read: Vec<&str> = text.lines().collect();
