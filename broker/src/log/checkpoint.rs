@@ -57,7 +57,7 @@ pub(crate) fn read_offsets(path: &Path) -> Result<HashMap<TopicPartition, i64>, 
         let parsed = (|| {
             let topic = TopicName::from(words.next()?);
             let partition = words.next()?.parse().ok()?;
-            let offset = words.next()?.parse().ok()?;
+            let offset = words.next()?.parse().ok().filter(|offset| *offset >= 0)?;
             words.next().is_none().then_some((TopicPartition { topic, partition }, offset))
         })();
         let (partition, offset) = parsed
@@ -105,7 +105,15 @@ mod tests {
     fn a_file_that_is_cut_or_foreign_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("recovery-point-offset-checkpoint");
-        for text in ["1\n0\n", "0\n2\na 0 1\n", "0\nx\n", "0\n1\na 0\n", "0\n1\na 0 1 2\n", "0\n1\na b 1\n"] {
+        for text in [
+            "1\n0\n",
+            "0\n2\na 0 1\n",
+            "0\nx\n",
+            "0\n1\na 0\n",
+            "0\n1\na 0 1 2\n",
+            "0\n1\na b 1\n",
+            "0\n1\na 0 -1\n",
+        ] {
             std::fs::write(&path, text).unwrap();
             read_offsets(&path).unwrap_err();
         }

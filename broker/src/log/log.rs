@@ -103,6 +103,8 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Whether the files are as a clean stop left them.
+    unchanged: bool,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -122,12 +124,17 @@ impl Log {
         if vfs::list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
             return Err(LogError::malformed(directory, "a log is to be created in it, but it holds one"));
         }
-        let metadata = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
-        vfs::replace_file_durably(&directory.join(PARTITION_METADATA), metadata.as_bytes())?;
-        if let Some(parent) = directory.parent().filter(|p| !p.as_os_str().is_empty()) {
-            vfs::sync_directory(parent)?;
+        let metadata = directory.join(PARTITION_METADATA);
+        let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
+        vfs::replace_file(&metadata, text.as_bytes())?;
+        let (mut log, _) = Self::open(directory, config, &Checkpointed::default(), now_ms)?;
+        // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
+        log.sync_later(metadata);
+        log.sync_later(log.active.file.path().to_owned());
+        if let Some(parent) = parent(directory) {
+            log.sync_later(parent.to_owned());
         }
-        Self::open(directory, config, &Checkpointed::default(), now_ms).map(|(log, _)| log)
+        Ok(log)
     }
 
     /// Opens the log in `directory` and recovers what a crash left of it.
@@ -170,6 +177,7 @@ impl Log {
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            unchanged: parts.closed,
             gather: Gather::default(),
         };
         log.unflushed_since_ms = (log.recovery_point < end_offset).then_some(now_ms);
@@ -312,12 +320,16 @@ impl Log {
     }
 
     /// Flushes everything and writes the index files and a producer snapshot, so that the next start need not look at
-    /// the records. Gives the recovery point to checkpoint.
+    /// the records. Gives the recovery point to checkpoint. Does nothing to a log that was cleanly closed before and
+    /// not changed since.
     ///
     /// # Errors
     /// If the disk fails, or did before: then the log must not be taken for cleanly closed.
     pub fn close(mut self) -> Result<i64, LogError> {
         self.check_open()?;
+        if self.unchanged {
+            return Ok(self.end_offset);
+        }
         self.write_snapshot()?;
         let indexes = self.active.tail().index.write(&self.directory)?;
         indexes.into_iter().for_each(|path| self.sync_later(path));
@@ -343,7 +355,7 @@ impl Log {
         // A deletion that a crash cut short may have left its remains.
         vfs::remove_directory(&doomed)?;
         vfs::rename(&self.directory, &doomed)?;
-        if let Some(parent) = doomed.parent().filter(|p| !p.as_os_str().is_empty()) {
+        if let Some(parent) = parent(&doomed) {
             vfs::sync_directory(parent)?;
         }
         vfs::remove_directory(&doomed)
@@ -424,6 +436,7 @@ impl Log {
             self.first_timestamp = tail.index.first_timestamp;
         }
         self.producers.commit(self.config.max_producers);
+        self.unchanged = false;
         self.unflushed_bytes += u64::from(bytes);
         self.unflushed_since_ms.get_or_insert(now_ms);
         self.reader.set_end_offset(self.end_offset);
@@ -452,6 +465,7 @@ impl Log {
         let active = Arc::new(ActiveSegment::new(file, left.index, left.size, end_offset));
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
+        self.unchanged = false;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
 
@@ -468,7 +482,7 @@ impl Log {
             self.reader.epochs.store(Arc::new(epochs));
         }
         let segments = self.reader.segments.load();
-        self.producers = recovery::producers(&self.directory, &segments, end_offset, now_ms)?;
+        (_, self.producers) = recovery::producers(&self.directory, &segments, end_offset, now_ms)?;
         Ok(())
     }
 
@@ -493,6 +507,7 @@ impl Log {
     }
 
     fn sync_later(&mut self, path: PathBuf) {
+        self.unchanged = false;
         self.files_written += 1;
         self.unsynced.push_back((self.files_written, path));
     }
@@ -543,7 +558,7 @@ impl FlushTask {
 
     fn sync(&self) -> Result<(), LogError> {
         // A file that is gone was replaced or cut off since.
-        self.files.iter().try_for_each(|path| vfs::sync_file(path))?;
+        self.files.iter().try_for_each(|path| vfs::sync_if_there(path))?;
         self.active.sync()?;
         // New names come with new files only.
         if self.files.is_empty() { Ok(()) } else { vfs::sync_directory(&self.directory) }
@@ -555,10 +570,18 @@ fn sane(mut config: LogConfig) -> LogConfig {
     config
 }
 
-/// The topic's id, if the directory says one.
+/// The directory that a log's directory lies in, if its path says.
+fn parent(directory: &Path) -> Option<&Path> {
+    directory.parent().filter(|p| !p.as_os_str().is_empty())
+}
+
+/// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
 pub(super) fn read_partition_metadata(directory: &Path) -> Result<Option<Uuid>, LogError> {
     let path = directory.join(PARTITION_METADATA);
-    let Some(bytes) = vfs::read_file(&path)? else { return Ok(None) };
+    let bytes = vfs::read_file(&path)?.unwrap_or_default();
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     let id = (lines.next() == Some(PARTITION_METADATA_VERSION))

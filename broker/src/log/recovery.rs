@@ -62,6 +62,8 @@ pub(super) struct Parts {
     pub(super) segments: Segments,
     pub(super) epochs: LeaderEpochs,
     pub(super) producers: ProducerState,
+    /// Whether all files are there and as a clean stop left them.
+    pub(super) closed: bool,
     /// The first offset that the segments hold.
     pub(super) first_offset: i64,
     /// Files that were written, and not yet flushed.
@@ -82,17 +84,19 @@ pub(super) fn recover(
         checkpointed,
         recovered: Recovered::default(),
         written: Vec::new(),
+        closed: checkpointed.clean,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
     let end_offset = segments.active.tail().end_offset;
     let epochs = recovery.epochs(&segments, end_offset)?;
-    let producers = producers(directory, &segments, end_offset, now_ms)?;
+    let (snapshot, producers) = producers(directory, &segments, end_offset, now_ms)?;
     recovery.recovered.end_offset = end_offset;
-    recovery.recovered.missing_offsets = (checkpointed.recovery_point - end_offset).max(0);
+    recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
-    let Recovery { recovered, written, .. } = recovery;
-    Ok(Parts { segments, epochs, producers, first_offset, written, recovered })
+    let Recovery { recovered, written, closed, .. } = recovery;
+    let closed = closed && snapshot == Some(end_offset);
+    Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
 }
 
 /// A segment up to some point.
@@ -127,14 +131,14 @@ pub(super) fn index_until(
     }
 }
 
-/// What is known of producers at `end_offset`: the newest snapshot that can be read, and the batches behind it.
-/// Snapshots that lie beyond the end, or that no segment begins with, are removed.
+/// What is known of producers at `end_offset`: the newest snapshot that can be read, whose offset comes with it, and
+/// the batches behind it. Snapshots that lie beyond the end, or that no segment begins with, are removed.
 pub(super) fn producers(
     directory: &Path,
     segments: &Segments,
     end_offset: i64,
     now_ms: i64,
-) -> Result<ProducerState, LogError> {
+) -> Result<(Option<i64>, ProducerState), LogError> {
     let mut snapshots: Vec<i64> = vfs::list(directory)?
         .iter()
         .filter_map(|(name, _)| FileKind::parse(name))
@@ -165,11 +169,12 @@ pub(super) fn producers(
             vfs::remove_file(&path)?;
         }
     }
+    let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
         each_header(directory, segments, from, |header| state.replay(header, now_ms))?;
     }
-    Ok(state)
+    Ok((snapshot, state))
 }
 
 /// Gives every batch from offset `from` on.
@@ -207,6 +212,8 @@ struct Recovery<'a> {
     checkpointed: &'a Checkpointed,
     recovered: Recovered,
     written: Vec<PathBuf>,
+    /// Whether nothing had to be mended in the segments.
+    closed: bool,
     /// Where the leader's epoch changes, in the segments that were walked.
     epochs_seen: Vec<LeaderEpoch>,
 }
@@ -306,7 +313,7 @@ impl Recovery<'_> {
             }
         }
         let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
-        let walk = self.walk(&file, base_offset, 0, size, SegmentIndex::new(base_offset, self.config))?;
+        let walk = self.walk(&file, base_offset, size)?;
         let why = match walk.damage {
             Some(why) => Some(why),
             None if walk.next_offset != next_base => Some(format!(
@@ -331,7 +338,7 @@ impl Recovery<'_> {
         {
             return Ok(ActiveSegment::new(Arc::new(file), active.index, active.size, active.next_offset));
         }
-        let walk = self.walk(&file, base_offset, 0, size, SegmentIndex::new(base_offset, self.config))?;
+        let walk = self.walk(&file, base_offset, size)?;
         if let Some(why) = walk.damage {
             let flushed = walk.next_offset < self.checkpointed.recovery_point;
             if flushed || self.sound_batch_follows(&file, walk.size, size, walk.next_offset)? {
@@ -368,16 +375,11 @@ impl Recovery<'_> {
     }
 
     /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
-    fn walk(
-        &mut self,
-        file: &LogFile,
-        base_offset: i64,
-        position: u32,
-        size: u32,
-        mut index: SegmentIndex,
-    ) -> Result<Walk, LogError> {
-        let mut scan = Scan::new(file, base_offset, position, size, WALK_WINDOW_BYTES);
-        let (mut sound, mut next_offset) = (position, base_offset);
+    fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
+        self.closed = false;
+        let mut index = SegmentIndex::new(base_offset, self.config);
+        let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
+        let (mut sound, mut next_offset) = (0, base_offset);
         let mut check = |scan: &mut Scan<'_>| -> Result<bool, ScanError> {
             let Some(found) = scan.next()? else { return Ok(false) };
             if found.header.base_offset >= self.checkpointed.recovery_point {

@@ -109,6 +109,7 @@ impl<'a> Scan<'a> {
             return Err(ScanError::Damaged(format!("the batch takes {total} bytes, {left} are there")));
         }
         let offsets = header.base_offset..=header.last_offset();
+        let last = *offsets.end();
         if header.base_offset < self.next_offset || header.last_offset_delta < 0 || offsets.is_empty() {
             return Err(ScanError::Damaged(format!(
                 "the batch has offsets {} to {}, after {}",
@@ -117,11 +118,8 @@ impl<'a> Scan<'a> {
                 self.next_offset
             )));
         }
-        if offsets.end() - self.base_offset > i64::from(i32::MAX) {
-            return Err(ScanError::Damaged(format!(
-                "offset {} is too far from the segment's base",
-                offsets.end()
-            )));
+        if last == i64::MAX || last - self.base_offset > i64::from(i32::MAX) {
+            return Err(ScanError::Damaged(format!("offset {last} is too far from the segment's base")));
         }
         let found = Found { position, header };
         self.position = found.end();

@@ -250,12 +250,9 @@ pub(crate) enum Lookup {
 
 impl ActiveSegment {
     pub(crate) fn new(file: Arc<LogFile>, index: SegmentIndex, size: u32, end_offset: i64) -> Self {
-        let recent = VecDeque::with_capacity(0);
-        Self {
-            base_offset: index.base_offset,
-            file,
-            tail: Mutex::new(Tail { index, size, end_offset, recent }),
-        }
+        let base_offset = index.base_offset;
+        let tail = Tail { index, size, end_offset, recent: VecDeque::new() };
+        Self { base_offset, file, tail: Mutex::new(tail) }
     }
 
     pub(crate) fn tail(&self) -> MutexGuard<'_, Tail> {

@@ -264,17 +264,17 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), LogError> {
     fs::create_dir_all(path).map_err(|e| LogError::io("create", path, e))
 }
 
-/// Waits until a file's bytes are on the medium, if the file is there.
-pub(crate) fn sync_file(path: &Path) -> Result<(), LogError> {
-    match LogFile::open(path) {
+/// Waits until a file's bytes, or a directory's names, are on the medium, if there is such a file or directory.
+pub(crate) fn sync_if_there(path: &Path) -> Result<(), LogError> {
+    match sync_directory(path) {
         Err(error) if error.is_not_found() => Ok(()),
-        opened => opened?.sync(),
+        synced => synced,
     }
 }
 
 /// Waits until the names in a directory are on the medium.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), LogError> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|e| LogError::io("flush", path, e))
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| LogError::io("flush", path, e))
 }
 
 /// The names in a directory, with whether each is a directory itself, in order; names that are not UTF-8 are none

@@ -5,6 +5,7 @@
 mod append;
 mod directory;
 mod disk_full;
+mod dumping;
 mod producers;
 mod reading;
 mod recovery;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use ottla_broker::log::{LogError, LogErrorKind};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -214,6 +215,31 @@ fn a_clean_stop_leaves_files_and_the_next_start_believes_them() {
 }
 
 #[test]
+fn a_log_that_was_not_changed_is_closed_without_writing() {
+    let dir = Dir::new();
+    let mut log = dir.create(small(700));
+    append(&mut log, &sequenced(1, 0, 0, 1));
+    let clean = Checkpointed { clean: true, recovery_point: log.close().unwrap(), log_start_offset: 0 };
+    let (mut log, _) = dir.open(small(700), &clean);
+    let index = dir.file(&dir.names(".timeindex")[0]);
+    fs::write(&index, b"not written").unwrap();
+    assert_eq!(log.flush_task().map(|_| ()), None);
+    assert_eq!(log.close().unwrap(), 1);
+    assert_eq!(fs::read(&index).unwrap(), b"not written");
+    // One that had to be mended is written.
+    (log, _) = dir.open(small(700), &clean);
+    assert_eq!(log.close().unwrap(), 1);
+    assert_eq!(fs::read(&index).unwrap().len(), 12);
+    // And so is one that was appended to.
+    (log, _) = dir.open(small(700), &clean);
+    append(&mut log, &sequenced(1, 0, 1, 1));
+    assert_eq!(log.close().unwrap(), 2);
+    assert_eq!(dir.names(".snapshot"), [format!("{:020}.snapshot", 1), format!("{:020}.snapshot", 2)]);
+    dir.open(small(700), &Checkpointed { recovery_point: 2, ..clean });
+    assert_eq!(dir.names(".snapshot"), [format!("{:020}.snapshot", 2)], "an old snapshot of no segment goes");
+}
+
+#[test]
 fn index_files_that_are_lost_or_damaged_are_made_anew() {
     let dir = Dir::new();
     let mut log = dir.create(small(700));
@@ -299,6 +325,73 @@ fn truncation_cuts_at_any_offset_and_holds_across_a_crash() {
             assert_eq!(append(&mut log, &sequenced(1, 0, end as i32, 2)), end);
         }
     }
+}
+
+#[test]
+fn offsets_at_the_end_of_all_numbers_are_refused() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path()).unwrap();
+    let last = batch(&[b"a"]).stamped(i64::MAX, EPOCH);
+    fs::write(dir.file(&format!("{:020}.log", i64::MAX - 5)), last.bytes()).unwrap();
+    let (log, recovered) = open(&dir, &Checkpointed::default()).unwrap();
+    assert_eq!((log.end_offset(), recovered.torn_bytes), (i64::MAX - 5, last.bytes().len() as u64));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is written over a part of a log, and wherever it is cut: it opens with what was before, or not at
+    /// all, and never panics.
+    #[test]
+    fn a_scribbled_log_opens_with_what_was_before_or_not_at_all(
+        at in 0.0..1.0_f64,
+        scribble in proptest::collection::vec(any::<u8>(), 0..300),
+        cut in 0.0..1.3_f64,
+        recovery_point in 0_i64..30,
+    ) {
+        let dir = Dir::new();
+        let expected = crashed(&dir, 100_000);
+        let path = last_segment(&dir);
+        let whole = fs::read(&path).unwrap();
+        let one = whole.len() / 10;
+        // Offset and leader epoch, which no checksum covers, are left as they are.
+        let mut bytes = whole.clone();
+        let at = (at * whole.len() as f64) as usize;
+        for (i, byte) in scribble.iter().enumerate().map(|(i, byte)| (at + i, byte)) {
+            if i < bytes.len() && i % one >= 16 {
+                bytes[i] = *byte;
+            }
+        }
+        bytes.truncate((cut * whole.len() as f64) as usize);
+        fs::write(&path, &bytes).unwrap();
+        let sound = bytes.iter().zip(&whole).take_while(|(a, b)| a == b).count() / one;
+        let checkpointed = Checkpointed { recovery_point, ..Checkpointed::default() };
+        match open(&dir, &checkpointed) {
+            // What was flushed is not checked again, if only its form is right.
+            Ok((log, _)) if log.end_offset() <= recovery_point || sound as i64 * 2 >= recovery_point => {
+                let found = content_unchecked(&log.reader());
+                prop_assert!(found.len() >= sound && found[..sound] == expected[..sound]);
+                if sound as i64 * 2 >= recovery_point {
+                    prop_assert_eq!(found.len(), sound);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => prop_assert!(matches!(error.kind(), LogErrorKind::Rot { .. }), "{}", error),
+        }
+    }
+}
+
+/// As `content`, whatever the checksums say.
+fn content_unchecked(reader: &LogReader) -> Vec<(i64, Bytes)> {
+    let slices = reader.read(reader.start_offset(), usize::MAX, i64::MAX, true).unwrap().slices;
+    let mut batches = Vec::new();
+    for slice in &slices {
+        let mut bytes = slice.read().unwrap();
+        while let Some(batch) = Batch::split_from(&mut bytes).unwrap() {
+            batches.push((batch.header().base_offset, batch.record_block()));
+        }
+    }
+    batches
 }
 
 #[test]
