@@ -709,6 +709,7 @@ enum Taken {
     NoRoom,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, once a batch")]
 enum Next {
     Batch(ProducerBatch),
     Wait,
