@@ -5,7 +5,9 @@
 
 pub mod broker;
 pub mod peers;
+pub mod program;
 pub mod record;
+pub mod wire;
 
 use std::io::Write;
 
