@@ -15,9 +15,9 @@ use std::{
 };
 
 use ottla_interop::{
+    or_skip,
     peers::{self, Peer},
     program::{Launch, PATIENCE},
-    skip,
 };
 
 const TOPIC: &str = "load";
@@ -28,7 +28,7 @@ const LIVE_RECORDS: std::ops::Range<u64> = 200..8_000;
 
 #[test]
 fn no_acknowledged_record_is_lost_doubled_or_out_of_order_however_often_the_broker_is_killed() {
-    let Some(peer) = peers::franz_go() else { return skip("franz-go (go)") };
+    let Some(peer) = or_skip(peers::franz_go()) else { return };
     let crashes = std::env::var("OTTLA_CRASHES").map_or(CRASHES_DEFAULT, |n| n.parse().expect("a number"));
     let data = tempfile::tempdir().unwrap();
     let launch = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())

@@ -1,15 +1,15 @@
 //! Other people's clients, each made ready once and run as a program: see `peers/README.md`.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io::Write,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
-use crate::record::PeerRecord;
+use crate::{Missing, java::ClassPath, made_once, record::PeerRecord};
 
 /// A peer's name and the command that runs it.
 #[derive(Clone, Debug)]
@@ -90,122 +90,121 @@ impl Peer {
 }
 
 /// confluent-kafka, over librdkafka.
-pub fn confluent() -> Option<Peer> {
-    python().map(|(program, script)| Peer {
-        name: "confluent-kafka",
-        program,
-        args: vec![script, "confluent".into()],
-    })
+///
+/// # Errors
+///
+/// [`Missing`] if there is no Python, or if it cannot be fetched; the same of the others.
+pub fn confluent() -> anyhow::Result<Peer> {
+    python("confluent-kafka", "confluent")
 }
 
 /// kafka-python.
-pub fn kafka_python() -> Option<Peer> {
-    python().map(|(program, script)| Peer {
-        name: "kafka-python",
-        program,
-        args: vec![script, "kafka-python".into()],
-    })
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn kafka_python() -> anyhow::Result<Peer> {
+    python("kafka-python", "kafka-python")
 }
 
 /// franz-go.
-pub fn franz_go() -> Option<Peer> {
-    static READY: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let program = READY.get_or_init(|| {
-        let program = made("peer-go");
-        let built = Command::new("go")
-            .args(["build", "-o"])
-            .arg(&program)
-            .arg(".")
-            .current_dir(source("go"))
-            .status();
-        built.is_ok_and(|status| status.success()).then_some(program)
-    });
-    program.clone().map(|program| Peer { name: "franz-go", program, args: Vec::new() })
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn franz_go() -> anyhow::Result<Peer> {
+    let source = source("go");
+    let directory =
+        made_once(&hashed("peer-go", &[source.join("main.go"), source.join("go.sum")])?, |directory| {
+            let built = Command::new("go")
+                .args(["build", "-o"])
+                .arg(directory)
+                .arg(".")
+                .current_dir(&source)
+                .output();
+            done("franz-go (go)", built)
+        })?;
+    Ok(Peer { name: "franz-go", program: directory.join("peer"), args: Vec::new() })
 }
 
 /// kafka-clients.
-pub fn java() -> Option<Peer> {
-    static READY: OnceLock<Option<String>> = OnceLock::new();
-    let class_path = READY.get_or_init(|| {
-        let libs = made("java-libs");
-        if !libs.exists() {
-            let fetched = Command::new("mvn")
-                .args(["-q", "-B", "dependency:copy-dependencies"])
-                .arg(format!("-DoutputDirectory={}", libs.display()))
-                .current_dir(source("java"))
-                .status();
-            fetched.ok().filter(|status| status.success())?;
-        }
-        let classes = made("java-classes");
-        let class_path = format!("{}/*:{}", libs.display(), classes.display());
-        let compiled = Command::new("javac")
-            .args(["-cp", &class_path, "-d"])
-            .arg(&classes)
-            .arg(source("java").join("Peer.java"))
-            .status();
-        compiled.is_ok_and(|status| status.success()).then_some(class_path)
-    });
-    class_path.clone().map(|class_path| Peer {
-        name: "kafka-clients",
-        program: "java".into(),
-        args: ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &class_path, "Peer"]
-            .map(str::to_owned)
-            .into(),
-    })
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn java() -> anyhow::Result<Peer> {
+    let class_path = ClassPath::of_project("peers/java")?.with_compiled("Peer.java")?;
+    jvm("kafka-clients", &class_path, "Peer")
 }
 
-/// One of Kafka's own command-line tools, by its class, over the jars of [`java`].
+/// kcat.
+///
+/// # Errors
+///
+/// [`Missing`] if it is not installed.
+pub fn kcat() -> anyhow::Result<Peer> {
+    done("kcat", Command::new("kcat").arg("-V").output())?;
+    Ok(Peer { name: "kcat", program: "kcat".into(), args: Vec::new() })
+}
+
+/// The peers that have the verbs.
+///
+/// # Errors
+///
+/// Of each, as [`confluent`].
+pub fn all() -> Vec<anyhow::Result<Peer>> {
+    vec![confluent(), kafka_python(), franz_go(), java()]
+}
+
+/// One of Kafka's own command-line tools, by its class: what it prints.
+///
+/// # Errors
+///
+/// [`Missing`] if there is no JDK or Maven; else if the tool fails.
 pub fn kafka_tool(class: &str, args: &[&str], input: Option<&str>) -> anyhow::Result<String> {
-    let mut jvm = java().context("a JDK and Maven are needed")?;
-    jvm.args.pop();
-    jvm.args.push(class.to_owned());
-    let output = jvm.run(args, input.map(str::to_owned))?;
+    let tool = jvm("a tool of Kafka's", &ClassPath::of_project("peers/java")?, class)?;
+    let output = tool.run(args, input.map(str::to_owned))?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// kcat, if it is installed.
-pub fn kcat() -> Option<Peer> {
-    let there = Command::new("kcat").arg("-V").output().is_ok_and(|o| o.status.success());
-    there.then(|| Peer { name: "kcat", program: "kcat".into(), args: Vec::new() })
+fn jvm(name: &'static str, class_path: &ClassPath, class: &str) -> anyhow::Result<Peer> {
+    // These programs live for a second: compiling hot code well does not pay.
+    let java = class_path.command(&["-XX:TieredStopAtLevel=1", "-Xshare:auto"], class)?;
+    let args = java.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    Ok(Peer { name, program: java.get_program().into(), args })
 }
 
-/// Every peer, or what is missing.
-pub fn all() -> Vec<Result<Peer, &'static str>> {
-    vec![
-        confluent().ok_or("confluent-kafka (python3 with venv and pip)"),
-        kafka_python().ok_or("kafka-python (python3 with venv and pip)"),
-        franz_go().ok_or("franz-go (go)"),
-        java().ok_or("kafka-clients (a JDK and Maven)"),
-    ]
-}
-
-fn python() -> Option<(PathBuf, String)> {
-    static READY: OnceLock<Option<PathBuf>> = OnceLock::new();
+fn python(name: &'static str, client: &str) -> anyhow::Result<Peer> {
+    let wanted = source("python").join("requirements.txt");
+    let venv = made_once(&hashed("peers-python", std::slice::from_ref(&wanted))?, |directory| {
+        done("Python with venv", Command::new("python3").args(["-m", "venv"]).arg(directory).output())?;
+        let mut pip = Command::new(directory.join("bin/python"));
+        done("the Python clients", pip.args(["-m", "pip", "-q", "install", "-r"]).arg(&wanted).output())
+    })?;
     let script = source("python").join("peer.py").display().to_string();
-    let program = READY.get_or_init(|| {
-        let venv = made("python");
-        let program = venv.join("bin/python");
-        let done = |command: &mut Command| command.status().ok().filter(|s| s.success());
-        if !venv.join("ready").exists() {
-            done(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            let wanted = source("python").join("requirements.txt");
-            done(Command::new(&program).args(["-m", "pip", "-q", "install", "-r"]).arg(wanted))?;
-            std::fs::write(venv.join("ready"), "").ok()?;
-        }
-        Some(program)
-    });
-    program.clone().map(|program| (program, script))
+    Ok(Peer { name, program: venv.join("bin/python"), args: vec![script, client.to_owned()] })
+}
+
+/// A tool that makes a peer ready: if it is not there, or fails, the peer is missing.
+fn done(what: &str, output: std::io::Result<Output>) -> anyhow::Result<()> {
+    let why = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    bail!(Missing(format!("{what}: {why}")))
+}
+
+/// A name for what is made of these files.
+fn hashed(name: &str, files: &[PathBuf]) -> anyhow::Result<String> {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        std::fs::read(file).with_context(|| file.display().to_string())?.hash(&mut hasher);
+    }
+    Ok(format!("{name}-{:016x}", hasher.finish()))
 }
 
 /// Where a peer's source is.
 fn source(language: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers").join(language)
-}
-
-/// Where what is made of it goes: beside cargo's own output.
-fn made(what: &str) -> PathBuf {
-    let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
-    std::fs::create_dir_all(&peers).expect("target can be written");
-    let peers = peers.canonicalize().expect("it was just made");
-    peers.join(what)
+    crate::path("tests/interop/peers").join(language)
 }

@@ -2,8 +2,8 @@
 
 use ottla_interop::{
     broker::TestBroker,
+    or_skip,
     peers::{self, kafka_tool},
-    skip,
 };
 
 /// A tool's output, or its failure as the test's.
@@ -11,17 +11,9 @@ fn tool(class: &str, args: &[&str], input: Option<&str>) -> String {
     kafka_tool(class, args, input).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-fn has_java() -> bool {
-    let there = peers::java().is_some();
-    if !there {
-        skip("Kafka's tools (a JDK and Maven)");
-    }
-    there
-}
-
 #[test]
 fn topics_are_created_listed_described_altered_and_deleted() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[]);
@@ -45,7 +37,7 @@ fn topics_are_created_listed_described_altered_and_deleted() {
 
 #[test]
 fn configurations_are_read_changed_and_read_again() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[]);
@@ -88,7 +80,7 @@ fn configurations_are_read_changed_and_read_again() {
 
 #[test]
 fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let broker = TestBroker::start(&[("num.partitions", "2")]);
@@ -178,7 +170,7 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
 
 #[test]
 fn dump_log_segments_reads_every_file_that_we_write() {
-    if !has_java() {
+    if or_skip(peers::java()).is_none() {
         return;
     }
     let mut broker = TestBroker::start(&[("log.segment.bytes", "1048576")]);

@@ -1,10 +1,10 @@
 //! kcat against our broker: every codec that it has, keys, headers, null values, and reading by offset and by time.
 
-use ottla_interop::{broker::TestBroker, peers, skip};
+use ottla_interop::{broker::TestBroker, or_skip, peers};
 
 #[test]
 fn kcat_writes_and_reads_in_every_codec() {
-    let Some(kcat) = peers::kcat() else { return skip("kcat") };
+    let Some(kcat) = or_skip(peers::kcat()) else { return };
     let broker = TestBroker::start(&[]);
     let bootstrap = broker.bootstrap();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_interop::{
     broker::TestBroker,
+    or_skip,
     peers::{self, Peer},
     record::{PeerRecord, every_shape},
-    skip,
 };
 
 const PARTITIONS: i32 = 3;
@@ -14,17 +14,6 @@ const PARTITIONS: i32 = 3;
 #[expect(clippy::disallowed_methods, reason = "records must be near the broker's own time")]
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as i64
-}
-
-fn present() -> Vec<Peer> {
-    let mut present = Vec::new();
-    for peer in peers::all() {
-        match peer {
-            Ok(peer) => present.push(peer),
-            Err(missing) => skip(missing),
-        }
-    }
-    present
 }
 
 /// By partition, in order: what a topic holds, whoever reads it.
@@ -35,7 +24,7 @@ fn by_partition(mut records: Vec<PeerRecord>) -> Vec<PeerRecord> {
 
 #[test]
 fn what_any_peer_writes_in_any_codec_every_peer_reads_equal_also_after_a_restart() {
-    let peers = present();
+    let peers: Vec<Peer> = peers::all().into_iter().filter_map(or_skip).collect();
     let partitions = PARTITIONS.to_string();
     let mut broker = TestBroker::start(&[("num.partitions", &partitions)]);
     let records = every_shape(PARTITIONS, now_ms());

@@ -1,0 +1,93 @@
+//! Brokers to test against: those that `OTTLA_TEST_BOOTSTRAP` names.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ottla::{Admin, NewTopic, config::AdminConfig};
+
+/// A broker under test.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its name, for messages: `apache`, `ottla`.
+    pub(crate) name: String,
+    /// Its address.
+    pub(crate) address: String,
+}
+
+/// The brokers to test against: `OTTLA_TEST_BOOTSTRAP=apache=127.0.0.1:19092,ottla=127.0.0.1:9092`. Without it, there
+/// are none and the test says that it was skipped.
+pub(crate) fn targets() -> Vec<Target> {
+    let Ok(list) = std::env::var("OTTLA_TEST_BOOTSTRAP") else {
+        eprintln!("skipped: OTTLA_TEST_BOOTSTRAP names no broker");
+        return Vec::new();
+    };
+    list.split(',')
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            let (name, address) = entry.split_once('=').unwrap_or(("broker", entry));
+            Target { name: name.to_owned(), address: address.to_owned() }
+        })
+        .collect()
+}
+
+/// Runs a test against each broker.
+pub(crate) fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
+    // RUST_LOG=ottla=debug shows what the client does.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    for target in targets() {
+        eprintln!("against {} at {}", target.name, target.address);
+        // A runtime of no particular kind: the client brings its own.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test(target));
+    }
+}
+
+impl Target {
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(AdminConfig { bootstrap_servers: vec![self.address.clone()], ..Default::default() })
+            .unwrap()
+    }
+
+    /// Creates a topic under a name that is new, and waits until the broker knows of it.
+    pub(crate) async fn topic(&self, stem: &str, partitions: i32) -> String {
+        let name = unique(stem);
+        self.create(NewTopic::new(&name).partitions(partitions)).await;
+        name
+    }
+
+    pub(crate) async fn create(&self, topic: NewTopic) {
+        let admin = self.admin();
+        let name = topic.name.clone();
+        admin.create_topic(topic).await.unwrap();
+        eventually(&format!("`{name}` is known"), async || {
+            let described = admin.describe_topics([&name]).await.unwrap();
+            let topic = described[0].1.as_ref().ok()?;
+            topic.partitions.iter().all(|partition| partition.leader.is_some()).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Asks until there is something. A broker learns of a change a moment after the controller has made it.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..200 {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("waited 5 s until {what}");
+}
+
+/// A name that no other test, and no other run, has.
+pub(crate) fn unique(stem: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    #[expect(clippy::disallowed_methods, reason = "a test may read the clock")]
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    format!("{stem}-{time}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
