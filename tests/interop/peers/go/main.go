@@ -179,6 +179,8 @@ func load(bootstrap, topic, partitionsText string) error {
 			kgo.ProducerBatchMaxBytes(64<<10),
 			kgo.MaxBufferedRecords(3000),
 			kgo.StopProducerOnDataLossDetected(),
+			// A kill in a handshake looks to it like a broker that wants TLS.
+			kgo.AlwaysRetryEOF(),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
 			kgo.MetadataMinAge(20*time.Millisecond),
 		)
