@@ -1,5 +1,6 @@
 //! The `ottla` program: a broker, a development server, and the tools to work with either.
 
+mod bench;
 mod broker;
 mod client;
 mod consume;
@@ -30,6 +31,7 @@ enum Verb {
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
+    Bench(bench::Args),
     /// Print a script that completes this program's words in your shell.
     Completions {
         /// The shell to write it for.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Ottla::command(), "ottla", &mut std::io::stdout());
             Ok(())
