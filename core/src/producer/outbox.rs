@@ -23,7 +23,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    accumulator::{SignalLists, Slot},
+    accumulator::{SignalLists, Slot, WAKE_FOR_ALL, WAKE_FOR_FULL, WAKE_FOR_NONE},
     batch::ProducerBatch,
     delivery::{Reports, Written},
     idempotence::{Idempotence, Identity, Sequences, Verdict},
@@ -594,6 +594,25 @@ impl Outbox {
             *self.unfinished.entry(self.generation).or_default() += 1;
             queue.push_back(batch);
         });
+    }
+
+    /// For what it is worth to wake the sender: see the accumulator's `WAKE_FOR_ALL`.
+    pub(crate) fn worth_a_wake(&self) -> u8 {
+        let most = self.settings.in_flight_max;
+        let mut brokers =
+            self.brokers.iter().filter(|(id, _)| **id != BrokerId::NONE).map(|(_, broker)| broker);
+        if self.brokers.is_empty() || brokers.clone().any(|broker| broker.in_flight == 0) {
+            WAKE_FOR_ALL
+        } else if brokers.any(|broker| broker.in_flight < most) {
+            WAKE_FOR_FULL
+        } else {
+            WAKE_FOR_NONE
+        }
+    }
+
+    /// `linger.ms`.
+    pub(crate) fn linger(&self) -> Duration {
+        self.settings.linger
     }
 
     /// When to poll again though nothing happened.
