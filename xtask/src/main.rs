@@ -1,13 +1,12 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
-mod codegen;
 mod test;
 mod tidy;
-mod tree;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::{codegen, tree};
 
 /// The project's own verbs: everything that is done to this repository is done by one of these.
 #[derive(Parser)]

@@ -47,7 +47,7 @@ impl Answer {
                 Piece::Bytes(bytes) => out.put(&bytes).await?,
                 Piece::Elsewhere { id, len } => {
                     let slices = self.slices.get(id).map(Vec::as_slice).unwrap_or_default();
-                    debug_assert_eq!(slices.iter().map(FileSlice::len).sum::<usize>(), len);
+                    debug_assert_eq!(slices.iter().map(|s| s.len).sum::<usize>(), len);
                     for slice in slices {
                         out.put_file(slice).await?;
                     }
@@ -84,10 +84,11 @@ impl<W: AsyncWrite + Unpin> Chunk<'_, W> {
 
     async fn put_file(&mut self, slice: &FileSlice) -> io::Result<()> {
         let mut done = 0;
-        while done < slice.len() {
+        while done < slice.len {
             let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
-            let n = room.len().min(slice.len() - done);
-            slice.read_exact_at(done, room.get_mut(..n).unwrap_or_default())?;
+            let n = room.len().min(slice.len - done);
+            let room = room.get_mut(..n).unwrap_or_default();
+            slice.read_into(done, room).map_err(io::Error::other)?;
             self.filled += n;
             done += n;
             self.flush_if_full().await?;
@@ -109,7 +110,9 @@ async fn write<W: AsyncWrite + Unpin>(sink: &mut W, mut bytes: &[u8]) -> io::Res
     while !bytes.is_empty() {
         let written = match timeout(WRITE_STALL_MAX, sink.write(bytes)).await {
             Ok(written) => written?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers")),
+            Err(_) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers"));
+            }
         };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

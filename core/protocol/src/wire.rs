@@ -9,7 +9,7 @@
 //! | string | `i16` length, -1 for null | unsigned varint of length + 1, 0 for null |
 //! | bytes, records | `i32` length, -1 for null | unsigned varint of length + 1, 0 for null |
 //! | array | `i32` count, -1 for null | unsigned varint of count + 1, 0 for null |
-//! | nullable struct (KIP-893) | `i8`: -1 for null, 1 for present | the same |
+//! | nullable struct (KIP-893) | `i8`: -1 for null, 1 for present | the same; as a tagged field an unsigned varint, 0 for null |
 //! | tagged fields | none | count, then per field: tag, size, value; tags ascending |
 //!
 //! Input is hostile: no length is believed before the bytes are there, and an error names the field and the byte.
@@ -272,6 +272,12 @@ impl Reader {
     /// A nullable struct.
     pub fn struct_or_null<T: Wire>(&mut self, version: i16) -> Result<Option<T>, Malformed> {
         if self.present()? { T::read(self, version).map(Some) } else { Ok(None) }
+    }
+
+    /// A nullable struct in a tagged field: Kafka's generated code writes its presence as an unsigned varint there.
+    pub fn tagged_struct_or_null<T: Wire>(&mut self, version: i16) -> Result<Option<T>, Malformed> {
+        let present = self.uvarint()?.cast_signed() > 0;
+        if present { T::read(self, version).map(Some) } else { Ok(None) }
     }
 
     /// A section of tagged fields. `read` reads the value of a tag it knows and answers true; the value of any
@@ -819,6 +825,11 @@ impl Writer {
     /// Whether a nullable struct follows (KIP-893).
     pub fn present(&mut self, present: bool) {
         self.i8(if present { 1 } else { -1 });
+    }
+
+    /// As [`Writer::present`], in a tagged field.
+    pub fn tagged_present(&mut self, present: bool) {
+        self.uvarint(present.into());
     }
 
     /// One tagged field: its tag, its size, and what `write` writes.

@@ -11,6 +11,7 @@ mod structs;
 use std::fmt::Write;
 
 use anyhow::{Context, ensure};
+pub use structs::RustNames;
 
 use super::{
     files::Files,

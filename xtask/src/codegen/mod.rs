@@ -3,8 +3,8 @@
 mod config;
 mod errors;
 mod files;
-mod messages;
-mod schema;
+pub mod messages;
+pub mod schema;
 
 use std::path::PathBuf;
 

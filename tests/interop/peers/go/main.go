@@ -71,6 +71,7 @@ func produce(ctx context.Context, bootstrap, topic, codec string) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(bootstrap),
 		kgo.DefaultProduceTopic(topic),
+		kgo.AllowAutoTopicCreation(),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs[codec]),
 		kgo.ProducerLinger(20*time.Millisecond),

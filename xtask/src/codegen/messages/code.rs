@@ -65,6 +65,7 @@ impl RustNames {
         section: &str,
         nullable: bool,
         flex: &str,
+        tagged: bool,
         element_bytes_min: usize,
     ) -> String {
         let or_null = if nullable { "_or_null" } else { "" };
@@ -73,7 +74,7 @@ impl RustNames {
             Type::Bytes => format!("r.bytes{or_null}({flex})"),
             Type::Records => format!("r.records{or_null}({flex})"),
             Type::Entity(name, wire) => {
-                let inner = self.read(wire, section, nullable, flex, element_bytes_min);
+                let inner = self.read(wire, section, nullable, flex, tagged, element_bytes_min);
                 if nullable {
                     format!("{inner}.map(|it| it.map({name}))")
                 } else {
@@ -81,14 +82,15 @@ impl RustNames {
                 }
             }
             Type::Struct(name) if nullable => {
-                format!("r.struct_or_null::<{}>(v)", self.rust_name(section, name))
+                let tagged = if tagged { "tagged_" } else { "" };
+                format!("r.{tagged}struct_or_null::<{}>(v)", self.rust_name(section, name))
             }
             Type::Struct(name) => format!("{}::read(r, v)", self.rust_name(section, name)),
             Type::Array(element) => {
                 let read = match &**element {
                     Type::Struct(name) => format!("|r| {}::read(r, v)", self.rust_name(section, name)),
                     Type::Entity(..) | Type::Str | Type::Bytes | Type::Records => {
-                        format!("|r| {}", self.read(element, section, false, flex, 0))
+                        format!("|r| {}", self.read(element, section, false, flex, false, 0))
                     }
                     primitive => format!("Reader::{primitive}"),
                 };
@@ -126,10 +128,11 @@ pub fn write(ty: &Type, value: &str, flex: &str) -> String {
 }
 
 /// A statement that writes `value`, an `Option`, in versions where null is allowed.
-pub fn write_nullable(ty: &Type, value: &str, flex: &str) -> String {
+pub fn write_nullable(ty: &Type, value: &str, flex: &str, tagged: bool) -> String {
     match ty {
         Type::Struct(_) => {
-            format!("w.present({value}.is_some()); if let Some(it) = &{value} {{ it.write(w, v)?; }}")
+            let present = if tagged { "tagged_present" } else { "present" };
+            format!("w.{present}({value}.is_some()); if let Some(it) = &{value} {{ it.write(w, v)?; }}")
         }
         _ => {
             let some = write(ty, "it", flex).replace("&it,", "it,");

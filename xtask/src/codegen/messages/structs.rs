@@ -300,7 +300,7 @@ impl StructWriter<'_> {
         let flex = if field.rigid { "false" } else { code::flexible(self.schema.flexible, field.versions) };
         let min = self.names.element_bytes_min(&field.ty, self.section, self.schema.flexible, field.versions);
         let read = |nullable| {
-            let read = self.names.read(&field.ty, self.section, nullable, flex, min);
+            let read = self.names.read(&field.ty, self.section, nullable, flex, field.tag.is_some(), min);
             format!("{read}.in_field(\"{}\")?", field.name)
         };
         match field.nullable {
@@ -397,7 +397,7 @@ impl StructWriter<'_> {
         match field.nullable {
             None => code::write(&field.ty, &value, flex),
             Some(nullable) => {
-                let or_null = code::write_nullable(&field.ty, &value, flex);
+                let or_null = code::write_nullable(&field.ty, &value, flex, field.tag.is_some());
                 match code::condition(nullable, field.versions) {
                     None => or_null,
                     Some(condition) => {

@@ -150,7 +150,7 @@ fn field(name: &str, json: &Value, parent: Range) -> anyhow::Result<Option<Field
         None => None,
     };
     let default = match &json["default"] {
-        Value::Null if json.get("default").is_some() => Some("null".to_owned()),
+        // Null is what Kafka's generator takes a missing default for; only the string "null" is the value.
         Value::Null => None,
         Value::String(text) => default(text),
         other => default(&other.to_string()),

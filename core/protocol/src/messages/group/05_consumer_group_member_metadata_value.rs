@@ -32,7 +32,7 @@ impl Default for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: Some(Default::default()),
             rebalance_timeout_ms: -1,
             server_assignor: Some(Default::default()),
-            classic_member_metadata: None,
+            classic_member_metadata: Some(Default::default()),
         }
     }
 }
@@ -53,8 +53,9 @@ impl Wire for ConsumerGroupMemberMetadataValue {
         it.server_assignor = r.str_or_null(true).in_field("server_assignor")?;
         r.tags(|r, tag| match tag {
             0 => {
-                it.classic_member_metadata =
-                    r.struct_or_null::<ClassicMemberMetadata>(v).in_field("classic_member_metadata")?;
+                it.classic_member_metadata = r
+                    .tagged_struct_or_null::<ClassicMemberMetadata>(v)
+                    .in_field("classic_member_metadata")?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -97,11 +98,11 @@ impl Wire for ConsumerGroupMemberMetadataValue {
             }
             None => w.str_or_null(None, true),
         }
-        let tag_0 = self.classic_member_metadata.is_some();
+        let tag_0 = self.classic_member_metadata != Some(Default::default());
         w.uvarint(u32::from(tag_0));
         if tag_0 {
             w.tag(0, |w| {
-                w.present(self.classic_member_metadata.is_some());
+                w.tagged_present(self.classic_member_metadata.is_some());
                 if let Some(it) = &self.classic_member_metadata {
                     it.write(w, v)?;
                 }
@@ -113,6 +114,7 @@ impl Wire for ConsumerGroupMemberMetadataValue {
 }
 
 /// Set for a member that speaks the classic protocol; null for one of the consumer protocol.
+/// The default is not null but an empty struct, as in Kafka: say null where it is meant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassicMemberMetadata {
     pub session_timeout_ms: i32,

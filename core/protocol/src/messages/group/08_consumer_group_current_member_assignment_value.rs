@@ -50,13 +50,23 @@ impl Wire for ConsumerGroupCurrentMemberAssignmentValue {
 }
 
 /// One topic and partitions of it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
     pub partitions: Vec<i32>,
     /// For each of `partitions` the member epoch at which the member got it; older commits are refused
     /// (KIP-1251). Null = not kept.
     pub assignment_epochs: Option<Vec<i32>>,
+}
+
+impl Default for TopicPartitions {
+    fn default() -> Self {
+        Self {
+            topic_id: Default::default(),
+            partitions: Default::default(),
+            assignment_epochs: Some(Default::default()),
+        }
+    }
 }
 
 impl Wire for TopicPartitions {
@@ -80,7 +90,7 @@ impl Wire for TopicPartitions {
             w.i32(*it);
             Ok(())
         })?;
-        let tag_0 = self.assignment_epochs.is_some();
+        let tag_0 = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
         w.uvarint(u32::from(tag_0));
         if tag_0 {
             w.tag(0, |w| {

@@ -28,7 +28,7 @@ impl Default for StreamsGroupMetadataValue {
             epoch: Default::default(),
             metadata_hash: Default::default(),
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Default::default()),
             stored_description_topology_epoch: -1,
             failed_description_topology_epoch: -1,
         }
@@ -76,7 +76,7 @@ impl Wire for StreamsGroupMetadataValue {
         w.i32(self.epoch);
         w.i64(self.metadata_hash);
         let tag_0 = self.validated_topology_epoch != -1;
-        let tag_1 = self.last_assignment_configs.is_some();
+        let tag_1 = self.last_assignment_configs.as_ref().is_none_or(|it| !it.is_empty());
         let tag_2 = self.stored_description_topology_epoch != -1;
         let tag_3 = self.failed_description_topology_epoch != -1;
         w.uvarint(u32::from(tag_0) + u32::from(tag_1) + u32::from(tag_2) + u32::from(tag_3));

@@ -65,13 +65,23 @@ impl Wire for StreamsGroupCurrentMemberAssignmentValue {
 }
 
 /// The tasks of one subtopology, by partition.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,
     pub partitions: Vec<i32>,
     /// For each of `partitions` the member epoch at which the member got it; older commits are refused. Of
     /// active tasks only; null = not kept.
     pub assignment_epochs: Option<Vec<i32>>,
+}
+
+impl Default for TaskIds {
+    fn default() -> Self {
+        Self {
+            subtopology_id: Default::default(),
+            partitions: Default::default(),
+            assignment_epochs: Some(Default::default()),
+        }
+    }
 }
 
 impl Wire for TaskIds {
@@ -95,7 +105,7 @@ impl Wire for TaskIds {
             w.i32(*it);
             Ok(())
         })?;
-        let tag_0 = self.assignment_epochs.is_some();
+        let tag_0 = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
         w.uvarint(u32::from(tag_0));
         if tag_0 {
             w.tag(0, |w| {

@@ -1,0 +1,3 @@
+//! What the fuzz targets do, by part of the project. The stable tests replay the corpora through the same functions.
+
+pub mod records;
