@@ -1,10 +1,14 @@
 //! The `ottla` program: a broker, a development server, and the tools to work with either.
 
 mod broker;
+mod client;
+mod consume;
 mod dev;
 mod dump_log;
 mod logging;
+mod produce;
 mod settings;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -22,6 +26,9 @@ struct Ottla {
 enum Verb {
     Dev(dev::Args),
     Broker(broker::Args),
+    Topic(topic::Args),
+    Produce(produce::Args),
+    Consume(consume::Args),
     DumpLog(dump_log::Args),
     /// Print a script that completes this program's words in your shell.
     Completions {
@@ -35,6 +42,9 @@ fn main() -> ExitCode {
     let result = match ottla.verb {
         Verb::Dev(args) => dev::run(&args),
         Verb::Broker(args) => broker::run(&args),
+        Verb::Topic(args) => topic::run(&args),
+        Verb::Produce(args) => produce::run(&args),
+        Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Ottla::command(), "ottla", &mut std::io::stdout());
@@ -52,6 +62,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is the program's own voice")]
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    let is_config = error.downcast_ref::<ottla_broker::StartError>().is_some_and(|e| e.is_config());
+    let is_config = error.downcast_ref::<ottla_broker::StartError>().is_some_and(|e| e.is_config())
+        || error.is::<ottla_config::ConfigErrors>();
     if is_config { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -1,5 +1,6 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
+mod demo;
 mod test;
 mod tidy;
 
@@ -18,6 +19,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Verb {
+    Demo(demo::Args),
     Codegen(codegen::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -25,6 +27,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),

@@ -6,7 +6,9 @@
 pub mod broker;
 pub mod java;
 pub mod peers;
+pub mod program;
 pub mod record;
+pub mod wire;
 
 use std::{
     fmt, fs,

@@ -4,7 +4,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -57,6 +57,13 @@ impl Peer {
         let output = self.run(&["consume", bootstrap, topic, &count.to_string()], None)?;
         let lines = String::from_utf8(output.stdout)?;
         lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+
+    /// Runs it with `args` beside the test, its stdin and stdout piped.
+    pub fn spawn(&self, args: &[&str]) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().with_context(|| format!("running {}", self.name))
     }
 
     /// Runs it with `args`; fails with what it said if it fails.
