@@ -1,5 +1,7 @@
 //! The admin client against real brokers.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::{eventually, on_each, unique};

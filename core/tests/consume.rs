@@ -1,5 +1,7 @@
 //! The consumer against real brokers.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::{

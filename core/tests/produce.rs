@@ -1,5 +1,7 @@
 //! The producer against real brokers.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::{collections::BTreeSet, time::Duration};

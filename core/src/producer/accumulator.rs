@@ -11,7 +11,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -57,7 +57,7 @@ pub(crate) struct Accumulator {
     settings: AccumulatorSettings,
     clock: Clock,
     pub(super) budget: Budget,
-    topics: ArcSwap<HashMap<Str, Arc<Topic>>>,
+    topics: ArcSwap<HashMap<Str, Arc<Topic>, foldhash::fast::RandomState>>,
     /// Taken by whoever replaces `topics`.
     growing: Mutex<()>,
     slots: AtomicU32,
@@ -120,11 +120,23 @@ struct OpenBatch {
 pub(crate) struct Signals {
     lists: Mutex<SignalLists>,
     pub(super) notify: Notify,
+    /// What the sender need not be woken for, as it has enough to do: one of `WAKE_*`. It is written by the sender before
+    /// it looks at the lists for the last time, and read after an entry was put there: either the sender sees the entry,
+    /// or whoever put it there sees what is worth a wake.
+    wake_for: AtomicU8,
     /// Somebody found no memory: nothing may linger.
     pub(super) starving: AtomicBool,
     /// How many wait for memory.
     pub(super) waiting: AtomicUsize,
 }
+
+/// Wake the sender for everything.
+pub(super) const WAKE_FOR_ALL: u8 = 0;
+/// Not for a batch that was begun: each broker has something under way, so it may gather. The sender looks by itself
+/// when an answer comes, or `linger.ms` is over.
+pub(super) const WAKE_FOR_FULL: u8 = 1;
+/// Not for a full batch either: no broker takes another request before it answered one.
+pub(super) const WAKE_FOR_NONE: u8 = 2;
 
 /// Slots that have something new.
 #[derive(Debug, Default)]
@@ -202,6 +214,18 @@ impl Accumulator {
         for topic in self.topics.load().values() {
             topic.slots.iter().for_each(|slot| slot.take(true, &mut batches));
         }
+    }
+
+    /// How many partitions the topic has, if that is known.
+    pub(crate) fn partition_count(&self, name: &str) -> Option<usize> {
+        self.topics.load().get(name.as_bytes()).map(|topic| topic.slots.len())
+    }
+
+    /// Memory with which `record` is taken for sure, and others after it: a batch's worth, if there is as much.
+    pub(crate) fn roomy_bytes(&self, record: &Record<'_>) -> usize {
+        let needed = record.bytes_max() + BATCH_HEADER_BYTES;
+        // A buffer that is about to double asks for half as much again, at most.
+        needed.max((2 * self.settings.batch_bytes).min(self.budget.total_bytes() / 2))
     }
 
     /// Adds partitions to topics that have more now; `partitions` tells how many.
@@ -514,18 +538,29 @@ impl Signals {
 
     fn opened(&self, slot: &Arc<Slot>, created: Instant) {
         self.lock().opened.push((slot.clone(), created));
-        self.notify.notify_one();
+        if self.wake_for.load(Ordering::Acquire) < WAKE_FOR_FULL {
+            self.notify.notify_one();
+        }
     }
 
     fn filled(&self, slot: &Arc<Slot>) {
         self.lock().filled.push(slot.clone());
-        self.notify.notify_one();
+        if self.wake_for.load(Ordering::Acquire) < WAKE_FOR_NONE {
+            self.notify.notify_one();
+        }
     }
 
     fn starve(&self) {
-        if !self.starving.swap(true, Ordering::Relaxed) {
+        if !self.starving.swap(true, Ordering::Relaxed)
+            && self.wake_for.load(Ordering::Acquire) < WAKE_FOR_NONE
+        {
             self.notify.notify_one();
         }
+    }
+
+    /// Sets for what the sender is woken; before it takes the lists.
+    pub(crate) fn wake_for(&self, what: u8) {
+        self.wake_for.store(what, Ordering::Release);
     }
 
     /// Takes what is new.

@@ -170,12 +170,12 @@ impl Producer {
         }
     }
 
-    /// Waits, up to `max.block.ms`, until [`Self::try_send`] of this record may succeed.
+    /// Waits, up to `max.block.ms`, until [`Self::try_send`] of this record may succeed: its topic is known, and there is
+    /// room for a whole batch.
     pub async fn ready(&self, record: &Record<'_>) -> Result<()> {
         let deadline = Instant::now() + self.max_block;
         self.know_topic(record.topic, deadline).await?;
-        let needed = record.bytes_max() + ottla_protocol::record::BATCH_HEADER_BYTES;
-        self.take_memory(needed, deadline).await.map(drop)
+        self.take_memory(self.accumulator.roomy_bytes(record), deadline).await.map(drop)
     }
 
     /// Moves the reports that have come to the end of `reports`; answers how many.
@@ -273,6 +273,9 @@ impl Producer {
     /// Waits until the topic's partitions are known.
     #[cold]
     async fn know_topic(&self, name: &str, deadline: Instant) -> Result<usize> {
+        if let Some(partitions) = self.accumulator.partition_count(name) {
+            return Ok(partitions);
+        }
         let topic = TopicName::from(name);
         let invalid = |error: ottla_protocol::types::InvalidTopicName| {
             Error::new(ErrorKind::InvalidArgument, error.to_string()).caused_by(error)

@@ -23,7 +23,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    accumulator::{SignalLists, Slot},
+    accumulator::{SignalLists, Slot, WAKE_FOR_ALL, WAKE_FOR_FULL, WAKE_FOR_NONE},
     batch::ProducerBatch,
     delivery::{Reports, Written},
     idempotence::{Idempotence, Identity, Sequences, Verdict},
@@ -548,14 +548,11 @@ impl Outbox {
             }
             return Taken::NoRoom;
         }
-        let batch = match partition.next_batch(&mut self.idempotence, self.settings.idempotent, now) {
-            Next::Batch(batch) => Some(batch),
-            Next::Wait => None,
-            Next::NoIdentity => {
-                self.wants_identity = true;
-                None
-            }
-        };
+        let next = partition.next_batch(&mut self.idempotence, self.settings.idempotent, now);
+        let batch = next.unwrap_or_else(|NoIdentity| {
+            self.wants_identity = true;
+            None
+        });
         if !partition.queue.is_empty() {
             self.set_ready(slot, false);
         }
@@ -594,6 +591,25 @@ impl Outbox {
             *self.unfinished.entry(self.generation).or_default() += 1;
             queue.push_back(batch);
         });
+    }
+
+    /// For what it is worth to wake the sender: see the accumulator's `WAKE_FOR_ALL`.
+    pub(crate) fn worth_a_wake(&self) -> u8 {
+        let most = self.settings.in_flight_max;
+        let mut brokers =
+            self.brokers.iter().filter(|(id, _)| **id != BrokerId::NONE).map(|(_, broker)| broker);
+        if self.brokers.is_empty() || brokers.clone().any(|broker| broker.in_flight == 0) {
+            WAKE_FOR_ALL
+        } else if brokers.any(|broker| broker.in_flight < most) {
+            WAKE_FOR_FULL
+        } else {
+            WAKE_FOR_NONE
+        }
+    }
+
+    /// `linger.ms`.
+    pub(crate) fn linger(&self) -> Duration {
+        self.settings.linger
     }
 
     /// When to poll again though nothing happened.
@@ -709,18 +725,19 @@ enum Taken {
     NoRoom,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, once a batch")]
-enum Next {
-    Batch(ProducerBatch),
-    Wait,
-    NoIdentity,
-}
+/// InitProducerId has to be asked first.
+struct NoIdentity;
 
 impl Partition {
     /// Its first batch, numbered, if it may be sent now.
-    fn next_batch(&mut self, idempotence: &mut Idempotence, idempotent: bool, now: Instant) -> Next {
+    fn next_batch(
+        &mut self,
+        idempotence: &mut Idempotence,
+        idempotent: bool,
+        now: Instant,
+    ) -> Result<Option<ProducerBatch>, NoIdentity> {
         if self.not_before.is_some_and(|until| until > now) {
-            return Next::Wait;
+            return Ok(None);
         }
         self.not_before = None;
         // Batches that have numbers and came back go first: as long as their fate is open, nothing behind a gap can
@@ -730,7 +747,7 @@ impl Partition {
             true => self.queue.iter().position(|batch| batch.numbers.is_some()).unwrap_or(0),
             false => 0,
         };
-        let Some(first) = self.queue.get_mut(at) else { return Next::Wait };
+        let Some(first) = self.queue.get_mut(at) else { return Ok(None) };
         let may = match &first.numbers {
             // One that came back goes alone, so that it is not overtaken once more.
             _ if !idempotent => first.attempts == 0 || self.in_flight == 0,
@@ -738,16 +755,16 @@ impl Partition {
             None => self.sequences.may_number(),
         };
         if !may {
-            return Next::Wait;
+            return Ok(None);
         }
         if idempotent && first.numbers.is_none() {
             let count = i32::try_from(first.record_count).unwrap_or(i32::MAX);
             first.numbers = self.sequences.number(idempotence, count);
             if first.numbers.is_none() {
-                return Next::NoIdentity;
+                return Err(NoIdentity);
             }
         }
-        self.queue.remove(at).map_or(Next::Wait, Next::Batch)
+        Ok(self.queue.remove(at))
     }
 
     /// Queues a batch that came back, in the order in which the batches were closed.

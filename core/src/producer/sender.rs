@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    accumulator::Accumulator,
+    accumulator::{Accumulator, WAKE_FOR_ALL},
     batch::ProducerBatch,
     delivery::{Reports, Written},
     idempotence::Identity,
@@ -42,6 +42,9 @@ use crate::{
 
 /// The last version of Produce that names topics; from the next on it is their ids (KIP-516).
 const PRODUCE_BY_NAME_MAX: i16 = 12;
+
+/// How long, at least, the sender does not look for what it is not woken for, also with `linger.ms=0`.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// What the producer's handle asks of the sender.
 #[derive(Debug)]
@@ -155,7 +158,15 @@ impl Sender {
             if self.end_close(now) {
                 return;
             }
-            let timeout = [self.outbox.next_timeout(), self.closing.as_ref().map(|closing| closing.deadline)];
+            // What is not worth a wake is looked at once an answer comes, or linger is over.
+            let quiet = self.outbox.worth_a_wake();
+            self.accumulator.signals.wake_for(quiet);
+            if self.collect(now) {
+                continue;
+            }
+            let look = (quiet != WAKE_FOR_ALL).then(|| now + self.outbox.linger().max(LOOK_INTERVAL_MIN));
+            let closing = self.closing.as_ref().map(|closing| closing.deadline);
+            let timeout = [self.outbox.next_timeout(), look, closing];
             let timeout = timeout.into_iter().flatten().min();
             let sleep = sleep_until(timeout.unwrap_or(now + Duration::from_secs(3_600)).into());
             tokio::select! {
@@ -205,10 +216,11 @@ impl Sender {
         }
     }
 
-    fn collect(&mut self, now: Instant) {
+    /// Takes what is new from those who send records; answers whether there was anything.
+    fn collect(&mut self, now: Instant) -> bool {
         let lists = self.accumulator.signals.take();
         if lists.opened.is_empty() && lists.filled.is_empty() {
-            return;
+            return false;
         }
         let snapshot = self.snapshots.borrow().clone();
         self.outbox.collect(
@@ -222,6 +234,7 @@ impl Sender {
             },
             now,
         );
+        true
     }
 
     fn learn_leaders(&mut self, now: Instant) {

@@ -1,5 +1,7 @@
 //! Brokers to test against: those that `OTTLA_TEST_BOOTSTRAP` names.
 #![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::print_stderr, reason = "says what is tested, and what is skipped")]
 
 use std::{
     future::Future,
