@@ -4,6 +4,7 @@
 //! want of a JDK, of Maven or of a network, is [`Missing`]: a test then skips itself, loudly, with [`or_skip`].
 
 pub mod java;
+pub mod kafka;
 
 use std::{
     fmt, fs,
