@@ -1,3 +1,4 @@
 //! What the fuzz targets do, by part of the project. The stable tests replay the corpora through the same functions.
 
+pub mod messages;
 pub mod records;

@@ -1,11 +1,15 @@
 //! Replays the fuzzers' corpora through what the fuzzers run, on stable Rust and in every test run.
 
+#[allow(dead_code, unreachable_pub, reason = "public for the crate of the fuzz targets")]
+#[path = "../../../fuzz/src/messages.rs"]
+mod messages;
 #[allow(unreachable_pub, reason = "public for the crate of the fuzz targets")]
 #[path = "../../../fuzz/src/records.rs"]
 mod records;
 
 use std::{fs, path::Path};
 
+/// What a fuzzer runs on an input; it panics at a fault.
 type Target = fn(&[u8]);
 
 /// Runs `target` on every file of its corpus; says how many there were.
@@ -23,7 +27,10 @@ fn replay(name: &str, target: Target) -> usize {
 
 #[test]
 fn every_corpus_runs_through_its_target() {
-    let targets: [(&str, Target); 6] = [
+    let targets: [(&str, Target); 9] = [
+        ("frame", messages::frame),
+        ("header", messages::header),
+        ("messages", messages::messages),
         ("record_batch", records::record_batch),
         ("legacy", records::legacy),
         ("gzip", records::gzip),

@@ -1,15 +1,19 @@
-//! Brokers to test against: those that `OTTLA_TEST_BOOTSTRAP` names.
+//! Brokers to test against: our own, and Apache Kafka.
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![allow(clippy::print_stderr, reason = "says what is tested, and what is skipped")]
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ottla::{Admin, NewTopic, config::AdminConfig};
+use ottla_interop::{broker::TestBroker, kafka::Kafka, or_skip};
 
 /// A broker under test.
 #[derive(Clone, Debug)]
@@ -20,20 +24,19 @@ pub(crate) struct Target {
     pub(crate) address: String,
 }
 
-/// The brokers to test against: `OTTLA_TEST_BOOTSTRAP=apache=127.0.0.1:19092,ottla=127.0.0.1:9092`. Without it, there
-/// are none and the test says that it was skipped.
+/// The brokers to test against: our own and the real Apache Kafka, one of each for all tests of a program, or those that
+/// `OTTLA_TEST_BOOTSTRAP=apache=127.0.0.1:19092,ottla=127.0.0.1:9092` names.
 pub(crate) fn targets() -> Vec<Target> {
-    let Ok(list) = std::env::var("OTTLA_TEST_BOOTSTRAP") else {
-        eprintln!("skipped: OTTLA_TEST_BOOTSTRAP names no broker");
-        return Vec::new();
-    };
-    list.split(',')
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| {
-            let (name, address) = entry.split_once('=').unwrap_or(("broker", entry));
-            Target { name: name.to_owned(), address: address.to_owned() }
-        })
-        .collect()
+    let target = |name: &str, address: String| Target { name: name.to_owned(), address };
+    if let Ok(list) = std::env::var("OTTLA_TEST_BOOTSTRAP") {
+        let entries = list.split(',').filter(|entry| !entry.is_empty());
+        let named = entries.map(|entry| entry.split_once('=').unwrap_or(("broker", entry)));
+        return named.map(|(name, address)| target(name, address.to_owned())).collect();
+    }
+    static OURS: OnceLock<TestBroker> = OnceLock::new();
+    let ours = OURS.get_or_init(|| TestBroker::start(&[]));
+    let apache = or_skip(Kafka::shared()).map(|kafka| target("apache", kafka.bootstrap()));
+    [target("ottla", ours.bootstrap())].into_iter().chain(apache).collect()
 }
 
 /// Runs a test against each broker.

@@ -1,12 +1,23 @@
 //! Writes the seed corpora: a few small inputs for each target, of every shape that the format has.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
+use bytes::Bytes;
+use ottla_fuzz::messages::all_versions;
 use ottla_protocol::{
     compression::{Codec, Compression, Compressor},
+    frame::SIZE_BYTES,
+    messages::{
+        ApiKey,
+        data::{RequestHeader, ResponseHeader},
+    },
     record::{BatchBuilder, ControlBatch, ControlRecord, Header, Headers, Seal},
     types::ProducerId,
+    wire::{Reader, Wire},
 };
+
+/// Writes an input: of which target, under which name, which bytes.
+type Write<'a> = dyn Fn(&str, &str, &[u8]) -> io::Result<()> + 'a;
 
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -31,7 +42,64 @@ fn main() -> io::Result<()> {
             write(compression.name(), name, frame)?;
         }
     }
+    for (file, frame) in frames()? {
+        seed_of_frame(&file, &frame, &write)?;
+    }
     write("snappy", "bare", &[5, 4 << 2, b'h', b'e', b'l', b'l', b'o'])
+}
+
+/// Longest frame that becomes a seed, in bytes: a fuzzer lengthens what it needs longer.
+const SEED_BYTES_MAX: usize = 160;
+
+/// The frames recorded between Apache Kafka and its clients, by file name; of each message the newest version only.
+fn frames() -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/frames");
+    let mut newest: BTreeMap<String, (i16, Vec<u8>)> = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        let Some((name, version)) = stem.rsplit_once("_v") else { continue };
+        let version = version.parse().map_err(io::Error::other)?;
+        let text = fs::read_to_string(&path)?;
+        let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+        let frame: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        let known = newest.get(name).map_or(-1, |(known, _)| *known);
+        if frame.len() <= SEED_BYTES_MAX && version > known {
+            newest.insert(name.to_owned(), (version, frame));
+        }
+    }
+    Ok(newest.into_iter().map(|(name, (version, frame))| (format!("{name}_v{version}"), frame)).collect())
+}
+
+/// A frame as input of the targets that take one: whole, its header, its message.
+fn seed_of_frame(file: &str, frame: &[u8], write: &Write<'_>) -> io::Result<()> {
+    let (Some((key, _)), Some((_, version))) = (file.split_once('_'), file.rsplit_once("_v")) else {
+        return Err(io::Error::other(format!("`{file}` is not named as a frame is")));
+    };
+    let version = version.parse().map_err(io::Error::other)?;
+    let api = key.parse().ok().and_then(ApiKey::from_i16).ok_or_else(|| io::Error::other(key.to_owned()))?;
+    let response = file.contains("_response_");
+    let content = Bytes::copy_from_slice(&frame[SIZE_BYTES..]);
+    let mut r = Reader::new(content.clone());
+    let read = if response {
+        ResponseHeader::read(&mut r, api.response_header_version(version)).map(|_| ())
+    } else {
+        RequestHeader::read(&mut r, api.request_header_version(version)).map(|_| ())
+    };
+    read.map_err(io::Error::other)?;
+    let header = content.slice(..r.position());
+    let message = format!("{}{}", api.name(), if response { "Response" } else { "Request" });
+    let choice = all_versions().position(|(m, v)| m.name == message && v == version);
+    let choice = choice.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| io::Error::other(message))?;
+    write("messages", file, &[&choice.to_be_bytes()[..], &r.rest()].concat())?;
+    // Of these a handful has every shape there is.
+    if !response && api as i16 % 8 == 3 {
+        write("frame", file, frame)?;
+    }
+    if api as i16 % 16 == 2 {
+        write("header", file, &header)?;
+    }
+    Ok(())
 }
 
 fn text() -> Vec<u8> {

@@ -25,12 +25,22 @@ impl ClassPath {
     ///
     /// [`Missing`] if Maven is, or if it cannot fetch them.
     pub fn of_project(project: &str) -> anyhow::Result<Self> {
+        Self::of_project_with(project, &[])
+    }
+
+    /// As [`ClassPath::of_project`], with other values for the project's properties, as `("kafka.version", "3.9.1")`.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`] if Maven is, or if it cannot fetch the jars.
+    pub fn of_project_with(project: &str, properties: &[(&str, &str)]) -> anyhow::Result<Self> {
         let pom = path("tests/interop").join(project).join("pom.xml");
         let text = fs::read(&pom).with_context(|| pom.display().to_string())?;
-        let name = format!("{}-{:016x}", project.replace('/', "-"), hash(&text));
+        let name = format!("{project}-{:016x}", hash(&(&text, properties)));
         let jars = made_once(&name, |directory| {
             let mut maven = Command::new("mvn");
             maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
+            maven.args(properties.iter().map(|(key, value)| format!("-D{key}={value}")));
             maven.arg("-f").arg(&pom).arg(format!("-DoutputDirectory={}", directory.display()));
             run(&mut maven).map_err(|error| Missing(format!("the jars of {project}: {error:#}")).into())
         })?;

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod java;
+pub mod kafka;
 pub mod peers;
 pub mod program;
 pub mod record;
