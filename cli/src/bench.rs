@@ -84,7 +84,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 async fn make_topic(args: &Args, topic: &str, partitions: i32) -> anyhow::Result<()> {
     let (config, _) = AdminConfig::from_settings(&args.client.settings(&[]))?;
     match Admin::new(config)?.create_topic(NewTopic::new(topic).partitions(partitions)).await {
-        Err(error) if error.kind() != ErrorKind::Broker(ottla::ErrorCode::TOPIC_ALREADY_EXISTS) => Err(error.into()),
+        Err(error) if error.kind() != ErrorKind::Broker(ottla::ErrorCode::TOPIC_ALREADY_EXISTS) => {
+            Err(error.into())
+        }
         _ => Ok(()),
     }
 }
@@ -111,7 +113,9 @@ async fn produce(
     let mut run = Run::begin(records, size);
     for number in 0..records {
         let due = match rate {
-            Some(rate) => Duration::from_nanos((number as u128 * 1_000_000_000 / u128::from(rate.max(1))) as u64),
+            Some(rate) => {
+                Duration::from_nanos((number as u128 * 1_000_000_000 / u128::from(rate.max(1))) as u64)
+            }
             None => run.began.elapsed(),
         };
         if let Some(wait) = rate.and_then(|_| due.checked_sub(run.began.elapsed())) {
@@ -133,7 +137,11 @@ async fn produce(
     run.end(args, "produced", took, Some(&latencies))
 }
 
-fn record(reports: &mut Vec<ottla::Report>, latencies: &mut Histogram<u64>, run: &mut Run) -> anyhow::Result<()> {
+fn record(
+    reports: &mut Vec<ottla::Report>,
+    latencies: &mut Histogram<u64>,
+    run: &mut Run,
+) -> anyhow::Result<()> {
     let now_us = run.began.elapsed().as_micros() as u64;
     for report in reports.drain(..) {
         report.result?;
@@ -146,7 +154,8 @@ fn record(reports: &mut Vec<ottla::Report>, latencies: &mut Histogram<u64>, run:
 async fn consume(args: &Args, topic: &str, records: Option<u64>) -> anyhow::Result<()> {
     let (config, _) = AdminConfig::from_settings(&args.client.settings(&[]))?;
     let admin = Admin::new(config)?;
-    let (_, described) = admin.describe_topics([topic]).await?.pop().context("the broker answered nothing")?;
+    let (_, described) =
+        admin.describe_topics([topic]).await?.pop().context("the broker answered nothing")?;
     let partitions: Vec<TopicPartition> =
         described?.partitions.iter().map(|p| TopicPartition::new(topic, p.partition)).collect();
     let (config, _) = ConsumerConfig::from_settings(&args.client.settings(&[]))?;
@@ -181,7 +190,9 @@ fn values(size: usize) -> Vec<Vec<u8>> {
         while text.len() < size {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let (id, ms) = (state >> 24, state >> 12 & 0xfff);
-            text.push_str(&format!("level=info service=checkout order={id:x} took={ms}ms status=200 retried=false "));
+            text.push_str(&format!(
+                "level=info service=checkout order={id:x} took={ms}ms status=200 retried=false "
+            ));
         }
         text.truncate(size);
         text.into_bytes()
@@ -218,7 +229,13 @@ impl Run {
         Ok(())
     }
 
-    fn end(self, args: &Args, what: &str, took: Duration, latencies: Option<&Histogram<u64>>) -> anyhow::Result<()> {
+    fn end(
+        self,
+        args: &Args,
+        what: &str,
+        took: Duration,
+        latencies: Option<&Histogram<u64>>,
+    ) -> anyhow::Result<()> {
         if io::stderr().is_terminal() {
             write!(io::stderr(), "\r{:50}\r", "")?;
         }
@@ -239,7 +256,11 @@ impl Run {
             writeln!(out, "{fields}")?;
             return Ok(());
         }
-        writeln!(out, "{what} {} records in {seconds:.2} s: {rate:.0} records/s, {megabytes:.1} MB/s", self.count)?;
+        writeln!(
+            out,
+            "{what} {} records in {seconds:.2} s: {rate:.0} records/s, {megabytes:.1} MB/s",
+            self.count
+        )?;
         if let Some(latencies) = latencies {
             let ms = |us: u64| us as f64 / 1e3;
             let shown = quantiles.map(|(name, quantile)| {

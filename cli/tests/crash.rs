@@ -3,6 +3,8 @@
 //! `OTTLA_CRASHES` says how often (5). The load is franz-go's: idempotent producers, acks=all, one a codec, which
 //! number the records of each partition. Segments are as small as they may be, so that kills fall on rolls too.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader},

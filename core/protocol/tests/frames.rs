@@ -79,7 +79,8 @@ fn every_recorded_frame_is_read_and_written_the_same() {
         };
         let name = format!("{}{}", key.name(), if response { "Response" } else { "Request" });
         let message = ALL.iter().find(|m| m.name == name).expect("every API has both");
-        let again = (message.recode)(body.clone(), version).unwrap_or_else(|e| panic!("{file}: {e}")).unwrap();
+        let again =
+            (message.recode)(body.clone(), version).unwrap_or_else(|e| panic!("{file}: {e}")).unwrap();
         assert_eq!(again, body, "{file}");
     }
 }
@@ -112,7 +113,12 @@ fn the_apis_that_every_client_needs_are_recorded_both_ways_in_several_versions()
     for key in needed {
         for response in [false, true] {
             let count = versions.get(&(key as i16, response)).copied().unwrap_or_default();
-            assert!(count >= 3, "{} has {count} {}", key.name(), if response { "responses" } else { "requests" });
+            assert!(
+                count >= 3,
+                "{} has {count} {}",
+                key.name(),
+                if response { "responses" } else { "requests" }
+            );
         }
     }
 }
