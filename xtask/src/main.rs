@@ -1,5 +1,6 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
+mod frames;
 mod test;
 mod tidy;
 
@@ -19,6 +20,7 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Codegen(codegen::Args),
+    Frames(frames::Args),
     Test(test::Args),
     Tidy(tidy::Args),
 }
@@ -26,6 +28,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Frames(args) => frames::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };
