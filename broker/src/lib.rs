@@ -1,13 +1,32 @@
 //! The replicated log server: Apache Kafka's protocol over real segment files.
+//!
+//! [`Broker::start`] takes a configuration and gives a broker that serves; it can be started and stopped many times
+//! in one process.
+//!
+//! ```text
+//! log ← replica ← controller ← handlers ← server ← lib       metadata: what the cluster is, read by all
+//! ```
+//!
+//! - `server`: listeners and connections; `handlers`: one file per API
+//! - `replica`: shards, which own partitions; who waits for records
+//! - `controller`: decides about topics and configurations; `metadata`: the snapshot that everybody reads
+//! - [`log`]: a partition's records on disk
+//!
+//! *Invariant:* knows nothing of the client (`ottla`), and the client knows nothing of it.
 
+#![forbid(unsafe_code)]
+
+mod broker;
 pub mod config;
-#[allow(dead_code, reason = "the server that calls it is not wired yet")]
 mod controller;
-#[allow(dead_code, reason = "the server that calls it is not wired yet")]
+mod handlers;
 mod listeners;
-#[allow(dead_code, reason = "the server that calls it is not wired yet")]
+pub mod log;
 mod metadata;
+mod replica;
+mod server;
 mod start_error;
 mod time;
 
+pub use broker::Broker;
 pub use start_error::StartError;

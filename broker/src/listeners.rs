@@ -76,12 +76,11 @@ fn check_protocol(config: &BrokerConfig, endpoint: &Endpoint) -> Result<(), Star
 pub(crate) fn bind(endpoint: &Endpoint) -> Result<(SocketAddr, TcpListener), StartError> {
     let shown = format!("{}:{}", endpoint.host, endpoint.port);
     let host = if endpoint.host.is_empty() { "0.0.0.0" } else { &endpoint.host };
-    let addresses: Vec<SocketAddr> = (host, endpoint.port)
-        .to_socket_addrs()
-        .map_err(|error| StartError::listen(&shown, error))?
-        .collect();
+    let addresses: Vec<SocketAddr> =
+        (host, endpoint.port).to_socket_addrs().map_err(|error| StartError::listen(&shown, error))?.collect();
     // All of a name's addresses are tried; the standard library sets SO_REUSEADDR, so a restart need not wait.
-    let socket = TcpListener::bind(addresses.as_slice()).map_err(|error| StartError::listen(&shown, error))?;
+    let socket =
+        TcpListener::bind(addresses.as_slice()).map_err(|error| StartError::listen(&shown, error))?;
     socket.set_nonblocking(true).map_err(|error| StartError::listen(&shown, error))?;
     let address = socket.local_addr().map_err(|error| StartError::listen(&shown, error))?;
     Ok((address, socket))

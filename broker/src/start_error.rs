@@ -2,6 +2,8 @@
 
 use std::{fmt, io, net::SocketAddr};
 
+use ottla_config::ConfigErrors;
+
 /// Why a broker does not start, and what to do about it.
 #[derive(Debug)]
 pub struct StartError(Box<Reason>);
@@ -9,6 +11,7 @@ pub struct StartError(Box<Reason>);
 #[derive(Debug)]
 enum Reason {
     Listen { address: String, error: io::Error },
+    Config(ConfigErrors),
     Setting { key: &'static str, why: String },
     Data(String),
     System { what: &'static str, error: io::Error },
@@ -17,6 +20,10 @@ enum Reason {
 impl StartError {
     pub(crate) fn listen(address: impl fmt::Display, error: io::Error) -> Self {
         Self(Box::new(Reason::Listen { address: address.to_string(), error }))
+    }
+
+    pub(crate) fn config(errors: ConfigErrors) -> Self {
+        Self(Box::new(Reason::Config(errors)))
     }
 
     pub(crate) fn setting(key: &'static str, why: impl Into<String>) -> Self {
@@ -33,7 +40,7 @@ impl StartError {
 
     /// Whether the mistake is in the configuration.
     pub fn is_config(&self) -> bool {
-        matches!(*self.0, Reason::Setting { .. })
+        matches!(*self.0, Reason::Config(_) | Reason::Setting { .. })
     }
 }
 
@@ -49,6 +56,7 @@ impl fmt::Display for StartError {
                 )
             }
             Reason::Listen { address, error } => write!(f, "cannot listen on `{address}`: {error}"),
+            Reason::Config(errors) => write!(f, "{errors}"),
             Reason::Setting { key, why } => write!(f, "`{key}`: {why}"),
             Reason::Data(why) => f.write_str(why),
             Reason::System { what, error } => write!(f, "{what}: {error}"),

@@ -1,5 +1,6 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
+mod demo;
 mod frames;
 mod test;
 mod tidy;
@@ -19,6 +20,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Verb {
+    Demo(demo::Args),
     Codegen(codegen::Args),
     Frames(frames::Args),
     Test(test::Args),
@@ -27,6 +29,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Frames(args) => frames::run(&args),
         Verb::Test(args) => test::run(&args),

@@ -169,7 +169,7 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
         println!("SKIPPED: cargo-deny is not installed; `cargo install cargo-deny --locked` brings it");
         return Ok(Tally { skipped: 1, ..Tally::default() });
     }
-    run.check("cargo", &["deny", "--offline", "check", "licenses", "bans", "sources"])
+    run.check("cargo", &["deny", "check", "licenses", "bans", "sources"])
 }
 
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file

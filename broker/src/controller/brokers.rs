@@ -92,3 +92,52 @@ fn new_leader_epochs(image: &Image, leader: BrokerId) -> impl Iterator<Item = Me
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+
+    use super::*;
+    use crate::controller::{
+        testing::{NODE, cluster_of, counting_ids, registration, rules},
+        topics,
+    };
+
+    #[test]
+    fn a_brokers_epoch_is_the_offset_of_its_registration() {
+        let image = Image::new(Str::from("cluster"));
+        let first = register(&image, &registration(NODE));
+        let image = image.apply(&first.records, 1).unwrap();
+        assert_eq!(
+            (first.answer, image.broker(NODE).unwrap().epoch),
+            (1, 1),
+            "the metadata.version comes first"
+        );
+        let again = register(&image, &registration(NODE));
+        assert_eq!((again.answer, again.records.len()), (2, 1));
+        assert!(image.broker(NODE).unwrap().is_active());
+        assert_eq!(image.broker(NODE).unwrap().endpoints[0].host, "a.example");
+    }
+
+    #[test]
+    fn after_an_unclean_stop_every_partition_begins_an_epoch_and_after_a_clean_one_none() {
+        let image = cluster_of(&[1, 2]);
+        let topic = CreatableTopic {
+            name: "a".into(),
+            num_partitions: 4,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+        let created = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        let image = image.apply(&created.records, 1).unwrap();
+        let epochs = |clean_shutdown| {
+            let registration = Registration { clean_shutdown, ..registration(NODE) };
+            let image = image.apply(&register(&image, &registration).records, 2).unwrap();
+            let partitions = &image.topic(&"a".into()).unwrap().partitions;
+            partitions.iter().map(|p| (p.leader.0, p.leader_epoch)).collect::<Vec<_>>()
+        };
+        assert_eq!(epochs(true), [(1, 0), (2, 0), (1, 0), (2, 0)]);
+        assert_eq!(epochs(false), [(1, 1), (2, 0), (1, 1), (2, 0)]);
+    }
+}

@@ -291,3 +291,156 @@ pub(super) fn config_record(
     ConfigRecord { resource_type, resource_name: resource.clone(), name: name.clone(), value: value.cloned() }
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+
+    use super::*;
+    use crate::controller::{
+        testing::{cluster_of, counting_ids, rules},
+        topics,
+    };
+
+    /// A cluster of broker 1 with the topic `a`.
+    fn image() -> Image {
+        let image = cluster_of(&[1]);
+        let topic = CreatableTopic {
+            name: "a".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+        let created = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        image.apply(&created.records, 1).unwrap()
+    }
+
+    fn alteration(resource_type: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> Alteration {
+        let change = |&(name, operation, value): &(&str, i8, Option<&str>)| Change {
+            name: name.into(),
+            operation,
+            value: value.map(Str::from),
+        };
+        let changes = changes.iter().map(change).collect();
+        Alteration { resource_type, resource_name: name.into(), replace: false, changes }
+    }
+
+    fn altered(image: &Image, alteration: Alteration) -> Result<Image, ApiError> {
+        let Decision { records, mut answer } = alter(image, &rules(""), &[alteration], false);
+        let after = image.apply(&records, 1).unwrap();
+        match answer.remove(0) {
+            Ok(()) => Ok(after),
+            Err(error) => {
+                assert_eq!(records, [], "nothing changes on an error");
+                Err(error)
+            }
+        }
+    }
+
+    fn set_of(image: &Image, topic: &str) -> Vec<String> {
+        let settings =
+            image.topic_settings(&topic.into()).map(|set| Settings::clone(set)).unwrap_or_default();
+        settings.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    fn topic(changes: &[(&str, i8, Option<&str>)]) -> Alteration {
+        alteration(resource::TOPIC, "a", changes)
+    }
+
+    #[test]
+    fn values_are_set_deleted_appended_and_subtracted() {
+        let list = "leader.replication.throttled.replicas";
+        let image =
+            altered(&image(), topic(&[("retention.ms", SET, Some("5")), (list, APPEND, Some("0:1,1:1"))]))
+                .unwrap();
+        assert_eq!(set_of(&image, "a"), [&format!("{list}=0:1,1:1"), "retention.ms=5"]);
+        let image =
+            altered(&image, topic(&[("retention.ms", DELETE, None), (list, APPEND, Some("1:1,2:1"))]))
+                .unwrap();
+        assert_eq!(set_of(&image, "a"), [format!("{list}=0:1,1:1,2:1")]);
+        let image = altered(&image, topic(&[(list, SUBTRACT, Some("1:1,9:9"))])).unwrap();
+        assert_eq!(set_of(&image, "a"), [format!("{list}=0:1,2:1")]);
+        // Of a list that is not set, the default is what is added to.
+        let image = altered(&image, topic(&[("cleanup.policy", APPEND, Some("delete"))])).unwrap();
+        assert_eq!(set_of(&image, "a")[0], "cleanup.policy=delete");
+    }
+
+    #[test]
+    fn replacing_takes_away_what_is_not_named() {
+        let image =
+            altered(&image(), topic(&[("retention.ms", SET, Some("5")), ("flush.ms", SET, Some("6"))]))
+                .unwrap();
+        let replace = Alteration { replace: true, ..topic(&[("flush.ms", SET, Some("7"))]) };
+        assert_eq!(set_of(&altered(&image, replace).unwrap(), "a"), ["flush.ms=7"]);
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_written() {
+        let image = altered(&image(), topic(&[("retention.ms", SET, Some("5"))])).unwrap();
+        let again = topic(&[("retention.ms", SET, Some("5")), ("flush.ms", DELETE, None)]);
+        assert_eq!(alter(&image, &rules(""), &[again], false).records, []);
+        let dry = alter(&image, &rules(""), &[topic(&[("retention.ms", SET, Some("6"))])], true);
+        assert!(dry.records.is_empty() && dry.answer[0].is_ok());
+    }
+
+    #[test]
+    fn a_resource_is_changed_whole_or_not_at_all() {
+        let image = image();
+        let error =
+            altered(&image, topic(&[("retention.ms", SET, Some("5")), ("segment.bytes", SET, Some("x"))]))
+                .unwrap_err();
+        assert_eq!(error.code, ErrorCode::INVALID_CONFIG);
+        let two = [topic(&[("retention.ms", SET, Some("5"))]), topic(&[("flush.ms", SET, Some("5"))])];
+        let decision = alter(&image, &rules(""), &two, false);
+        assert!(decision.records.is_empty() && decision.answer.iter().all(Result::is_err));
+        let other = alteration(resource::BROKER, "", &[("message.max.bytes", SET, Some("5"))]);
+        let bad = topic(&[("nonsense", SET, Some("5"))]);
+        let decision = alter(&image, &rules(""), &[bad, other], false);
+        assert!(decision.answer[0].is_err() && decision.answer[1].is_ok());
+        assert_eq!(decision.records.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_told_by_kafkas_codes() {
+        let image = image();
+        let code = |alteration| altered(&image, alteration).unwrap_err().code;
+        use ErrorCode as E;
+        assert_eq!(code(alteration(resource::TOPIC, "b", &[])), E::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(code(alteration(resource::TOPIC, "b/c", &[])), E::INVALID_TOPIC_EXCEPTION);
+        assert_eq!(code(alteration(resource::TOPIC, "", &[])), E::INVALID_REQUEST);
+        assert_eq!(
+            code(topic(&[("flush.ms", SET, Some("1")), ("flush.ms", SET, Some("2"))])),
+            E::INVALID_REQUEST
+        );
+        assert_eq!(code(topic(&[("flush.ms", SET, None)])), E::INVALID_REQUEST);
+        assert_eq!(code(topic(&[("flush.ms", 4, Some("1"))])), E::INVALID_REQUEST);
+        assert_eq!(code(topic(&[("flush.ms", APPEND, Some("1"))])), E::INVALID_CONFIG);
+        assert_eq!(code(topic(&[("cleanup.policy", APPEND, Some("compact"))])), E::INVALID_CONFIG);
+        for kind in [0, 1, 3, 8, 16, 32, 99] {
+            assert_eq!(code(alteration(kind, "1", &[])), E::INVALID_REQUEST, "resource type {kind}");
+        }
+    }
+
+    #[test]
+    fn a_broker_takes_what_its_topics_take_over_and_refuses_the_rest_with_the_reason() {
+        let image = image();
+        let broker = |name: &str, key: &str, value: &str| {
+            altered(&image, alteration(resource::BROKER, name, &[(key, SET, Some(value))]))
+        };
+        let after = broker("1", "log.retention.ms", "5").unwrap();
+        assert_eq!(after.broker_settings("1").unwrap().len(), 1);
+        let message = |name, key, value| broker(name, key, value).unwrap_err().message.to_string();
+        assert_eq!(
+            message("2", "log.retention.ms", "5"),
+            "this is broker `1`, not `2`; ask that one, or leave the name empty"
+        );
+        assert!(message("", "num.partitions", "5").contains("restart it"));
+        assert!(message("", "listeners", "A://:1").contains("is of one broker"));
+        assert!(message("", "num.io.threads", "5").contains("would have no effect: "));
+        assert!(message("", "max.connections", "5").contains("yet"));
+        assert!(message("", "log.cleanup.policy", "compact").contains("later release"));
+        assert!(message("", "message.max.byte", "5").contains("did you mean `message.max.bytes`?"));
+        assert!(message("", "message.max.bytes", "x").contains("give"));
+    }
+}

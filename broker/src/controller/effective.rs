@@ -113,13 +113,17 @@ impl Configs {
             true => changed.clone(),
             false => image.broker_settings(name).map(|set| Settings::clone(set)).unwrap_or_default(),
         };
-        over(&over(&self.fixed, &pick(DEFAULT_BROKER)), &pick(&self.node))
+        let all = over(&self.fixed, &pick(DEFAULT_BROKER), &Source::DynamicDefaultBroker);
+        over(&all, &pick(&self.node), &Source::DynamicBroker)
     }
 
     fn broker(&self, image: &Image) -> Values {
         let mut values = self.fixed.clone();
-        for set in [DEFAULT_BROKER, &self.node].into_iter().filter_map(|name| image.broker_settings(name)) {
-            values = over(&values, set);
+        let resources = [(DEFAULT_BROKER, Source::DynamicDefaultBroker), (&self.node, Source::DynamicBroker)];
+        for (resource, source) in resources {
+            if let Some(set) = image.broker_settings(resource) {
+                values = over(&values, set, &source);
+            }
         }
         values
     }
@@ -169,7 +173,11 @@ impl TopicDefaults {
     }
 
     fn values(&self, own: &Settings) -> Values {
-        if own.is_empty() { self.inherited.clone() } else { over(&self.inherited, own) }
+        if own.is_empty() {
+            self.inherited.clone()
+        } else {
+            over(&self.inherited, own, &Source::DynamicTopic)
+        }
     }
 }
 
@@ -273,13 +281,13 @@ fn text(key: &Key, values: &Values) -> Option<String> {
 
 /// `set` over `base`. A value that its key refuses, or a key that is not there, is passed over: it was stored by
 /// another release.
-fn over(base: &Values, set: &Settings) -> Values {
+fn over(base: &Values, set: &Settings, source: &Source) -> Values {
     let mut settings = ottla_config::Settings::new();
     for (name, value) in set {
         match exact_key(base.table(), name).map(|key| key.validate(value)) {
             Some(Ok(_)) => {
                 let (key, value) = (name.to_string(), value.to_string());
-                settings.add(Setting { key, value, source: Source::Dynamic });
+                settings.add(Setting { key, value, source: source.clone() });
             }
             Some(Err(invalid)) => {
                 tracing::warn!(key = %name, %invalid, "a stored configuration value is passed over")

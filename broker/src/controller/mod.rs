@@ -15,9 +15,12 @@ pub(crate) mod consensus;
 pub(crate) mod effective;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod topics;
 
 use std::{
+    collections::HashSet,
     fmt,
     future::Future,
     hash::{BuildHasher, RandomState},
@@ -216,6 +219,14 @@ pub(crate) async fn start(start: Start, partitions: Arc<dyn Partitions>) -> Resu
     };
     let registered = brokers::register(&replayed, &registration);
     let next = controller.commit_first(&replayed, &registered.records).await?;
+    tracing::info!(
+        cluster_id = %next.cluster_id(),
+        offset = next.offset(),
+        epoch = next.epoch(),
+        topics = next.topics().len(),
+        partitions = next.partition_count(),
+        "metadata is read, this broker is registered"
+    );
     controller.carry_out(Arc::new(next)).await;
 
     let image = Arc::clone(&controller.shared);
@@ -336,7 +347,7 @@ type Finish = Box<dyn FnOnce(Result<(), ApiError>) + Send>;
 
 /// Unique and unpredictable enough for an id: the keys of the standard library's hash maps come from the system's
 /// random numbers, and differ from one to the next.
-fn random_id() -> Uuid {
+pub(crate) fn random_id() -> Uuid {
     let half = || u128::from(RandomState::new().hash_one(0));
     const VERSION_AND_VARIANT: u128 = 0xf000 << 64 | 0xc000 << 48;
     // A random UUID of RFC 9562: version 4, variant 2.
@@ -519,7 +530,9 @@ impl<C: Consensus> Controller<C> {
             true => next.topics().collect(),
             false => delta.configured.iter().filter_map(|name| next.topic(name)).collect(),
         };
-        for topic in configured {
+        // What was just opened has its configuration.
+        let created: HashSet<Uuid> = delta.created.iter().map(|topic| topic.id).collect();
+        for topic in configured.into_iter().filter(|topic| !created.contains(&topic.id)) {
             let config = defaults.topic_of(next, &topic.name);
             changes.extend(self.held(topic).map(|(partition, _)| PartitionChange::Configure {
                 topic_id: topic.id,
@@ -581,6 +594,310 @@ impl std::error::Error for ControllerError {
             Self::Consensus(error) => Some(error),
             Self::Replay(error) => Some(error),
             Self::Encode(_) | Self::ShuttingDown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ottla_protocol::{
+        messages::{
+            create_partitions::CreatePartitionsTopic, create_topics::CreatableTopic,
+            delete_topics::DeleteTopicState,
+        },
+        record::Batch,
+    };
+    use proptest::prelude::*;
+
+    use super::{
+        configs::{Change, SET},
+        testing::{NODE, restarted, started},
+        *,
+    };
+    use crate::metadata::image::{NO_LEADER_CHANGE, resource};
+
+    fn topic(name: &str, num_partitions: i32) -> CreateTopicsRequest {
+        let topic = CreatableTopic {
+            name: name.into(),
+            num_partitions,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        };
+        CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() }
+    }
+
+    async fn create(handle: &ControllerHandle, name: &str, partitions: i32) -> ErrorCode {
+        handle.create_topics(topic(name, partitions), false).await.unwrap().topics[0].error_code
+    }
+
+    async fn delete(handle: &ControllerHandle, name: &str) -> ErrorCode {
+        let topic_names = vec![name.into()];
+        let request = DeleteTopicsRequest { topic_names, ..DeleteTopicsRequest::default() };
+        handle.delete_topics(request).await.unwrap().responses[0].error_code
+    }
+
+    async fn set(handle: &ControllerHandle, resource_type: i8, name: &str, key: &str, value: &str) {
+        let change = Change { name: key.into(), operation: SET, value: Some(value.into()) };
+        let alteration =
+            Alteration { resource_type, resource_name: name.into(), replace: false, changes: vec![change] };
+        handle.alter_configs(vec![alteration], false).await.unwrap()[0].clone().unwrap();
+    }
+
+    /// Ends the controller's task, as a stop of the broker does.
+    async fn stop(started: Started) {
+        drop(started.handle);
+        started.task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_a_topic_is_answered_its_partitions_are_open_and_its_image_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let (started, directories) = started(dir.path(), "").await;
+        assert_eq!(create(&started.handle, "a", 2).await, ErrorCode::NONE);
+        assert_eq!(directories.list(), ["a-0", "a-1"]);
+        let image = started.image.load();
+        assert!(image.topic(&"a".into()).unwrap().partitions.iter().all(|p| p.leader == NODE));
+        assert_eq!(delete(&started.handle, "a").await, ErrorCode::NONE);
+        assert!(directories.list().is_empty());
+        assert!(started.image.load().topic(&"a".into()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_restart_ends_in_the_same_topics_and_opens_their_partitions() {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, _) = started(dir.path(), "").await;
+        create(&before.handle, "a", 2).await;
+        create(&before.handle, "gone", 1).await;
+        delete(&before.handle, "gone").await;
+        set(&before.handle, resource::TOPIC, "a", "segment.bytes", "2000000").await;
+        let image = before.image.load_full();
+        stop(before).await;
+
+        let (after, directories) = restarted(dir.path(), "", true).await;
+        let again = after.image.load();
+        assert!(again.topics().eq(image.topics()), "the same ids, leaders and epochs");
+        assert_eq!(again.topic_settings(&"a".into()), image.topic_settings(&"a".into()));
+        assert!(again.broker(NODE).unwrap().epoch > image.broker(NODE).unwrap().epoch);
+        let opened: Vec<_> = directories.take();
+        for (i, change) in opened.iter().enumerate() {
+            match change {
+                PartitionChange::Open { topic, partition, leader_epoch: 0, config, .. } => {
+                    assert_eq!((&**topic, *partition, config.segment_bytes), ("a", i as i32, 2_000_000));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(opened.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn after_an_unclean_stop_partitions_are_led_in_a_new_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, _) = started(dir.path(), "").await;
+        create(&before.handle, "a", 1).await;
+        stop(before).await;
+        let (after, directories) = restarted(dir.path(), "", false).await;
+        assert_eq!(after.image.load().topic(&"a".into()).unwrap().partitions[0].leader_epoch, 1);
+        assert!(matches!(directories.take()[..], [PartitionChange::Open { leader_epoch: 1, .. }]));
+    }
+
+    #[tokio::test]
+    async fn a_configuration_reaches_the_partitions_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (started, directories) = started(dir.path(), "").await;
+        for name in ["a", "b"] {
+            create(&started.handle, name, 1).await;
+        }
+        let id = |name: &str| started.image.load().topic(&name.into()).unwrap().id;
+        let configured = || {
+            let changes = directories.take().into_iter();
+            changes
+                .map(|change| match change {
+                    PartitionChange::Configure { topic_id, config, .. } => {
+                        (topic_id, config.max_message_bytes)
+                    }
+                    other => panic!("{other:?}"),
+                })
+                .collect::<HashMap<_, _>>()
+        };
+        directories.take();
+        set(&started.handle, resource::TOPIC, "a", "max.message.bytes", "5").await;
+        assert_eq!(configured(), HashMap::from([(id("a"), 5)]));
+        set(&started.handle, resource::BROKER, "", "message.max.bytes", "6").await;
+        assert_eq!(configured(), HashMap::from([(id("a"), 5), (id("b"), 6)]));
+        set(&started.handle, resource::BROKER, "1", "message.max.bytes", "7").await;
+        assert_eq!(configured(), HashMap::from([(id("a"), 5), (id("b"), 7)]));
+        create(&started.handle, "c", 1).await;
+        assert!(
+            matches!(&directories.take()[..], [PartitionChange::Open { config, .. }] if config.max_message_bytes == 7)
+        );
+    }
+
+    #[tokio::test]
+    async fn commands_that_wait_together_are_one_proposal_decided_in_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (started, _) = started(dir.path(), "").await;
+        // On one thread the controller's task runs only when this one waits: all of these are queued by then.
+        let handle = &started.handle;
+        let (a, twice, gone, b, ids) = tokio::join!(
+            create(handle, "a", 1),
+            create(handle, "a", 1),
+            delete(handle, "a"),
+            handle.auto_create(vec!["b".into()]),
+            handle.producer_id()
+        );
+        assert_eq!((a, twice, gone), (ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS, ErrorCode::NONE));
+        assert_eq!((b.unwrap(), ids.unwrap()), (vec![Ok(())], ProducerId(0)));
+        let log = std::fs::read(dir.path().join("__cluster_metadata-0/00000000000000000000.log")).unwrap();
+        let mut rest = Bytes::from(log);
+        let mut batches = Vec::new();
+        while let Some(batch) = Batch::split_from(&mut rest).unwrap() {
+            batches.push(batch.header().record_count);
+        }
+        assert_eq!(batches, [2, 6], "the registration, and all five commands");
+    }
+
+    #[tokio::test]
+    async fn producer_ids_are_never_given_twice_even_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut last = -1;
+        for _ in 0..3 {
+            let (started, _) = started(dir.path(), "").await;
+            for _ in 0..1_001 {
+                let ProducerId(id) = started.handle.producer_id().await.unwrap();
+                assert!(id > last);
+                last = id;
+            }
+            stop(started).await;
+        }
+        assert_eq!(last, 5_000, "two blocks a run; what is left of a block is lost");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_applied_keeps_the_broker_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut voter = SingleVoter::open(dir.path(), |_| Ok(())).unwrap();
+        voter.propose(vec![Bytes::from_static(&[1, 18, 0])], 1).await.unwrap();
+        let error = replay(dir.path(), Image::new("c".into())).unwrap_err().to_string();
+        assert!(error.ends_with("at byte 0: offset 0: a record of kind 18, which this release does not act on; a newer one may"), "{error}");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Create(u8, i32),
+        Delete(u8),
+        Grow(u8, i32),
+        Set(u8, u16),
+        SetAll(u16),
+        Ids,
+        Restart(bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..6u8, -2..4i32).prop_map(|(t, n)| Step::Create(t, n)),
+            2 => (0..6u8).prop_map(Step::Delete),
+            2 => (0..6u8, 0..6i32).prop_map(|(t, n)| Step::Grow(t, n)),
+            1 => (0..6u8, any::<u16>()).prop_map(|(t, v)| Step::Set(t, v)),
+            1 => any::<u16>().prop_map(Step::SetAll),
+            1 => Just(Step::Ids),
+            1 => any::<bool>().prop_map(Step::Restart),
+        ]
+    }
+
+    /// Runs one step. Whether it succeeds is not of interest here, but that it is answered.
+    async fn run(step: &Step, handle: &ControllerHandle) {
+        let name = |t: &u8| format!("t.{t}");
+        let change = |key: &str, value: u16| Change {
+            name: key.into(),
+            operation: SET,
+            value: Some(value.to_string().into()),
+        };
+        match step {
+            Step::Create(t, partitions) => drop(create(handle, &name(t), *partitions).await),
+            Step::Delete(t) => {
+                let topics = vec![DeleteTopicState { name: Some(name(t).into()), topic_id: Uuid::ZERO }];
+                handle.delete_topics(DeleteTopicsRequest { topics, ..Default::default() }).await.unwrap();
+            }
+            Step::Grow(t, count) => {
+                let topics =
+                    vec![CreatePartitionsTopic { name: name(t).into(), count: *count, assignments: None }];
+                handle
+                    .create_partitions(CreatePartitionsRequest { topics, ..Default::default() })
+                    .await
+                    .unwrap();
+            }
+            Step::Set(t, value) => {
+                let (resource_name, changes) = (name(t).into(), vec![change("retention.ms", *value)]);
+                let alteration =
+                    Alteration { resource_type: resource::TOPIC, resource_name, replace: false, changes };
+                drop(handle.alter_configs(vec![alteration], false).await.unwrap());
+            }
+            Step::SetAll(value) => {
+                let changes = vec![change("message.max.bytes", *value)];
+                let alteration = Alteration {
+                    resource_type: resource::BROKER,
+                    resource_name: Str::EMPTY,
+                    replace: false,
+                    changes,
+                };
+                drop(handle.alter_configs(vec![alteration], false).await.unwrap());
+            }
+            Step::Ids => drop(handle.producer_id().await.unwrap()),
+            Step::Restart(_) => {}
+        }
+    }
+
+    /// What must hold of every image.
+    fn check(image: &Image, ids: &mut HashMap<Uuid, TopicName>) {
+        for topic in image.topics() {
+            assert!(!topic.partitions.is_empty());
+            for partition in &topic.partitions {
+                assert!(partition.leader != BrokerId::NONE && partition.leader != NO_LEADER_CHANGE);
+                assert!(
+                    partition.isr.contains(&partition.leader)
+                        && partition.replicas.contains(&partition.leader)
+                );
+            }
+            let first = ids.entry(topic.id).or_insert_with(|| topic.name.clone());
+            assert_eq!(*first, topic.name, "an id belongs to one topic for ever");
+        }
+        let count: usize = image.topics().map(|t| t.partitions.len()).sum();
+        assert_eq!(count, image.partition_count());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_happens_replaying_the_log_gives_the_live_image(steps in proptest::collection::vec(step(), 1..40)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let dir = tempfile::tempdir().unwrap();
+                let mut ids = HashMap::new();
+                let (mut live, mut directories) = started(dir.path(), "").await;
+                for step in &steps {
+                    if let Step::Restart(clean) = step {
+                        stop(live).await;
+                        (live, directories) = restarted(dir.path(), "", *clean).await;
+                    }
+                    run(step, &live.handle).await;
+                    let image = live.image.load();
+                    check(&image, &mut ids);
+                    let mut held: Vec<_> = image
+                        .topics()
+                        .flat_map(|t| (0..t.partitions.len()).map(|i| format!("{}-{i}", t.name)))
+                        .collect();
+                    held.sort();
+                    assert_eq!(directories.list(), held, "what the image says is what is on disk");
+                }
+                let image = live.image.load_full();
+                stop(live).await;
+                let (_, replayed) = replay(dir.path(), Image::new("cluster".into())).unwrap();
+                assert_eq!(replayed, *image);
+            });
         }
     }
 }

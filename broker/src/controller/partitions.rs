@@ -209,3 +209,90 @@ pub(super) fn partition_record(
     };
     Ok(record.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::messages::create_partitions::CreatePartitionsAssignment;
+
+    use super::*;
+    use crate::controller::{
+        testing::{cluster_of, counting_ids, rules},
+        topics,
+    };
+
+    /// Topic `a` of two partitions with `replicas` replicas on three brokers.
+    fn image(replicas: i16) -> Image {
+        use ottla_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+        let image = cluster_of(&[1, 2, 3]);
+        let topic = CreatableTopic {
+            name: "a".into(),
+            num_partitions: 2,
+            replication_factor: replicas,
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+        let decision = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        image.apply(&decision.records, 1).unwrap()
+    }
+
+    fn asked(name: &str, count: i32, assignments: Option<&[&[i32]]>) -> CreatePartitionsTopic {
+        let brokers = |ids: &&[i32]| CreatePartitionsAssignment {
+            broker_ids: ids.iter().copied().map(BrokerId).collect(),
+        };
+        let assignments = assignments.map(|a| a.iter().map(brokers).collect());
+        CreatePartitionsTopic { name: name.into(), count, assignments }
+    }
+
+    fn decide(
+        image: &Image,
+        topics: Vec<CreatePartitionsTopic>,
+        validate_only: bool,
+    ) -> (Image, Vec<ErrorCode>) {
+        let request = CreatePartitionsRequest { topics, validate_only, ..CreatePartitionsRequest::default() };
+        let Decision { records, answer } = create(image, &request);
+        let codes = answer.results.iter().map(|r| r.error_code).collect();
+        (image.apply(&records, 1).unwrap(), codes)
+    }
+
+    #[test]
+    fn partitions_are_added_behind_those_that_are_there() {
+        let before = image(2);
+        let (after, codes) = decide(&before, vec![asked("a", 4, None)], false);
+        assert_eq!(codes, [ErrorCode::NONE]);
+        let (old, new) = (before.topic(&"a".into()).unwrap(), after.topic(&"a".into()).unwrap());
+        assert_eq!((new.id, new.partitions.len()), (old.id, 4));
+        assert_eq!(new.partitions[..2], old.partitions[..]);
+        assert_eq!(&*new.partitions[3].replicas, [BrokerId(1), BrokerId(2)], "as many replicas, in turn");
+        let (after, codes) = decide(&before, vec![asked("a", 4, None)], true);
+        assert_eq!((after.partition_count(), codes), (2, vec![ErrorCode::NONE]), "only validated");
+    }
+
+    #[test]
+    fn what_cannot_be_added_is_refused() {
+        let image = image(1);
+        let refused = |topic| {
+            let (after, codes) = decide(&image, vec![topic], false);
+            assert_eq!(after.partition_count(), 2);
+            codes[0]
+        };
+        for count in [2, 1, 0, -1, i32::MIN] {
+            assert_eq!(refused(asked("a", count, None)), ErrorCode::INVALID_PARTITIONS, "{count}");
+        }
+        assert_eq!(refused(asked("b", 3, None)), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(refused(asked("a", i32::MAX, None)), ErrorCode::POLICY_VIOLATION);
+        for assignment in [&[&[1][..], &[2]][..], &[&[]], &[&[9]], &[&[1, 2]]] {
+            assert_eq!(refused(asked("a", 3, Some(assignment))), ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        }
+        let (after, codes) = decide(&image, vec![asked("a", 3, None), asked("a", 4, None)], false);
+        assert_eq!((after.partition_count(), codes), (2, vec![ErrorCode::INVALID_REQUEST; 2]));
+    }
+
+    #[test]
+    fn added_partitions_may_be_assigned_by_hand() {
+        let (after, codes) = decide(&image(1), vec![asked("a", 4, Some(&[&[3], &[2]]))], false);
+        assert_eq!(codes, [ErrorCode::NONE]);
+        let leaders: Vec<_> =
+            after.topic(&"a".into()).unwrap().partitions.iter().map(|p| p.leader.0).collect();
+        assert_eq!(leaders, [1, 2, 3, 2]);
+    }
+}

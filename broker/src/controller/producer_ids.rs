@@ -28,3 +28,25 @@ pub(crate) fn allocate(image: &Image, broker: BrokerId) -> Decision<Result<Range
         ProducerIdsRecord { broker_id: broker, broker_epoch: registered.epoch, next_producer_id: next };
     Decision { records: vec![record.into()], answer: Ok(first..next) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::testing::{NODE, cluster_of};
+
+    #[test]
+    fn blocks_follow_each_other_and_end() {
+        let image = cluster_of(&[1]);
+        let first = allocate(&image, NODE);
+        assert_eq!(first.answer.unwrap(), 0..1_000);
+        let image = image.apply(&first.records, 1).unwrap();
+        assert_eq!(allocate(&image, NODE).answer.unwrap(), 1_000..2_000);
+        let last = ProducerIdsRecord { next_producer_id: i64::MAX - 999, ..ProducerIdsRecord::default() };
+        let image = image.apply(&[last.into()], 1).unwrap();
+        assert_eq!(allocate(&image, NODE).answer.unwrap_err().code, ErrorCode::UNKNOWN_SERVER_ERROR);
+        assert_eq!(
+            allocate(&image, BrokerId(2)).answer.unwrap_err().code,
+            ErrorCode::BROKER_ID_NOT_REGISTERED
+        );
+    }
+}

@@ -301,11 +301,10 @@ pub(crate) fn delete(
             _ => Err(ApiError::new(ErrorCode::INVALID_REQUEST, "the request names the topic twice")),
         });
         let (error_code, error_message) = code_and_message(&deleted);
-        let id = deleted.map(|id| {
-            records.push(RemoveTopicRecord { topic_id: id }.into());
-            id
-        });
-        let topic_id = id.unwrap_or(topic.topic_id);
+        if let Ok(topic_id) = deleted {
+            records.push(RemoveTopicRecord { topic_id }.into());
+        }
+        let topic_id = deleted.unwrap_or(topic.topic_id);
         let name = topic.name.or_else(|| image.topic_by_id(topic_id).map(|t| t.name.clone()));
         responses.push(DeletableTopicResult { name, topic_id, error_code, error_message });
     }
@@ -333,5 +332,326 @@ fn find(image: &Image, rules: &Rules, topic: &DeleteTopicState) -> Result<Uuid, 
             Some(topic) => Ok(topic.id),
             None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::messages::create_topics::{CreatableReplicaAssignment, CreatableTopicConfig};
+
+    use super::*;
+    use crate::controller::{
+        PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX,
+        testing::{LOG_DIR, NODE, cluster_of, counting_ids, rules},
+    };
+
+    fn topic(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableTopic {
+        CreatableTopic { name: name.into(), num_partitions, replication_factor, ..CreatableTopic::default() }
+    }
+
+    fn with_config(name: &str, key: &str, value: Option<&str>) -> CreatableTopic {
+        let configs = vec![CreatableTopicConfig { name: key.into(), value: value.map(Str::from) }];
+        CreatableTopic { configs, ..topic(name, 1, 1) }
+    }
+
+    fn by_hand(name: &str, assignments: &[(i32, &[i32])]) -> CreatableTopic {
+        let assignment = |&(partition_index, brokers): &(i32, &[i32])| {
+            let broker_ids = brokers.iter().copied().map(BrokerId).collect();
+            CreatableReplicaAssignment { partition_index, broker_ids }
+        };
+        CreatableTopic { assignments: assignments.iter().map(assignment).collect(), ..topic(name, -1, -1) }
+    }
+
+    fn created(
+        image: &Image,
+        topics: Vec<CreatableTopic>,
+        validate_only: bool,
+    ) -> (Image, Vec<CreatableTopicResult>) {
+        let request = CreateTopicsRequest { topics, validate_only, ..CreateTopicsRequest::default() };
+        let rules = rules("num.partitions=3");
+        let Decision { records, answer } = create(image, &rules, &request, true, &mut counting_ids());
+        (image.apply(&records, 1).unwrap(), answer.topics)
+    }
+
+    /// What is said of one topic that cannot be created.
+    fn refused(image: &Image, topic: CreatableTopic) -> (ErrorCode, String) {
+        let (after, results) = created(image, vec![topic], false);
+        assert_eq!(after.topics().len(), image.topics().len());
+        (results[0].error_code, results[0].error_message.as_deref().unwrap_or_default().to_owned())
+    }
+
+    fn deleted(
+        image: &Image,
+        properties: &str,
+        topics: Vec<DeleteTopicState>,
+    ) -> (Image, Vec<DeletableTopicResult>) {
+        let request = DeleteTopicsRequest { topics, ..DeleteTopicsRequest::default() };
+        let Decision { records, answer } = delete(image, &rules(properties), &request);
+        (image.apply(&records, 1).unwrap(), answer.responses)
+    }
+
+    fn named(name: Option<&str>, id: u128) -> DeleteTopicState {
+        DeleteTopicState { name: name.map(TopicName::from), topic_id: Uuid(id) }
+    }
+
+    #[test]
+    fn a_topic_is_created_with_a_leader_for_each_partition_and_its_configuration_told() {
+        let (image, results) = created(
+            &cluster_of(&[1]),
+            vec![topic("a", 2, 1), with_config("b", "retention.ms", Some("7"))],
+            false,
+        );
+        let a = image.topic(&"a".into()).unwrap();
+        assert_eq!(
+            (results[0].topic_id, results[0].num_partitions, results[0].replication_factor),
+            (a.id, 2, 1)
+        );
+        for partition in &a.partitions {
+            assert_eq!((partition.leader, partition.leader_epoch), (NODE, 0));
+            assert_eq!(
+                (&*partition.replicas, &*partition.isr, &*partition.directories),
+                (&[NODE][..], &[NODE][..], &[LOG_DIR][..])
+            );
+        }
+        assert_eq!(image.topic_settings(&"b".into()).unwrap().len(), 1);
+        let configs = results[1].configs.as_ref().unwrap();
+        assert!(configs.is_sorted_by_key(|config| config.name.clone()));
+        let retention = configs.iter().find(|config| config.name == "retention.ms").unwrap();
+        assert_eq!((retention.value.as_deref(), retention.config_source), (Some("7"), 1));
+    }
+
+    #[test]
+    fn minus_one_is_the_brokers_default() {
+        let (_, results) = created(&cluster_of(&[1]), vec![topic("a", -1, -1)], false);
+        assert_eq!((results[0].num_partitions, results[0].replication_factor), (3, 1));
+    }
+
+    #[test]
+    fn replicas_and_leaders_are_spread_over_the_brokers_at_work() {
+        let (image, _) = created(&cluster_of(&[1, 2, 3]), vec![topic("a", 3, 2)], false);
+        let replicas: Vec<_> =
+            image.topic(&"a".into()).unwrap().partitions.iter().map(|p| p.replicas.to_vec()).collect();
+        let of = |ids: [i32; 2]| ids.map(BrokerId).to_vec();
+        assert_eq!(replicas, [of([1, 2]), of([2, 3]), of([3, 1])]);
+    }
+
+    #[test]
+    fn what_cannot_be_created_is_refused_with_the_reason() {
+        let (image, _) = created(&cluster_of(&[1]), vec![topic("a.b", 1, 1)], false);
+        let refused = |topic| refused(&image, topic);
+        let code = |topic| refused(topic).0;
+        assert_eq!(
+            refused(topic("a.b", 1, 1)),
+            (ErrorCode::TOPIC_ALREADY_EXISTS, "there is a topic `a.b`".into())
+        );
+        assert_eq!(
+            refused(topic("a_b", 1, 1)),
+            (
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+                "`a_b` is too much like the topic `a.b`: `.` and `_` are one in the names of metrics".into()
+            )
+        );
+        for name in ["", ".", "..", "a/b", "é", &"a".repeat(250), "__consumer_offsets"] {
+            assert_eq!(code(topic(name, 1, 1)), ErrorCode::INVALID_TOPIC_EXCEPTION, "{name}");
+        }
+        assert_eq!(code(topic("__cluster_metadata", 1, 1)), ErrorCode::INVALID_REQUEST);
+        for partitions in [0, -2, i32::MIN] {
+            assert_eq!(code(topic("c", partitions, 1)), ErrorCode::INVALID_PARTITIONS);
+        }
+        for factor in [0, -2, 2, i16::MAX] {
+            assert_eq!(code(topic("c", 1, factor)), ErrorCode::INVALID_REPLICATION_FACTOR, "{factor}");
+        }
+        assert_eq!(code(topic("c", i32::MAX, 1)), ErrorCode::POLICY_VIOLATION);
+    }
+
+    #[test]
+    fn a_configuration_that_will_not_do_is_refused_with_what_will() {
+        let image = cluster_of(&[1]);
+        let refused = |key, value| refused(&image, with_config("a", key, value));
+        assert_eq!(
+            refused("retention.sm", Some("1")),
+            (
+                ErrorCode::INVALID_CONFIG,
+                "`retention.sm` is no key of a topic; did you mean `retention.ms`?".into()
+            )
+        );
+        assert_eq!(
+            refused("retention_ms", Some("1")).0,
+            ErrorCode::INVALID_CONFIG,
+            "names are Kafka's, exactly"
+        );
+        assert_eq!(
+            refused("retention.ms", Some("-2")),
+            (ErrorCode::INVALID_CONFIG, "`retention.ms`: `-2` will not do: give -1 or more".into())
+        );
+        assert_eq!(refused("retention.ms", None).0, ErrorCode::INVALID_CONFIG);
+        let (code, message) = refused("cleanup.policy", Some("delete,compact"));
+        assert_eq!(code, ErrorCode::INVALID_CONFIG);
+        assert!(message.ends_with("compaction comes with a later release"), "{message}");
+        assert_eq!(refused("cleanup.policy", Some(&"delete,".repeat(5000))).0, ErrorCode::INVALID_CONFIG);
+    }
+
+    #[test]
+    fn partitions_may_be_assigned_by_hand_whole_and_without_gaps() {
+        let image = cluster_of(&[1, 2]);
+        let (after, results) = created(&image, vec![by_hand("a", &[(1, &[2, 1]), (0, &[1, 2])])], false);
+        assert_eq!((results[0].num_partitions, results[0].replication_factor), (2, 2));
+        assert_eq!(after.topic(&"a".into()).unwrap().partitions[1].leader, BrokerId(2));
+        for bad in [
+            by_hand("a", &[(0, &[])]),
+            by_hand("a", &[(0, &[3])]),
+            by_hand("a", &[(0, &[1, 1])]),
+            by_hand("a", &[(0, &[1]), (1, &[1, 2])]),
+            by_hand("a", &[(0, &[1]), (0, &[2])]),
+            by_hand("a", &[(0, &[1]), (2, &[2])]),
+            by_hand("a", &[(-1, &[1])]),
+        ] {
+            assert_eq!(refused(&image, bad).0, ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        }
+        let both = CreatableTopic { num_partitions: 1, ..by_hand("a", &[(0, &[1])]) };
+        assert_eq!(refused(&image, both).0, ErrorCode::INVALID_REQUEST);
+    }
+
+    #[test]
+    fn one_bad_topic_does_not_keep_the_others_from_being_created() {
+        let topics = vec![
+            topic("a", 1, 1),
+            topic("a", 2, 1),
+            topic("b", 0, 1),
+            topic("c", 1, 1),
+            topic("d.e", 1, 1),
+            topic("d_e", 1, 1),
+        ];
+        let (image, results) = created(&cluster_of(&[1]), topics, false);
+        let codes: Vec<_> = results.iter().map(|r| r.error_code).collect();
+        use ErrorCode as E;
+        assert_eq!(
+            codes,
+            [
+                E::INVALID_REQUEST,
+                E::INVALID_REQUEST,
+                E::INVALID_PARTITIONS,
+                E::NONE,
+                E::NONE,
+                E::INVALID_TOPIC_EXCEPTION
+            ]
+        );
+        assert_eq!(image.topics().map(|t| t.name.to_string()).collect::<Vec<_>>(), ["c", "d.e"]);
+    }
+
+    #[test]
+    fn only_validating_changes_nothing_and_answers_the_same() {
+        let image = cluster_of(&[1]);
+        let (after, results) = created(&image, vec![topic("a", 2, 1), topic("b", 0, 1)], true);
+        assert_eq!(after.topics().len(), 0);
+        assert_eq!((results[0].error_code, results[0].num_partitions), (ErrorCode::NONE, 2));
+        assert_eq!(results[0].topic_id, Uuid::ZERO);
+        assert_eq!(results[1].error_code, ErrorCode::INVALID_PARTITIONS);
+    }
+
+    #[test]
+    fn partitions_of_a_request_and_of_the_broker_are_limited() {
+        let most = PARTITIONS_PER_REQUEST_MAX as i32;
+        let (image, results) = created(
+            &cluster_of(&[1]),
+            vec![topic("a", most - 1, 1), topic("b", 2, 1), topic("c", 1, 1)],
+            false,
+        );
+        let codes: Vec<_> = results.iter().map(|r| r.error_code).collect();
+        assert_eq!(codes, [ErrorCode::NONE, ErrorCode::POLICY_VIOLATION, ErrorCode::NONE]);
+        assert_eq!(image.partition_count(), PARTITIONS_PER_REQUEST_MAX);
+        let mut image = image;
+        for i in 1..PARTITIONS_MAX / PARTITIONS_PER_REQUEST_MAX {
+            // Ids count from the same start in each call, so let the topic before go by another way: by name.
+            let request =
+                CreateTopicsRequest { topics: vec![topic(&format!("t{i}"), most, 1)], ..Default::default() };
+            let mut next = 0x10_0000 * i as u128;
+            let decision = create(&image, &rules(""), &request, false, &mut || {
+                next += 1;
+                Uuid(next)
+            });
+            image = image.apply(&decision.records, 1).unwrap();
+        }
+        assert_eq!(image.partition_count(), PARTITIONS_MAX);
+        let (code, message) = refused(&image, topic("z", 1, 1));
+        assert_eq!(code, ErrorCode::POLICY_VIOLATION);
+        assert!(message.contains("the most that a broker holds"), "{message}");
+    }
+
+    #[test]
+    fn ids_are_never_reserved_taken_or_like_an_option() {
+        let (image, _) = created(&cluster_of(&[1]), vec![topic("a", 1, 1)], false);
+        let taken = image.topic(&"a".into()).unwrap().id;
+        let dash = Uuid(0xf8 << 120);
+        assert!(dash.to_string().starts_with('-'));
+        let mut ids = [Uuid::ZERO, Uuid(1), dash, taken, Uuid(0xabcdef)].into_iter();
+        let request = CreateTopicsRequest { topics: vec![topic("b", 1, 1)], ..Default::default() };
+        let decision = create(&image, &rules(""), &request, false, &mut || ids.next().unwrap());
+        assert_eq!(decision.answer.topics[0].topic_id, Uuid(0xabcdef));
+    }
+
+    #[test]
+    fn missing_topics_are_made_with_defaults_and_internal_ones_are_not() {
+        let (image, _) = created(&cluster_of(&[1]), vec![topic("a", 1, 1)], false);
+        let names = ["a", "b", "b", "__transaction_state", "b/c"].map(TopicName::from);
+        let Decision { records, answer } =
+            auto_create(&image, &rules("num.partitions=4"), &names, &mut counting_ids_after());
+        let codes: Vec<_> = answer.iter().map(|made| code_and_message(made).0).collect();
+        use ErrorCode as E;
+        assert_eq!(
+            codes,
+            [E::NONE, E::NONE, E::NONE, E::INVALID_TOPIC_EXCEPTION, E::INVALID_TOPIC_EXCEPTION]
+        );
+        let after = image.apply(&records, 1).unwrap();
+        assert_eq!(after.topic(&"b".into()).unwrap().partitions.len(), 4);
+        assert_eq!(after.topic(&"a".into()), image.topic(&"a".into()));
+    }
+
+    fn counting_ids_after() -> impl FnMut() -> Uuid {
+        let mut ids = counting_ids();
+        move || Uuid(ids().0 + 0x10_0000)
+    }
+
+    #[test]
+    fn topics_are_deleted_by_name_or_by_id_once() {
+        let (image, _) =
+            created(&cluster_of(&[1]), ["a", "b", "c"].map(|name| topic(name, 1, 1)).to_vec(), false);
+        let id = |name: &str| image.topic(&name.into()).unwrap().id.0;
+        let asked = vec![
+            named(Some("a"), 0),
+            named(None, id("b")),
+            named(Some("c"), 0),
+            named(None, id("c")),
+            named(Some("x"), 0),
+            named(None, 99),
+            named(None, 0),
+            named(Some("a"), id("a")),
+        ];
+        let (after, results) = deleted(&image, "", asked);
+        let codes: Vec<_> = results.iter().map(|r| r.error_code).collect();
+        use ErrorCode as E;
+        assert_eq!(
+            codes,
+            [
+                E::NONE,
+                E::NONE,
+                E::INVALID_REQUEST,
+                E::INVALID_REQUEST,
+                E::UNKNOWN_TOPIC_OR_PARTITION,
+                E::UNKNOWN_TOPIC_ID,
+                E::INVALID_REQUEST,
+                E::INVALID_REQUEST
+            ]
+        );
+        assert_eq!((results[0].topic_id.0, results[1].name.as_deref()), (id("a"), Some("b")));
+        assert_eq!(after.topics().map(|t| t.name.to_string()).collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn deletion_can_be_turned_off() {
+        let (image, _) = created(&cluster_of(&[1]), vec![topic("a", 1, 1)], false);
+        let (after, results) = deleted(&image, "delete.topic.enable=false", vec![named(Some("a"), 0)]);
+        assert_eq!(results[0].error_code, ErrorCode::TOPIC_DELETION_DISABLED);
+        assert_eq!(after.topics().len(), 1);
     }
 }

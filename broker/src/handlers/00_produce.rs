@@ -9,11 +9,13 @@
 //! shards and answers.
 
 use ottla_protocol::{
-    compression::{Compression, Limits},
+    compression::Compression,
     error_code::ErrorCode,
     messages::{
         ProduceRequest, ProduceResponse,
-        produce::{BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse},
+        produce::{
+            BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse,
+        },
     },
     record::{Batch, BatchError, Depth, Rules, Scratch, TimestampType, validate},
     types::{Str, Uuid},
@@ -23,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::{Context, RequestContext};
 use crate::{
-    log::{AppendError, Appended},
+    log::{AppendError, Appended, ProducerError},
     replica::{
         PartitionId, Replica, TopicReplicas,
         shard::{Append, AppendFailure, Outcome, ShardMessage},
@@ -39,13 +41,25 @@ const ZSTD_VERSION_MIN: i16 = 7;
 pub(crate) struct Pending {
     acks: i16,
     response: ProduceResponse,
-    /// What each shard was sent: its answer, and the places in the response that it belongs to.
-    shards: Vec<(oneshot::Receiver<Vec<Outcome>>, Vec<(usize, usize)>)>,
+    /// What each shard was sent: its answer, and where in the response it belongs.
+    shards: Vec<(oneshot::Receiver<Vec<Outcome>>, Vec<Place>)>,
 }
 
+/// A partition's place in a response: that of its topic, and its own within.
+type Place = (usize, usize);
+
+/// The batches that go to one shard, and where in the response their outcomes belong.
+type Share = (Vec<(PartitionId, Batch)>, Vec<Place>);
+
 /// Validates `request` and hands its batches over, in order.
-pub(crate) fn begin(request: ProduceRequest, rq: &RequestContext, cx: &Context, scratch: &mut Scratch) -> Pending {
-    let mut pending = Pending { acks: request.acks, response: ProduceResponse::default(), shards: Vec::new() };
+pub(crate) fn begin(
+    request: ProduceRequest,
+    rq: &RequestContext,
+    cx: &Context,
+    scratch: &mut Scratch,
+) -> Pending {
+    let mut pending =
+        Pending { acks: request.acks, response: ProduceResponse::default(), shards: Vec::new() };
     let whole = if !matches!(request.acks, -1..=1) {
         Some(Refusal::of(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be 0, 1 or -1 (all)"))
     } else if request.transactional_id.is_some() {
@@ -54,17 +68,19 @@ pub(crate) fn begin(request: ProduceRequest, rq: &RequestContext, cx: &Context, 
         None
     };
     let table = cx.replicas.table();
-    let mut by_shard: Vec<(Vec<(PartitionId, Batch)>, Vec<(usize, usize)>)> = Vec::new();
+    let mut by_shard: Vec<Share> = Vec::new();
     by_shard.resize_with(cx.replicas.shard_count(), Default::default);
     for (t, topic) in request.topic_data.into_iter().enumerate() {
-        let replicas = if rq.version >= 13 { table.by_id(topic.topic_id) } else { table.by_name(&topic.name) };
+        let replicas =
+            if rq.version >= 13 { table.by_id(topic.topic_id) } else { table.by_name(&topic.name) };
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let index = data.index;
             let checked = match &whole {
                 Some(refusal) => Err(refusal.clone()),
-                None => find(replicas, topic.topic_id, index)
-                    .and_then(|replica| check(replica, data, rq.version, scratch).map(|batch| (replica, batch))),
+                None => find(replicas, topic.topic_id, index).and_then(|replica| {
+                    check(replica, data, rq.version, scratch).map(|batch| (replica, batch))
+                }),
             };
             let mut answer = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
             match checked {
@@ -110,7 +126,8 @@ impl Pending {
         if self.acks != 0 {
             return Ok(Some(self.response));
         }
-        let mut codes = self.response.responses.iter().flat_map(|t| &t.partition_responses).map(|p| p.error_code);
+        let mut codes =
+            self.response.responses.iter().flat_map(|t| &t.partition_responses).map(|p| p.error_code);
         match codes.find(|code| code.is_error()) {
             Some(code) => Err(code),
             None => Ok(None),
@@ -171,7 +188,10 @@ fn check(
     let sent = bytes.len();
     let batch = Batch::split_from(&mut bytes).map_err(refusal)?;
     let Some(batch) = batch.filter(|_| bytes.is_empty()) else {
-        return Err(Refusal::of(ErrorCode::INVALID_RECORD, "a produce request holds exactly one batch per partition"));
+        return Err(Refusal::of(
+            ErrorCode::INVALID_RECORD,
+            "a produce request holds exactly one batch per partition",
+        ));
     };
     if sent > settings.message_bytes_max {
         return Err(Refusal::of(
@@ -196,7 +216,7 @@ fn check(
         timestamp_type: settings.timestamp_type,
         timestamp_before_max_ms: settings.timestamp_before_max_ms,
         timestamp_after_max_ms: settings.timestamp_after_max_ms,
-        limits: Limits { bytes_max: settings.decompressed_bytes_max, ..Limits::BROKER },
+        max_decompressed_message_bytes: settings.decompressed_message_bytes_max,
         ..Rules::at(now_ms())
     };
     let validated = validate(&batch, &rules, scratch).map_err(refusal)?;
@@ -225,9 +245,9 @@ fn refusal(error: BatchError) -> Refusal {
 
 fn write_outcome(outcome: Outcome, answer: &mut PartitionProduceResponse) {
     match outcome {
-        Ok(Appended { base_offset, log_append_time_ms, start_offset, .. }) => {
+        Ok(Appended { base_offset, log_append_time, start_offset, .. }) => {
             answer.base_offset = base_offset;
-            answer.log_append_time_ms = log_append_time_ms.unwrap_or(-1);
+            answer.log_append_time_ms = log_append_time;
             answer.log_start_offset = start_offset;
         }
         Err(failure) => {
@@ -246,10 +266,19 @@ fn write_outcome(outcome: Outcome, answer: &mut PartitionProduceResponse) {
 
 fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
-        AppendError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-        AppendError::DuplicateSequence { .. } => ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
-        AppendError::InvalidProducerEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-        _ => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => {
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        }
+        AppendError::Producer(ProducerError::DuplicateSequence { .. }) => {
+            ErrorCode::DUPLICATE_SEQUENCE_NUMBER
+        }
+        AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => {
+            ErrorCode::INVALID_PRODUCER_EPOCH
+        }
+        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::NoOffsets { .. } => ErrorCode::INVALID_RECORD,
+        AppendError::StaleLeaderEpoch { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        AppendError::DiskFull(_) | AppendError::Log(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }
-

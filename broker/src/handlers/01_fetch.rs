@@ -64,7 +64,7 @@ pub(crate) async fn handle(request: FetchRequest, rq: &RequestContext, cx: &Cont
     let bytes_min = request.min_bytes.max(0) as usize;
     let limits = Limits {
         read_committed: request.isolation_level == 1,
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(cx.config.fetch_max_bytes as usize),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(cx.config.fetch_max_bytes),
         by_id: rq.version >= 13,
     };
     let mut plan = match cx.fetch_sessions.plan(request, rq.version, now_ms()) {
@@ -151,7 +151,7 @@ fn read(plan: &mut Plan, cx: &Context, limits: &Limits) -> Look {
     let mut see = |wanted: &Wanted| {
         // The first records of an answer come whole, whatever the limits: else a consumer could never pass them.
         let seen = see(&table, wanted, left, look.bytes == 0, limits);
-        let bytes: usize = seen.slices.iter().map(FileSlice::len).sum();
+        let bytes: usize = seen.slices.iter().map(|s| s.len).sum();
         left = left.saturating_sub(bytes);
         look.bytes += bytes;
         look.must_answer |= seen.data.error_code.is_error() || seen.data.diverging_epoch.epoch >= 0;
@@ -201,13 +201,14 @@ fn see_replica(
     let high_watermark = reader.high_watermark();
     let bytes_max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(bytes_left);
     let read = reader.read(asked.fetch_offset, bytes_max, high_watermark, whole_first);
-    *slices = read.map_err(|error| match error {
+    let read = read.map_err(|error| match error {
         ReadError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-        ReadError::Io(error) => {
+        error => {
             tracing::error!(%error, partition = ?replica.id, "a log could not be read");
             ErrorCode::KAFKA_STORAGE_ERROR
         }
     })?;
+    *slices = read.slices;
     data.high_watermark = high_watermark;
     data.last_stable_offset = high_watermark;
     data.log_start_offset = reader.start_offset();
@@ -274,7 +275,7 @@ impl Fetched {
     fn push(&mut self, wanted: &Wanted, seen: Seen, limits: &Limits) {
         let Seen { mut data, slices } = seen;
         if !slices.is_empty() {
-            let len = slices.iter().map(FileSlice::len).sum();
+            let len = slices.iter().map(|s| s.len).sum();
             data.records = Some(Records::Elsewhere { id: self.slices.len(), len });
             self.slices.push(slices);
         }

@@ -11,7 +11,10 @@
 //!
 //! - 4: the leader epoch that the client believes in is checked, and the offset's own is answered (KIP-320).
 
+use std::cell::RefCell;
+
 use ottla_protocol::{
+    compression::Decompressor,
     error_code::ErrorCode,
     messages::{
         ListOffsetsRequest, ListOffsetsResponse,
@@ -21,7 +24,7 @@ use ottla_protocol::{
 };
 
 use super::{Context, RequestContext};
-use crate::replica::Table;
+use crate::{log::TimestampOffset, replica::Table};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -29,6 +32,11 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+thread_local! {
+    /// Inflates the batch that holds a time: the one place where an answer needs a look inside.
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
 
 pub(crate) async fn handle(
     request: ListOffsetsRequest,
@@ -49,7 +57,9 @@ pub(crate) async fn handle(
                 Ok(Some(found)) => {
                     answer.timestamp = found.timestamp;
                     answer.offset = found.offset;
-                    answer.leader_epoch = found.leader_epoch;
+                    if rq.version >= 4 {
+                        answer.leader_epoch = found.leader_epoch;
+                    }
                 }
                 Ok(None) => {}
                 Err(code) => answer.error_code = code,
@@ -89,14 +99,14 @@ fn offset(
     }
     let reader = &replica.reader;
     let at = |offset: i64| {
-        let leader_epoch = reader.leader_epoch_at(offset).unwrap_or(-1);
+        let leader_epoch = reader.epoch_of(offset).unwrap_or(-1);
         Some(Found { offset, timestamp: -1, leader_epoch })
     };
-    let read = |error| {
+    let failed = |error| {
         tracing::error!(%error, topic = %topic, partition = asked.partition_index, "a log could not be read");
         ErrorCode::KAFKA_STORAGE_ERROR
     };
-    let by_time = |found: Option<crate::log::TimedOffset>| {
+    let by_time = |found: Option<TimestampOffset>| {
         found.filter(|f| f.offset < reader.high_watermark()).map(|f| Found {
             offset: f.offset,
             timestamp: f.timestamp,
@@ -111,8 +121,13 @@ fn offset(
         }
         EARLIEST | EARLIEST_LOCAL => Ok(at(reader.start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
-        MAX_TIMESTAMP => reader.offset_of_max_timestamp().map(by_time).map_err(read),
+        MAX_TIMESTAMP => {
+            DECOMPRESSOR.with_borrow_mut(|d| reader.max_timestamp(d)).map(by_time).map_err(failed)
+        }
         timestamp if timestamp < 0 => Err(ErrorCode::INVALID_REQUEST),
-        timestamp => reader.offset_for_timestamp(timestamp).map(by_time).map_err(read),
+        timestamp => {
+            let found = DECOMPRESSOR.with_borrow_mut(|d| reader.offset_for_timestamp(timestamp, d));
+            found.map(by_time).map_err(failed)
+        }
     }
 }

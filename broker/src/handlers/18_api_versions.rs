@@ -8,10 +8,7 @@
 
 use ottla_protocol::{
     error_code::ErrorCode,
-    messages::{
-        ApiKey, ApiVersionsRequest, ApiVersionsResponse,
-        api_versions::ApiVersion,
-    },
+    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, api_versions::ApiVersion},
 };
 
 use super::{Context, RequestContext};
@@ -23,12 +20,13 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> ApiVersionsResponse {
     if rq.version >= 3
-        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+        && !(is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version))
     {
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
     }
     let image = cx.image.load();
-    let other_cluster = request.cluster_id.as_ref().is_some_and(|id| **id != *image.cluster_id());
+    let other_cluster = request.cluster_id.as_ref().is_some_and(|id| id != image.cluster_id());
     let other_node = request.node_id >= 0 && request.node_id != cx.config.node_id;
     if other_cluster || other_node {
         return ApiVersionsResponse { error_code: ErrorCode::REBOOTSTRAP_REQUIRED, ..Default::default() };

@@ -31,7 +31,9 @@ pub(crate) async fn handle(
                 ..Default::default()
             };
             match end_of_epoch(&table, &topic.topic, asked) {
-                Ok(Some((leader_epoch, end_offset))) => EpochEndOffset { leader_epoch, end_offset, ..nothing },
+                Ok(Some((leader_epoch, end_offset))) => {
+                    EpochEndOffset { leader_epoch, end_offset, ..nothing }
+                }
                 Ok(None) => nothing,
                 Err(error_code) => EpochEndOffset { error_code, ..nothing },
             }

@@ -1,15 +1,38 @@
 //! One file per API, numbered as its schema: authorize, call, answer; no state of their own.
 
+#[path = "33_alter_configs.rs"]
+pub(crate) mod alter_configs;
 #[path = "18_api_versions.rs"]
 pub(crate) mod api_versions;
+#[path = "37_create_partitions.rs"]
+pub(crate) mod create_partitions;
+#[path = "19_create_topics.rs"]
+pub(crate) mod create_topics;
+#[path = "20_delete_topics.rs"]
+pub(crate) mod delete_topics;
+#[path = "60_describe_cluster.rs"]
+pub(crate) mod describe_cluster;
+#[path = "32_describe_configs.rs"]
+pub(crate) mod describe_configs;
+#[path = "75_describe_topic_partitions.rs"]
+pub(crate) mod describe_topic_partitions;
 #[path = "01_fetch.rs"]
 pub(crate) mod fetch;
+#[path = "44_incremental_alter_configs.rs"]
+pub(crate) mod incremental_alter_configs;
+#[path = "22_init_producer_id.rs"]
+pub(crate) mod init_producer_id;
 #[path = "02_list_offsets.rs"]
 pub(crate) mod list_offsets;
+#[path = "03_metadata.rs"]
+pub(crate) mod metadata;
+mod nodes;
 #[path = "23_offset_for_leader_epoch.rs"]
 pub(crate) mod offset_for_leader_epoch;
 #[path = "00_produce.rs"]
 pub(crate) mod produce;
+#[cfg(test)]
+mod testing;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -10,7 +10,8 @@ pub(crate) mod record;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use image::Image;
+
+pub(crate) use self::image::Image;
 
 /// Where the newest image is found. Replaced whole, by the controller's task alone.
 pub(crate) type SharedImage = Arc<ArcSwap<Image>>;

@@ -255,7 +255,9 @@ mod tests {
         let mut next = request(id, 1, &[3]);
         next.forgotten_topics_data =
             vec![ForgottenTopic { topic_id: Uuid(1), partitions: vec![0, 9], ..Default::default() }];
-        let Plan::Incremental(session, _) = sessions.plan(next, 17, 0).unwrap() else { panic!("incremental") };
+        let Plan::Incremental(session, _) = sessions.plan(next, 17, 0).unwrap() else {
+            panic!("incremental")
+        };
         let mut left = indexes(&session);
         left.sort_unstable();
         assert_eq!(left, [1, 2, 3]);

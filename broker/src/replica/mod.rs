@@ -10,7 +10,6 @@ pub(crate) mod shard;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -24,10 +23,13 @@ use ottla_protocol::{
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
-use shard::{ShardHandle, ShardMessage};
+use shard::{Closed, ShardHandle, ShardMessage};
 use tokio::sync::oneshot;
 
-use crate::log::{LogConfig, LogReader};
+use crate::{
+    config::{self, BrokerConfig, TopicConfig},
+    log::{LogConfig, LogReader},
+};
 
 /// A partition of a topic, by the topic's id.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -57,8 +59,8 @@ pub(crate) struct Replica {
 pub(crate) struct PartitionSettings {
     /// Largest record batch, as it came: Kafka's `max.message.bytes`.
     pub(crate) message_bytes_max: usize,
-    /// Largest record batch after decompression: Kafka's `max.decompressed.message.bytes`.
-    pub(crate) decompressed_bytes_max: usize,
+    /// Largest record of a compressed batch, inflated: Kafka's `max.decompressed.message.bytes`.
+    pub(crate) decompressed_message_bytes_max: usize,
     /// How far a record's timestamp may lie behind the clock, in ms: `message.timestamp.before.max.ms`.
     pub(crate) timestamp_before_max_ms: i64,
     /// How far a record's timestamp may lie ahead of the clock, in ms: `message.timestamp.after.max.ms`.
@@ -71,10 +73,46 @@ pub(crate) struct PartitionSettings {
     pub(crate) log: LogConfig,
 }
 
+impl PartitionSettings {
+    /// What a topic's configuration, and its broker's, come to.
+    pub(crate) fn new(topic: &TopicConfig, broker: &BrokerConfig) -> Self {
+        let log_append_time = topic.message_timestamp_type == config::TimestampType::LogAppendTime;
+        Self {
+            message_bytes_max: topic.max_message_bytes,
+            decompressed_message_bytes_max: topic.max_decompressed_message_bytes,
+            timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+            timestamp_type: if log_append_time {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
+            validate_headers_only: topic.record_validation == config::RecordValidation::Header,
+            log: LogConfig {
+                segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),
+                roll_ms: topic.segment_ms,
+                index_interval_bytes: u32::try_from(topic.index_interval_bytes).unwrap_or(u32::MAX),
+                index_size_max_bytes: u32::try_from(topic.segment_index_bytes).unwrap_or(u32::MAX),
+                flush_messages: topic.flush_messages,
+                flush_ms: topic.flush_ms,
+                log_append_time,
+                max_message_bytes: topic.max_message_bytes,
+                producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
+                max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+            },
+        }
+    }
+}
+
 impl Replica {
     /// The epoch in which this broker leads the partition.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Begins to lead in a newer epoch. Only the owner calls it.
+    fn lead(&self, epoch: i32) {
+        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Checks the epoch that a client believes in; -1 for none (KIP-320).
@@ -119,6 +157,11 @@ impl Table {
         self.by_name.get(name)
     }
 
+    /// How many partitions there are.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.by_id.values().map(|t| t.partitions.iter().flatten().count()).sum()
+    }
+
     fn put(&mut self, name: &TopicName, replica: &Arc<Replica>) {
         let id = replica.id.topic;
         let mut partitions = self.by_id.get(&id).map(|t| t.partitions.clone()).unwrap_or_default();
@@ -133,17 +176,35 @@ impl Table {
         self.by_id.insert(id, Arc::clone(&topic));
         self.by_name.insert(name.clone(), topic);
     }
+
+    fn remove(&mut self, name: &TopicName, id: PartitionId) {
+        let Some(topic) = self.by_id.remove(&id.topic) else { return };
+        let mut partitions = topic.partitions.clone();
+        if let Some(place) = usize::try_from(id.index).ok().and_then(|i| partitions.get_mut(i)) {
+            *place = None;
+        }
+        let is_named = self.by_name.get(name).is_some_and(|t| t.id == id.topic);
+        if partitions.iter().all(Option::is_none) {
+            if is_named {
+                self.by_name.remove(name);
+            }
+            return;
+        }
+        let topic = Arc::new(TopicReplicas { name: topic.name.clone(), id: id.topic, partitions });
+        if is_named {
+            self.by_name.insert(name.clone(), Arc::clone(&topic));
+        }
+        self.by_id.insert(id.topic, topic);
+    }
 }
 
-/// A partition that is to come, change or go.
+/// A partition that is to be opened.
 #[derive(Clone, Debug)]
-pub(crate) enum PartitionChange {
-    /// Opens the log, or makes one where there is none.
-    Open { topic: TopicName, id: PartitionId, leader_epoch: i32, settings: Arc<PartitionSettings> },
-    /// Takes new settings.
-    Configure { id: PartitionId, settings: Arc<PartitionSettings> },
-    /// Closes the log and deletes it.
-    Delete { topic: TopicName, id: PartitionId },
+pub(crate) struct Opening {
+    pub(crate) topic: TopicName,
+    pub(crate) id: PartitionId,
+    pub(crate) leader_epoch: i32,
+    pub(crate) settings: Arc<PartitionSettings>,
 }
 
 /// All partitions of this broker. The controller's task alone changes the table.
@@ -151,13 +212,12 @@ pub(crate) enum PartitionChange {
 pub(crate) struct Replicas {
     shards: Vec<ShardHandle>,
     table: ArcSwap<Table>,
-    log_dir: PathBuf,
 }
 
 impl Replicas {
-    /// No partitions yet, in `log_dir`.
-    pub(crate) fn new(shards: Vec<ShardHandle>, log_dir: PathBuf) -> Self {
-        Self { shards, table: ArcSwap::default(), log_dir }
+    /// No partitions yet.
+    pub(crate) fn new(shards: Vec<ShardHandle>) -> Self {
+        Self { shards, table: ArcSwap::default() }
     }
 
     /// The table as it is now.
@@ -177,40 +237,18 @@ impl Replicas {
         shard.send(message).map_err(|_| ErrorCode::NOT_LEADER_OR_FOLLOWER)
     }
 
-    /// Carries out `changes`, in order, and publishes the new table. Partitions that could not be opened are
-    /// missing from it, and are told in the answer.
-    pub(crate) async fn apply(&self, changes: Vec<PartitionChange>) -> Vec<(PartitionId, String)> {
+    /// Opens partitions, all at once, and puts them on the table; tells those that could not be opened, and why.
+    pub(crate) async fn open(&self, openings: Vec<Opening>) -> Vec<(PartitionId, String)> {
+        let mut sent = Vec::with_capacity(openings.len());
+        for opening in openings {
+            let (reply, opened) = oneshot::channel();
+            let (topic, id) = (opening.topic.clone(), opening.id);
+            let result = self.send(self.shard_of(id), ShardMessage::Open { opening, reply });
+            sent.push((topic, id, result.map(|()| opened)));
+        }
         let mut table = Table::clone(&self.table.load());
         let mut failed = Vec::new();
-        let mut opening = Vec::new();
-        for change in changes {
-            match change {
-                PartitionChange::Open { topic, id, leader_epoch, settings } => {
-                    let shard = self.shard_of(id);
-                    let directory = self.log_dir.join(format!("{topic}-{}", id.index));
-                    let (reply, opened) = oneshot::channel();
-                    let message = ShardMessage::Open { id, directory, leader_epoch, settings, reply };
-                    let sent = self.send(shard, message);
-                    opening.push((topic, id, sent.map(|()| opened)));
-                }
-                PartitionChange::Configure { id, settings } => {
-                    if let Some(replica) = table.by_id(id.topic).and_then(|t| t.partition(id.index)) {
-                        replica.settings.store(Arc::clone(&settings));
-                        let _ = self.send(replica.shard, ShardMessage::Configure { id, settings });
-                    }
-                }
-                PartitionChange::Delete { topic, id } => {
-                    table.by_id.remove(&id.topic);
-                    if table.by_name.get(&topic).is_some_and(|t| t.id == id.topic) {
-                        table.by_name.remove(&topic);
-                    }
-                    // Nobody finds it any more once the table is out; the shard deletes in its own time.
-                    self.table.store(Arc::new(table.clone()));
-                    let _ = self.send(self.shard_of(id), ShardMessage::Delete { id });
-                }
-            }
-        }
-        for (topic, id, opened) in opening {
+        for (topic, id, opened) in sent {
             let result = match opened {
                 Ok(opened) => opened.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned())),
                 Err(code) => Err(code.to_string()),
@@ -224,14 +262,41 @@ impl Replicas {
         failed
     }
 
-    /// Closes every log cleanly; returns when all are on disk.
-    pub(crate) async fn close(&self) {
+    /// Gives a partition new settings.
+    pub(crate) fn configure(&self, id: PartitionId, settings: Arc<PartitionSettings>) {
+        let table = self.table.load();
+        if let Some(replica) = table.by_id(id.topic).and_then(|t| t.partition(id.index)) {
+            replica.settings.store(Arc::clone(&settings));
+            // A shard that is gone has no log to configure.
+            let _ = self.send(replica.shard, ShardMessage::Configure { id, settings });
+        }
+    }
+
+    /// Takes a partition off the table and deletes its log; returns when its files are out of the way.
+    pub(crate) async fn delete(&self, topic: &TopicName, id: PartitionId) -> Result<(), String> {
+        let mut table = Table::clone(&self.table.load());
+        table.remove(topic, id);
+        // Nobody finds it any more; then the shard may delete it.
+        self.table.store(Arc::new(table));
+        let (reply, deleted) = oneshot::channel();
+        self.send(self.shard_of(id), ShardMessage::Delete { id, reply }).map_err(|code| code.to_string())?;
+        deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
+    }
+
+    /// Closes every log; gives those that were closed cleanly, once they are on the medium.
+    pub(crate) async fn close(&self) -> Vec<Closed> {
+        let mut replies = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (reply, closed) = oneshot::channel();
             if shard.send(ShardMessage::Close { reply }).is_ok() {
-                let _ = closed.await;
+                replies.push(closed);
             }
         }
+        let mut all = Vec::new();
+        for closed in replies {
+            all.extend(closed.await.unwrap_or_default());
+        }
+        all
     }
 
     /// The owner of a partition: neighbours go to different shards.

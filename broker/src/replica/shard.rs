@@ -3,15 +3,15 @@
 //! It runs as a task on one core's runtime and takes messages from connections on all cores. What is queued when
 //! it wakes is handled together: all batches for one partition go to its log in one write.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use ottla_protocol::record::Batch;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{PartitionId, PartitionSettings, Replica, purgatory::Purgatory};
+use super::{Opening, PartitionId, PartitionSettings, Replica, purgatory::Purgatory};
 use crate::{
-    log::{AppendError, Appended, Log, ToAppend},
+    log::{AppendError, Appended, Log, LogDirectory, LogError, ToAppend, TopicPartition},
     time::now_ms,
 };
 
@@ -27,23 +27,34 @@ pub(crate) type ShardHandle = mpsc::UnboundedSender<ShardMessage>;
 pub(crate) enum ShardMessage {
     /// Appends the batches of one request.
     Append(Append),
+    /// Opens a log, or makes one where there is none.
     Open {
-        id: PartitionId,
-        directory: PathBuf,
-        leader_epoch: i32,
-        settings: Arc<PartitionSettings>,
+        opening: Opening,
         reply: oneshot::Sender<Result<Arc<Replica>, String>>,
     },
     Configure {
         id: PartitionId,
         settings: Arc<PartitionSettings>,
     },
+    /// Closes a log and deletes its files.
     Delete {
         id: PartitionId,
+        reply: oneshot::Sender<Result<(), String>>,
     },
+    /// Closes all logs cleanly.
     Close {
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<Vec<Closed>>,
     },
+}
+
+/// A log that was closed cleanly.
+#[derive(Clone, Debug)]
+pub(crate) struct Closed {
+    pub(crate) partition: TopicPartition,
+    /// Everything before it is on the medium.
+    pub(crate) recovery_point: i64,
+    /// Nothing before it is to be read.
+    pub(crate) start_offset: i64,
 }
 
 /// The batches of one request that belong to this shard, validated.
@@ -67,6 +78,7 @@ pub(crate) enum AppendFailure {
 }
 
 struct Partition {
+    name: TopicPartition,
     log: Log,
     replica: Arc<Replica>,
 }
@@ -74,21 +86,29 @@ struct Partition {
 /// Owns the logs of its partitions.
 pub(crate) struct Shard {
     index: usize,
+    directory: Arc<LogDirectory>,
     partitions: HashMap<PartitionId, Partition>,
     /// Reused from wake-up to wake-up.
     groups: Groups,
 }
 
-/// The batches of one wake-up by partition, each with the place that its outcome goes to.
+/// Batches for one partition; of each the request that it came with, and its place there.
+type Group = (Vec<ToAppend>, Vec<(usize, usize)>);
+
+/// The batches of one wake-up, by partition.
 #[derive(Default)]
 struct Groups {
-    by_partition: HashMap<PartitionId, (Vec<ToAppend>, Vec<(usize, usize)>)>,
+    by_partition: HashMap<PartitionId, Group>,
 }
 
 impl Shard {
     /// Runs until `messages` ends.
-    pub(crate) async fn run(index: usize, mut messages: mpsc::UnboundedReceiver<ShardMessage>) {
-        let mut shard = Self { index, partitions: HashMap::new(), groups: Groups::default() };
+    pub(crate) async fn run(
+        index: usize,
+        directory: Arc<LogDirectory>,
+        mut messages: mpsc::UnboundedReceiver<ShardMessage>,
+    ) {
+        let mut shard = Self { index, directory, partitions: HashMap::new(), groups: Groups::default() };
         let mut queued = Vec::new();
         while messages.recv_many(&mut queued, DRAIN_MAX).await > 0 {
             let mut appends = Vec::new();
@@ -109,56 +129,87 @@ impl Shard {
     fn handle(&mut self, message: ShardMessage) {
         match message {
             ShardMessage::Append(append) => self.append_all(vec![append]),
-            ShardMessage::Open { id, directory, leader_epoch, settings, reply } => {
-                let opened = self.open(id, directory, leader_epoch, settings);
-                let _ = reply.send(opened);
-            }
+            ShardMessage::Open { opening, reply } => _ = reply.send(self.open(opening)),
             ShardMessage::Configure { id, settings } => {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.log.set_config(settings.log.clone());
                 }
             }
-            ShardMessage::Delete { id } => {
-                if let Some(partition) = self.partitions.remove(&id) {
-                    partition.replica.purgatory.wake_all();
-                    if let Err(error) = partition.log.delete() {
-                        tracing::error!(%error, "a deleted partition's files could not be removed");
+            ShardMessage::Delete { id, reply } => {
+                let deleted = match self.partitions.remove(&id) {
+                    Some(partition) => {
+                        partition.replica.purgatory.wake_all();
+                        partition.log.delete().map_err(|error| error.to_string())
                     }
-                }
+                    None => Ok(()),
+                };
+                let _ = reply.send(deleted);
             }
-            ShardMessage::Close { reply } => {
-                for (_, partition) in self.partitions.drain() {
-                    partition.replica.purgatory.wake_all();
-                    if let Err(error) = partition.log.close() {
-                        tracing::error!(%error, "a log could not be closed cleanly; it is recovered at the next start");
-                    }
-                }
-                let _ = reply.send(());
-            }
+            ShardMessage::Close { reply } => _ = reply.send(self.close()),
         }
     }
 
-    fn open(
-        &mut self,
-        id: PartitionId,
-        directory: PathBuf,
-        leader_epoch: i32,
-        settings: Arc<PartitionSettings>,
-    ) -> Result<Arc<Replica>, String> {
+    /// Closes all logs; those that could not be closed cleanly are missing from the answer.
+    fn close(&mut self) -> Vec<Closed> {
+        let mut closed = Vec::with_capacity(self.partitions.len());
+        for (_, Partition { name, log, replica }) in self.partitions.drain() {
+            replica.purgatory.wake_all();
+            let start_offset = log.start_offset();
+            match log.close() {
+                Ok(recovery_point) => closed.push(Closed { partition: name, recovery_point, start_offset }),
+                Err(error) => {
+                    tracing::error!(%error, "a log could not be closed; the next start recovers it")
+                }
+            }
+        }
+        closed
+    }
+
+    fn open(&mut self, opening: Opening) -> Result<Arc<Replica>, String> {
+        let Opening { topic, id, leader_epoch, settings } = opening;
         if let Some(partition) = self.partitions.get(&id) {
+            partition.replica.lead(leader_epoch);
             return Ok(Arc::clone(&partition.replica));
         }
-        let log = Log::open(&directory, settings.log.clone(), now_ms()).map_err(|e| e.to_string())?;
+        let name = TopicPartition { topic, partition: id.index };
+        let log = self.open_log(&name, id, &settings).map_err(|error| error.to_string())?;
+        // The only replica is this one, so what is in its log is committed.
+        let reader = log.reader();
+        reader.set_high_watermark(log.end_offset());
         let replica = Arc::new(Replica {
             id,
             shard: self.index,
-            reader: log.reader(),
+            reader,
             purgatory: Purgatory::default(),
             settings: ArcSwap::new(settings),
             leader_epoch: leader_epoch.into(),
         });
-        self.partitions.insert(id, Partition { log, replica: Arc::clone(&replica) });
+        self.partitions.insert(id, Partition { name, log, replica: Arc::clone(&replica) });
         Ok(replica)
+    }
+
+    /// The log of a partition; a new one where there is none, or where a deleted topic of the same name left its own.
+    fn open_log(
+        &self,
+        name: &TopicPartition,
+        id: PartitionId,
+        settings: &PartitionSettings,
+    ) -> Result<Log, LogError> {
+        let path = self.directory.partition_path(name);
+        if path.is_dir() {
+            let checkpointed = self.directory.checkpointed(name);
+            let (log, recovered) = Log::open(&path, settings.log.clone(), &checkpointed, now_ms())?;
+            if log.topic_id().is_none_or(|topic| topic == id.topic) {
+                if recovered.torn_bytes > 0 {
+                    let bytes = recovered.torn_bytes;
+                    tracing::warn!(partition = %path.display(), bytes, "a torn end was cut off the log");
+                }
+                return Ok(log);
+            }
+            tracing::warn!(partition = %path.display(), "the log is a deleted topic's; it is removed");
+            log.delete()?;
+        }
+        Log::create(&path, id.topic, settings.log.clone(), now_ms())
     }
 
     /// Appends everything that one wake-up found: one write a partition.
@@ -208,7 +259,8 @@ impl Shard {
 fn append(partition: &mut Partition, batches: &mut Vec<ToAppend>, now_ms: i64) -> Vec<Outcome> {
     let before = partition.log.end_offset();
     let bytes: usize = batches.iter().map(ToAppend::len).sum();
-    let results = partition.log.append(batches, partition.replica.leader_epoch(), now_ms);
+    let mut results = Vec::with_capacity(batches.len());
+    partition.log.append(batches, partition.replica.leader_epoch(), now_ms, &mut results);
     if partition.log.end_offset() > before {
         // The only replica is this one, so what is in the log is committed.
         partition.replica.reader.set_high_watermark(partition.log.end_offset());

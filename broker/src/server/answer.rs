@@ -1,14 +1,22 @@
-//! Sends an answer: small pieces gathered, records read from their files a chunk at a time.
+//! Sends an answer: small pieces gathered, records from their files.
 //!
-//! However large an answer, one chunk of it is in memory. Chunks come from a small pool of each core, so that a
-//! connection that waits holds none.
+//! Many records of one file go from the page cache to the socket by `sendfile`, where there is one. Few records, and
+//! all of them elsewhere, are read a chunk at a time: however large an answer, one chunk of it is in memory. Chunks
+//! come from a small pool of each core, so that a connection that waits holds none.
 
 use std::{cell::RefCell, io, time::Duration};
 
 use ottla_protocol::wire::Piece;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedWriteHalf},
     time::timeout,
+};
+
+#[cfg(target_os = "linux")]
+use {
+    rustix::{fs::sendfile, io::retry_on_intr},
+    tokio::io::Interest,
 };
 
 use crate::log::FileSlice;
@@ -19,11 +27,26 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const POOLED_CHUNKS_MAX: usize = 8;
 /// Pieces of this many bytes are written from where they are.
 const COPY_BYTES_MAX: usize = 16 * 1024;
+/// Slices of at least this many bytes are sent without being read; for smaller ones a copy costs less than the call.
+#[cfg(target_os = "linux")]
+const SENDFILE_BYTES_MIN: usize = 64 * 1024;
 /// A peer that takes nothing for this long has stopped reading.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where answers are written.
+pub(crate) trait Sink: AsyncWrite + Unpin {
+    /// The socket that takes the bytes just as they are; `None` if they change on the way, by TLS say.
+    fn socket(&self) -> Option<&TcpStream>;
+}
+
+impl Sink for OwnedWriteHalf {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
 }
 
 /// An answer that is ready to be sent.
@@ -36,7 +59,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Writes the whole of it to `sink`.
-    pub(crate) async fn send<W: AsyncWrite + Unpin>(self, sink: &mut W) -> io::Result<()> {
+    pub(crate) async fn send<S: Sink>(self, sink: &mut S) -> io::Result<()> {
         let mut out = Chunk { sink, bytes: take_chunk(), filled: 0 };
         for piece in self.pieces {
             match piece {
@@ -47,7 +70,7 @@ impl Answer {
                 Piece::Bytes(bytes) => out.put(&bytes).await?,
                 Piece::Elsewhere { id, len } => {
                     let slices = self.slices.get(id).map(Vec::as_slice).unwrap_or_default();
-                    debug_assert_eq!(slices.iter().map(FileSlice::len).sum::<usize>(), len);
+                    debug_assert_eq!(slices.iter().map(|s| s.len).sum::<usize>(), len);
                     for slice in slices {
                         out.put_file(slice).await?;
                     }
@@ -60,13 +83,13 @@ impl Answer {
     }
 }
 
-struct Chunk<'a, W> {
-    sink: &'a mut W,
+struct Chunk<'a, S> {
+    sink: &'a mut S,
     bytes: Box<[u8]>,
     filled: usize,
 }
 
-impl<W: AsyncWrite + Unpin> Chunk<'_, W> {
+impl<S: Sink> Chunk<'_, S> {
     async fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
@@ -83,11 +106,20 @@ impl<W: AsyncWrite + Unpin> Chunk<'_, W> {
     }
 
     async fn put_file(&mut self, slice: &FileSlice) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if slice.len >= SENDFILE_BYTES_MIN && self.sink.socket().is_some() {
+            self.flush().await?;
+            return match self.sink.socket() {
+                Some(socket) => send_file(socket, slice).await,
+                None => Ok(()),
+            };
+        }
         let mut done = 0;
-        while done < slice.len() {
+        while done < slice.len {
             let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
-            let n = room.len().min(slice.len() - done);
-            slice.read_exact_at(done, room.get_mut(..n).unwrap_or_default())?;
+            let n = room.len().min(slice.len - done);
+            let room = room.get_mut(..n).unwrap_or_default();
+            slice.read_into(done, room).map_err(io::Error::other)?;
             self.filled += n;
             done += n;
             self.flush_if_full().await?;
@@ -105,18 +137,44 @@ impl<W: AsyncWrite + Unpin> Chunk<'_, W> {
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(sink: &mut W, mut bytes: &[u8]) -> io::Result<()> {
+/// Sends a slice from the page cache. What is not in it is read from the disk first, and this core waits for that.
+#[cfg(target_os = "linux")]
+async fn send_file(socket: &TcpStream, slice: &FileSlice) -> io::Result<()> {
+    let (mut at, end) = (slice.position, slice.position + slice.len as u64);
+    while at < end {
+        let mut from = at;
+        let sending = socket.async_io(Interest::WRITABLE, || {
+            let left = (end - from) as usize;
+            Ok(retry_on_intr(|| sendfile(socket, &*slice.file, Some(&mut from), left))?)
+        });
+        if progress(sending).await? == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a segment was cut while it was being sent",
+            ));
+        }
+        at = from;
+    }
+    Ok(())
+}
+
+async fn write<S: Sink>(sink: &mut S, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = match timeout(WRITE_STALL_MAX, sink.write(bytes)).await {
-            Ok(written) => written?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers")),
-        };
+        let written = progress(sink.write(bytes)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Waits for `writing`, but not for ever.
+async fn progress(writing: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
+    match timeout(WRITE_STALL_MAX, writing).await {
+        Ok(written) => written,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers")),
+    }
 }
 
 fn take_chunk() -> Box<[u8]> {
@@ -129,4 +187,95 @@ fn give_chunk(chunk: Box<[u8]>) {
             pool.push(chunk);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream, duplex},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::log::LogFile;
+
+    /// A way that is not a socket's own, as one over TLS will be.
+    impl Sink for DuplexStream {
+        fn socket(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
+
+    /// An answer with slices of every kind of size, and the bytes that it is.
+    fn answer(directory: &std::path::Path) -> (Answer, Vec<u8>) {
+        let path = directory.join("00000000000000000000.log");
+        let file_bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &file_bytes).unwrap();
+        let file = Arc::new(LogFile::open(path).unwrap());
+        let mut expected = Vec::new();
+        let mut pieces = Vec::new();
+        let mut slices = Vec::new();
+        for (id, (position, len)) in
+            [(7, 2_000_000), (0, 10), (1_000_001, 64 * 1024), (11, 64 * 1024 - 1)].into_iter().enumerate()
+        {
+            let head = Bytes::from(vec![id as u8; 100 + 20_000 * id]);
+            expected.extend_from_slice(&head);
+            expected.extend_from_slice(&file_bytes[position..position + len]);
+            pieces.push(Piece::Bytes(head));
+            pieces.push(Piece::Elsewhere { id, len });
+            slices.push(vec![FileSlice { file: Arc::clone(&file), position: position as u64, len }]);
+        }
+        pieces.push(Piece::Bytes(Bytes::from_static(b"end")));
+        expected.extend_from_slice(b"end");
+        (Answer { pieces, slices }, expected)
+    }
+
+    async fn sockets() -> (OwnedWriteHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (ours.into_split().1, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_socket_and_a_way_around_it_get_the_same_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, expected) = answer(directory.path());
+        let (mut sink, mut peer) = sockets().await;
+        let sending = tokio::spawn(async move { first.send(&mut sink).await });
+        let mut arrived = Vec::new();
+        peer.read_to_end(&mut arrived).await.unwrap();
+        sending.await.unwrap().unwrap();
+        assert!(arrived == expected, "the socket's {} bytes differ", arrived.len());
+
+        let (second, expected) = answer(directory.path());
+        let (mut sink, mut peer) = duplex(10_000);
+        let sending = tokio::spawn(async move { second.send(&mut sink).await });
+        let mut arrived = Vec::new();
+        peer.read_to_end(&mut arrived).await.unwrap();
+        sending.await.unwrap().unwrap();
+        assert!(arrived == expected, "the other way's {} bytes differ", arrived.len());
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_was_cut_ends_the_connection() {
+        let directory = tempfile::tempdir().unwrap();
+        let (answer, expected) = answer(directory.path());
+        std::fs::File::options()
+            .write(true)
+            .open(answer.slices[0][0].file.path())
+            .unwrap()
+            .set_len(1_500_000)
+            .unwrap();
+        let (mut sink, mut peer) = sockets().await;
+        let sending = tokio::spawn(async move { answer.send(&mut sink).await });
+        let mut arrived = Vec::new();
+        peer.read_to_end(&mut arrived).await.unwrap();
+        let error = sending.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("cut"), "{error}");
+        assert!(expected.starts_with(&arrived), "what came before the cut is right");
+    }
 }

@@ -91,16 +91,7 @@ impl Connection {
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         let (source, sink) = stream.into_split();
         let reader = FrameReader::new(source, limits).with_budget(budget);
-        Ok(Self {
-            reader,
-            sink,
-            peer,
-            local,
-            cx,
-            waiting: VecDeque::new(),
-            answering: None,
-            client_id: None,
-        })
+        Ok(Self { reader, sink, peer, local, cx, waiting: VecDeque::new(), answering: None, client_id: None })
     }
 
     /// Serves it until either side closes it, or the broker stops.
@@ -142,7 +133,7 @@ impl Connection {
                     // Nobody is left to read an answer. What was handed to the shards is written all the same.
                     None => return Ok(()),
                 },
-                _ = stop.wait_for(|stop| *stop) => return self.drain().await,
+                () = stopping(&mut stop) => return self.drain().await,
             }
         }
     }
@@ -206,6 +197,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Returns when the broker stops, or is gone.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn next_answer(answering: &mut Option<(Answering, Turn)>) -> Result<Option<Answer>, Refused> {

@@ -56,7 +56,9 @@ pub(crate) enum Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::UnknownApi(key) => write!(f, "there is no API {key}; does the client speak Kafka's protocol?"),
+            Self::UnknownApi(key) => {
+                write!(f, "there is no API {key}; does the client speak Kafka's protocol?")
+            }
             Self::UnsupportedVersion(key, version) => {
                 write!(f, "version {version} of {key} is not served here; a client asks ApiVersions what is")
             }
@@ -79,7 +81,9 @@ pub(crate) struct Request {
 /// Checks that a request is of an API and version that is served.
 pub(crate) fn admit(frame: RequestFrame) -> Result<Request, Refused> {
     let key = frame.api().ok_or(Refused::UnknownApi(frame.api_key))?;
-    let served = SERVED.contains(&key) && *key.versions().start() <= frame.version && frame.version <= key.latest_stable();
+    let served = SERVED.contains(&key)
+        && *key.versions().start() <= frame.version
+        && frame.version <= key.latest_stable();
     // ApiVersions is answered in every version, so that a client of another time learns what to ask.
     if !served && key != ApiKey::ApiVersions {
         return Err(Refused::UnsupportedVersion(key, frame.version));
@@ -95,7 +99,11 @@ pub(crate) struct Producing {
 }
 
 /// Begins a produce request: its batches are handed over before this returns.
-pub(crate) fn begin_produce(request: Request, rq: &RequestContext, cx: &Context) -> Result<Producing, Refused> {
+pub(crate) fn begin_produce(
+    request: Request,
+    rq: &RequestContext,
+    cx: &Context,
+) -> Result<Producing, Refused> {
     let (version, correlation_id) = (request.frame.version, request.frame.correlation_id);
     let message = read(request)?;
     let pending = SCRATCH.with_borrow_mut(|scratch| produce::begin(message, rq, cx, scratch));
@@ -106,7 +114,9 @@ impl Producing {
     /// Waits for the shards and answers.
     pub(crate) async fn finish(self) -> Result<Option<Answer>, Refused> {
         match self.pending.finish().await {
-            Ok(Some(response)) => respond(ApiKey::Produce, self.version, self.correlation_id, &response).map(Some),
+            Ok(Some(response)) => {
+                respond(ApiKey::Produce, self.version, self.correlation_id, &response).map(Some)
+            }
             Ok(None) => Ok(None),
             Err(code) => Err(Refused::Unanswerable(code.to_string())),
         }

@@ -39,7 +39,9 @@ impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broker { max } => write!(f, "the broker holds {max} connections, its `max.connections`"),
-            Self::Ip { max } => write!(f, "the address holds {max} connections, its `max.connections.per.ip`"),
+            Self::Ip { max } => {
+                write!(f, "the address holds {max} connections, its `max.connections.per.ip`")
+            }
         }
     }
 }

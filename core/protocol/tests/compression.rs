@@ -298,6 +298,19 @@ fn zstd_windows_beyond_the_limit_are_refused() {
         assert_eq!(inflate_within(Compression::Zstd, &frame(window_log), &Limits::BROKER).is_ok(), broker);
         assert_eq!(inflate_within(Compression::Zstd, &frame(window_log), &Limits::CLIENT).is_ok(), client);
     }
+    // A small content is refused no less, though it would fit any buffer, and so need no window.
+    let mut small = frame(23);
+    assert_eq!(small[4] & 0x20, 0, "a window, not one segment");
+    small[5] = 14 << 3;
+    assert!(matches!(inflate(Compression::Zstd, &small), Err(DecompressFault::Unsupported(_))));
+    let one_segment_of_16_mib = [0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 1];
+    assert!(matches!(
+        inflate(Compression::Zstd, &one_segment_of_16_mib),
+        Err(DecompressFault::Unsupported(_))
+    ));
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+    assert!(matches!(inflate(Compression::Zstd, &skippable), Err(DecompressFault::Corrupt(_))));
+
     let mut damaged = frame(20);
     *damaged.last_mut().expect("a checksum") ^= 1;
     assert!(matches!(inflate(Compression::Zstd, &damaged), Err(DecompressFault::Corrupt(_))));

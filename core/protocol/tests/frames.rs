@@ -111,7 +111,7 @@ fn the_batches_in_recorded_frames_are_whole_and_readable() {
         }
     }
     let [produced, fetched] = counted;
-    assert!(produced > 20 && fetched > 20, "{produced} produced, {fetched} fetched");
+    assert!(produced >= 10 && fetched >= 10, "{produced} produced, {fetched} fetched");
 }
 
 /// Reads every batch of a set to its last record; says how many records there were.

@@ -413,7 +413,12 @@ proptest! {
         let batch = forged_block(&batch, batch.header().record_count, compression, &block);
         match validate(&batch, &timeless(), &mut Scratch::new()) {
             Ok(_) => { read(&batch).expect("what is valid is readable"); }
-            Err(_) => { let _ = read(&batch); }
+            // Whatever it gives, it gives no more than it says.
+            Err(_) => {
+                if let Ok(records) = batch.records(&mut Decompressor::new(), &Limits::CLIENT) {
+                    prop_assert!(records.iter().count() <= batch.header().record_count as usize + 1);
+                }
+            }
         }
     }
 }
@@ -641,6 +646,33 @@ fn records_that_the_topic_does_not_take_are_named_one_by_one() {
             assert_eq!((rejections.total, rejections.first.len()), (10_000, 100));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_record_that_inflates_beyond_what_the_topic_takes_is_refused_where_kafka_refuses_it() {
+    for value_bytes in [1000, 400_000] {
+        let value = vec![7; value_bytes];
+        let record = Owned { timestamp: NOW_MS, value: Some(value), ..Owned::default() };
+        for compression in Compression::ALL {
+            let batch = build(&[Owned::default(), record.clone()], &seal_with(compression));
+            // Attributes, both deltas, no key, the value behind its length, no headers.
+            let body = 1 + 6 + 1 + 1 + if value_bytes == 1000 { 2 } else { 3 } + value_bytes + 1;
+            let within = |max_decompressed_message_bytes| {
+                let rules = Rules { max_decompressed_message_bytes, ..Rules::at(NOW_MS) };
+                validate(&batch, &rules, &mut Scratch::new())
+            };
+            within(body).expect("at the limit");
+            let beyond = within(body - 1);
+            if compression == Compression::None {
+                beyond.expect("bounded by its batch");
+                continue;
+            }
+            let error = beyond.expect_err("beyond the limit");
+            assert_eq!(error.error_code(), ErrorCode::INVALID_RECORD);
+            let fault = RecordFault::TooLarge { bytes: body, bytes_max: body - 1 };
+            assert_eq!(error, BatchError::Record { index: 1, fault }, "{compression}");
+        }
     }
 }
 

@@ -14,9 +14,9 @@ pub enum FrameError {
     },
     /// The size announced is negative.
     NegativeSize(i32),
-    /// The first bytes are those of a TLS handshake, and this listener speaks plain text.
+    /// The first bytes are those of a TLS handshake or alert, and this connection speaks plain text.
     Tls,
-    /// The first bytes are those of an HTTP request.
+    /// The first bytes are those of an HTTP request or response.
     Http,
     /// The peer closed in the middle of a frame.
     Truncated {
@@ -42,8 +42,9 @@ impl FrameError {
     /// What the four bytes of a size are, if they are no size at all: a stranger's first words.
     pub(crate) fn stranger(size: [u8; 4]) -> Option<Self> {
         match &size {
-            [0x16, 0x03, ..] => Some(Self::Tls),
-            b"GET " | b"POST" | b"PUT " | b"HEAD" | b"OPTI" | b"DELE" | b"PRI " => Some(Self::Http),
+            // A handshake from a client, an alert from a server.
+            [0x15 | 0x16, 0x03, ..] => Some(Self::Tls),
+            b"GET " | b"POST" | b"PUT " | b"HEAD" | b"OPTI" | b"DELE" | b"PRI " | b"HTTP" => Some(Self::Http),
             _ => None,
         }
     }

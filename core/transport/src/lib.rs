@@ -2,15 +2,20 @@
 //!
 //! - [`FrameReader`] takes frames off a byte stream, under limits and a budget
 //! - [`write_pieces`] writes frames made of pieces by vectored writes
+//! - [`Connection`] is a client's connection: requests in a pipe, answers matched to them
 //!
 //! *Invariant:* knows no messages, only frames and correlation ids.
 
 #![forbid(unsafe_code)]
 
+mod client_connection;
 mod frame_error;
 mod frame_reader;
 mod frame_writer;
+mod transport_error;
 
+pub use client_connection::{Answer, ConnectOptions, Connection};
 pub use frame_error::FrameError;
 pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
 pub use frame_writer::write_pieces;
+pub use transport_error::{Cause, TransportError};

@@ -1,10 +1,15 @@
-//! What tests against other people's programs need: their jars, a Java to run them, a real Apache Kafka.
+//! What tests against other people's programs need: those programs, and brokers to run them against.
 //!
 //! All of it is fetched once, into `target/interop/`, by the versions that a `pom.xml` pins. What cannot be had, for
 //! want of a JDK, of Maven or of a network, is [`Missing`]: a test then skips itself, loudly, with [`or_skip`].
 
+pub mod broker;
 pub mod java;
 pub mod kafka;
+pub mod peers;
+pub mod program;
+pub mod record;
+pub mod wire;
 
 use std::{
     fmt, fs,

@@ -170,7 +170,8 @@ impl std::error::Error for LevelOutOfRange {}
 /// How far compressed bytes may inflate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Most bytes of content: `max.decompressed.message.bytes` of Kafka 4.4.
+    /// Most bytes of content. Kafka has no such limit for a batch; what it has for a record is in
+    /// [`Rules`](crate::record::Rules).
     pub bytes_max: usize,
     /// Most bytes of content for each compressed byte, once there are more than [`RATIO_FREE_BYTES`] of them.
     pub ratio_max: usize,

@@ -4,7 +4,9 @@ use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
 };
 
-use super::DecompressFault;
+use super::{DecompressFault, take};
+
+const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
 /// Input beyond this gets a window of its own size, which readers with our limit could not hold.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -66,6 +68,9 @@ impl Decoder {
         input: &'a [u8],
         window_log_max: u32,
     ) -> Result<Stream<'a>, DecompressFault> {
+        if window_bytes(input)? > 1_u64.checked_shl(window_log_max).unwrap_or(u64::MAX) {
+            return Err(DecompressFault::Unsupported("a window larger than the limit"));
+        }
         // What the last frame made it hold; frames of a client's limit may take 128 MiB.
         if self.context.as_ref().is_some_and(|context| context.sizeof() > CONTEXT_BYTES_MAX) {
             self.context = None;
@@ -81,6 +86,34 @@ impl Decoder {
             .map_err(|code| DecompressFault::Unsupported(get_error_name(code)))?;
         Ok(Stream { context, input: InBuffer::around(input), ended: false })
     }
+}
+
+/// The window that the frame's header asks for (RFC 8878, 3.1.1.1). The library judges it too, but lets any window
+/// pass if the content fits the caller's buffer at once; another reader's buffer may be smaller.
+fn window_bytes(mut frame: &[u8]) -> Result<u64, DecompressFault> {
+    if take(&mut frame)? != MAGIC {
+        return Err(DecompressFault::Corrupt("no zstd frame header"));
+    }
+    let [descriptor] = take(&mut frame)?;
+    let single_segment = descriptor & 0x20 != 0;
+    if !single_segment {
+        let [window] = take(&mut frame)?;
+        let base = 1_u64 << (10 + (window >> 3));
+        return Ok(base + base / 8 * u64::from(window & 7));
+    }
+    // The content is the window; a dictionary's id lies before its size.
+    match descriptor & 0x03 {
+        0 => {}
+        1 => drop(take::<1>(&mut frame)?),
+        2 => drop(take::<2>(&mut frame)?),
+        _ => drop(take::<4>(&mut frame)?),
+    }
+    Ok(match descriptor >> 6 {
+        0 => u64::from(u8::from_le_bytes(take(&mut frame)?)),
+        1 => u64::from(u16::from_le_bytes(take(&mut frame)?)) + 256,
+        2 => u64::from(u32::from_le_bytes(take(&mut frame)?)),
+        _ => u64::from_le_bytes(take(&mut frame)?),
+    })
 }
 
 impl Stream<'_> {

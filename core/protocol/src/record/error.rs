@@ -191,8 +191,15 @@ pub enum RecordFault {
     Truncated,
     /// A number of variable length that does not end in time.
     Varint,
-    /// A length or count that is negative, or beyond the record.
+    /// A length or count that is negative.
     Length(i32),
+    /// It inflates to more than the topic takes: `max.decompressed.message.bytes`.
+    TooLarge {
+        /// Bytes that it takes.
+        bytes: usize,
+        /// The most that the topic takes.
+        bytes_max: usize,
+    },
     /// An offset delta that does not follow the one before.
     OffsetDelta {
         /// The delta that should be there.
@@ -216,6 +223,12 @@ impl fmt::Display for RecordFault {
             Self::Truncated => write!(f, "it ends before its fields do"),
             Self::Varint => write!(f, "a number in it does not end in time"),
             Self::Length(n) => write!(f, "`{n}` is no length of a part of it"),
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(
+                    f,
+                    "it inflates to {bytes} bytes, and the topic takes {bytes_max} (`max.decompressed.message.bytes`)"
+                )
+            }
             Self::OffsetDelta { expected, found } => {
                 write!(f, "its offset delta is {found}, and {expected} would be next")
             }

@@ -29,9 +29,15 @@ pub struct Rules {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms` (KIP-937); Kafka's default is an hour.
     pub timestamp_after_max_ms: i64,
-    /// How far the records may inflate.
+    /// Largest record of a compressed batch, inflated: `max.decompressed.message.bytes` of Kafka 4.4. An
+    /// uncompressed one is bounded by its batch.
+    pub max_decompressed_message_bytes: usize,
+    /// How far all records of a batch may inflate together.
     pub limits: Limits,
 }
+
+/// Kafka's default of `max.decompressed.message.bytes`: what a Java array can hold.
+const MAX_DECOMPRESSED_MESSAGE_BYTES: usize = i32::MAX as usize - 8;
 
 impl Rules {
     /// Kafka's defaults, at the broker's time in milliseconds since the epoch.
@@ -43,6 +49,7 @@ impl Rules {
             now_ms,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
+            max_decompressed_message_bytes: MAX_DECOMPRESSED_MESSAGE_BYTES,
             limits: Limits::BROKER,
         }
     }
@@ -199,13 +206,14 @@ impl<'a> Walk<'a> {
     fn block(&mut self, block: &[u8]) -> Result<usize, BatchError> {
         let mut cursor = Cursor { rest: block };
         while self.more(cursor.rest.is_empty())? {
-            self.next_in(&mut cursor).map_err(|fault| self.fault(fault))?;
+            self.next_in(&mut cursor, usize::MAX).map_err(|fault| self.fault(fault))?;
         }
         Ok(block.len())
     }
 
     /// All records behind a window. Gives their size in bytes.
     fn window(&mut self, window: &mut Window<'_, '_>) -> Result<usize, BatchError> {
+        let bytes_max = self.rules.max_decompressed_message_bytes;
         loop {
             // Records that lie in the window whole are read like those of an uncompressed batch.
             let mut cursor = Cursor { rest: window.filled() };
@@ -214,7 +222,7 @@ impl<'a> Walk<'a> {
                 && holds_record(&cursor)
                 && !cursor.rest.is_empty()
             {
-                self.next_in(&mut cursor).map_err(|fault| self.fault(fault))?;
+                self.next_in(&mut cursor, bytes_max).map_err(|fault| self.fault(fault))?;
                 consumed = window.filled().len() - cursor.rest.len();
             }
             window.consume(consumed);
@@ -225,7 +233,7 @@ impl<'a> Walk<'a> {
             if !self.more(window.filled().is_empty())? {
                 return Ok(window.inflate.produced());
             }
-            match self.next_through(window) {
+            match self.next_through(window, bytes_max) {
                 Ok(()) => {}
                 Err(fault) => {
                     return Err(window.failure.take().map_or_else(|| self.fault(fault), Into::into));
@@ -246,15 +254,14 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn next_in(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RecordFault> {
-        let size = cursor.varint()?;
-        let body = cursor.take(usize::try_from(size).map_err(|_| RecordFault::Length(size))?)?;
+    fn next_in(&mut self, cursor: &mut Cursor<'_>, bytes_max: usize) -> Result<(), RecordFault> {
+        let size = record_size(cursor, bytes_max)?;
+        let body = cursor.take(size)?;
         self.record(&mut Cursor { rest: body })
     }
 
-    fn next_through(&mut self, window: &mut Window<'_, '_>) -> Result<(), RecordFault> {
-        let size = Through { window, left: usize::MAX }.varint()?;
-        let left = usize::try_from(size).map_err(|_| RecordFault::Length(size))?;
+    fn next_through(&mut self, window: &mut Window<'_, '_>, bytes_max: usize) -> Result<(), RecordFault> {
+        let left = record_size(&mut Through { window, left: usize::MAX }, bytes_max)?;
         self.record(&mut Through { window, left })
     }
 
@@ -308,6 +315,16 @@ impl<'a> Walk<'a> {
     fn fault(&self, fault: RecordFault) -> BatchError {
         BatchError::Record { index: self.index, fault }
     }
+}
+
+#[inline]
+fn record_size(source: &mut impl Source, bytes_max: usize) -> Result<usize, RecordFault> {
+    let size = source.varint()?;
+    let bytes = usize::try_from(size).map_err(|_| RecordFault::Length(size))?;
+    if bytes > bytes_max {
+        return Err(RecordFault::TooLarge { bytes, bytes_max });
+    }
+    Ok(bytes)
 }
 
 fn check_headers(body: &mut impl Source, count: i32) -> Result<(), RecordFault> {

@@ -3,11 +3,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"math/rand"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -58,8 +62,13 @@ func main() {
 		err = produce(ctx, os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "consume":
 		err = consume(ctx, os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 5 && os.Args[1] == "load":
+		err = load(os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 5 && os.Args[1] == "loaded":
+		err = loaded(ctx, os.Args[2], os.Args[3], os.Args[4])
 	default:
-		err = fmt.Errorf("usage: peer codecs | produce BOOTSTRAP TOPIC CODEC | consume BOOTSTRAP TOPIC COUNT")
+		err = fmt.Errorf("usage: peer codecs | produce BOOTSTRAP TOPIC CODEC | consume BOOTSTRAP TOPIC COUNT" +
+			" | load BOOTSTRAP TOPIC PARTITIONS | loaded BOOTSTRAP TOPIC COUNT")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -71,6 +80,7 @@ func produce(ctx context.Context, bootstrap, topic, codec string) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(bootstrap),
 		kgo.DefaultProduceTopic(topic),
+		kgo.AllowAutoTopicCreation(),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs[codec]),
 		kgo.ProducerLinger(20*time.Millisecond),
@@ -137,4 +147,132 @@ func consume(ctx context.Context, bootstrap, topic, countText string) error {
 		}
 	}
 	return nil
+}
+
+// loadValueBytes is the length of a value under load: a few thousand fill the smallest segment.
+const loadValueBytes = 400
+
+// load keeps an idempotent producer for each codec at work on all partitions until stdin ends, whatever becomes of
+// the broker meanwhile. The first record that fails for good ends it with an error.
+func load(bootstrap, topic, partitionsText string) error {
+	partitions, err := strconv.Atoi(partitionsText)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	out := &lines{to: bufio.NewWriter(os.Stdout)}
+	var producers sync.WaitGroup
+	for name, codec := range codecs {
+		client, err := kgo.NewClient(
+			kgo.SeedBrokers(bootstrap),
+			kgo.DefaultProduceTopic(topic),
+			kgo.AllowAutoTopicCreation(),
+			kgo.RecordPartitioner(kgo.ManualPartitioner()),
+			kgo.ProducerBatchCompression(codec),
+			kgo.ProducerLinger(2*time.Millisecond),
+			kgo.ProducerBatchMaxBytes(64<<10),
+			kgo.MaxBufferedRecords(3000),
+			kgo.StopProducerOnDataLossDetected(),
+			// A kill in a handshake looks to it like a broker that wants TLS.
+			kgo.AlwaysRetryEOF(),
+			kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
+			kgo.MetadataMinAge(20*time.Millisecond),
+		)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		producers.Add(1)
+		go func() {
+			defer producers.Done()
+			write(ctx, client, name, int32(partitions), ended, out, stop)
+			if err := client.Flush(ctx); err != nil {
+				stop(err)
+			}
+		}()
+	}
+	producers.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return out.to.Flush()
+}
+
+// write numbers records by partition, from 0, and prints each that was acknowledged.
+func write(
+	ctx context.Context, client *kgo.Client, name string, partitions int32,
+	ended <-chan struct{}, out *lines, stop context.CancelCauseFunc,
+) {
+	noise := make([]byte, 64<<10)
+	rand.New(rand.NewSource(1)).Read(noise)
+	for number := int64(0); ; number++ {
+		for partition := int32(0); partition < partitions; partition++ {
+			select {
+			case <-ended:
+				return
+			case <-ctx.Done():
+				return
+			default:
+			}
+			at := int(number*31) % (len(noise) - loadValueBytes)
+			value := append(strconv.AppendInt(nil, number, 10), ' ')
+			value = append(value, noise[at:at+loadValueBytes-len(value)]...)
+			record := &kgo.Record{Partition: partition, Key: []byte(name), Value: value}
+			client.Produce(ctx, record, func(r *kgo.Record, err error) {
+				if err != nil {
+					stop(err)
+					return
+				}
+				out.print(r)
+			})
+		}
+	}
+}
+
+// loaded prints the first COUNT records of a topic as load printed them.
+func loaded(ctx context.Context, bootstrap, topic, countText string) error {
+	count, err := strconv.Atoi(countText)
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(bootstrap),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	out := &lines{to: bufio.NewWriter(os.Stdout)}
+	for count > 0 {
+		fetches := client.PollFetches(ctx)
+		for _, failure := range fetches.Errors() {
+			return failure.Err
+		}
+		for _, r := range fetches.Records() {
+			out.print(r)
+			count--
+		}
+	}
+	return out.to.Flush()
+}
+
+// lines prints records from many goroutines: codec, partition, offset, number.
+type lines struct {
+	mutex sync.Mutex
+	to    *bufio.Writer
+}
+
+func (l *lines) print(r *kgo.Record) {
+	number, _, _ := bytes.Cut(r.Value, []byte(" "))
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	fmt.Fprintf(l.to, "%s %d %d %s\n", r.Key, r.Partition, r.Offset, number)
 }

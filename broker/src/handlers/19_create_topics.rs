@@ -1,0 +1,68 @@
+//! CreateTopics, versions 2 to 7.
+//!
+//! - 4: -1 partitions and a replication factor of -1 mean the broker's default (KIP-464).
+//! - 5: the answer has the topic's partitions, replication factor and configuration (KIP-525); 7: also its id.
+
+use ottla_protocol::messages::create_topics::{
+    CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+
+use super::{Context, RequestContext};
+
+/// The first version whose answer describes the topics.
+const CONFIGS_FROM: i16 = 5;
+
+pub(crate) async fn handle(
+    request: CreateTopicsRequest,
+    rq: &RequestContext,
+    cx: &Context,
+) -> CreateTopicsResponse {
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let created = cx.controller.create_topics(request, rq.version >= CONFIGS_FROM).await;
+    created.unwrap_or_else(|error| {
+        let result = |name| CreatableTopicResult {
+            name,
+            error_code: error.code,
+            error_message: Some(error.message.clone()),
+            ..CreatableTopicResult::default()
+        };
+        CreateTopicsResponse { throttle_time_ms: 0, topics: names.into_iter().map(result).collect() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::create_topics::CreatableTopic};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask};
+
+    #[tokio::test]
+    async fn every_version_creates_and_describes_what_it_can_carry() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for version in 2..=7 {
+            let name = format!("v{version}").into();
+            let topic = CreatableTopic {
+                name,
+                num_partitions: 2,
+                replication_factor: 1,
+                ..CreatableTopic::default()
+            };
+            let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+            let answer = ask!(broker, version, request);
+            let topic = &answer.topics[0];
+            assert_eq!(
+                (topic.error_code, &topic.error_message),
+                (ErrorCode::NONE, &None),
+                "version {version}"
+            );
+            if version >= 5 {
+                assert_eq!((topic.num_partitions, topic.replication_factor), (2, 1));
+                assert!(topic.configs.as_ref().is_some_and(|configs| !configs.is_empty()));
+            }
+            assert_eq!(topic.topic_id.is_zero(), version < 7);
+        }
+        assert_eq!(broker.directories.list().len(), 12);
+    }
+}

@@ -1,0 +1,106 @@
+//! DeleteTopics, versions 1 to 6.
+//!
+//! - 3: says that deletion is turned off, which older clients are told as an invalid request.
+//! - 5: error messages; 6: topics by their ids (KIP-516).
+
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::delete_topics::{
+        DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+    },
+};
+
+use super::{Context, RequestContext};
+
+/// The first version whose clients know TOPIC_DELETION_DISABLED.
+const DELETION_DISABLED_FROM: i16 = 3;
+
+pub(crate) async fn handle(
+    request: DeleteTopicsRequest,
+    rq: &RequestContext,
+    cx: &Context,
+) -> DeleteTopicsResponse {
+    let names = request
+        .topic_names
+        .iter()
+        .map(|name| DeleteTopicState { name: Some(name.clone()), ..Default::default() });
+    let topics: Vec<_> = names.chain(request.topics.iter().cloned()).collect();
+    let mut response = cx.controller.delete_topics(request).await.unwrap_or_else(|error| {
+        let result = |topic: DeleteTopicState| DeletableTopicResult {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            error_code: error.code,
+            error_message: Some(error.message.clone()),
+        };
+        DeleteTopicsResponse { throttle_time_ms: 0, responses: topics.into_iter().map(result).collect() }
+    });
+    if rq.version < DELETION_DISABLED_FROM {
+        for topic in &mut response.responses {
+            if topic.error_code == ErrorCode::TOPIC_DELETION_DISABLED {
+                topic.error_code = ErrorCode::INVALID_REQUEST;
+            }
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::types::Uuid;
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    #[tokio::test]
+    async fn topics_are_deleted_by_name_and_from_version_6_on_by_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        for version in 1..=6 {
+            make_topics(&broker, &["a", "b"]).await;
+            let id = broker.cx.image.load().topic(&"b".into()).unwrap().id;
+            let request = match version {
+                6 => DeleteTopicsRequest {
+                    topics: vec![
+                        DeleteTopicState { name: Some("a".into()), topic_id: Uuid::ZERO },
+                        DeleteTopicState { name: None, topic_id: id },
+                    ],
+                    ..DeleteTopicsRequest::default()
+                },
+                _ => DeleteTopicsRequest { topic_names: vec!["a".into(), "b".into()], ..Default::default() },
+            };
+            let answer = ask!(broker, version, request);
+            let told: Vec<_> = answer.responses.iter().map(|r| (r.name.as_deref(), r.error_code)).collect();
+            assert_eq!(
+                told,
+                [(Some("a"), ErrorCode::NONE), (Some("b"), ErrorCode::NONE)],
+                "version {version}"
+            );
+            assert!(broker.directories.list().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_made_again_has_another_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let id = || broker.cx.image.load().topic(&"a".into()).map(|topic| topic.id);
+        make_topics(&broker, &["a"]).await;
+        let first = id();
+        let request = DeleteTopicsRequest { topic_names: vec!["a".into()], ..Default::default() };
+        assert_eq!(ask!(broker, 5, request).responses[0].error_code, ErrorCode::NONE);
+        make_topics(&broker, &["a"]).await;
+        assert_ne!(id(), first);
+        assert_eq!(broker.directories.list(), ["a-0"]);
+    }
+
+    #[tokio::test]
+    async fn that_deletion_is_off_is_told_in_words_the_client_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "delete.topic.enable=false").await;
+        make_topics(&broker, &["a"]).await;
+        for (version, code) in [(2, ErrorCode::INVALID_REQUEST), (3, ErrorCode::TOPIC_DELETION_DISABLED)] {
+            let request = DeleteTopicsRequest { topic_names: vec!["a".into()], ..Default::default() };
+            assert_eq!(ask!(broker, version, request).responses[0].error_code, code);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! CreatePartitions, versions 0 to 3: more partitions for topics that are there.
+
+use ottla_protocol::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+
+use super::{Context, RequestContext};
+
+pub(crate) async fn handle(
+    request: CreatePartitionsRequest,
+    _rq: &RequestContext,
+    cx: &Context,
+) -> CreatePartitionsResponse {
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    cx.controller.create_partitions(request).await.unwrap_or_else(|error| {
+        let result = |name| CreatePartitionsTopicResult {
+            name,
+            error_code: error.code,
+            error_message: Some(error.message.clone()),
+        };
+        CreatePartitionsResponse { throttle_time_ms: 0, results: names.into_iter().map(result).collect() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::create_partitions::CreatePartitionsTopic};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    #[tokio::test]
+    async fn every_version_adds_partitions_that_are_open_when_it_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for version in 0..=3 {
+            let count = 2 + i32::from(version);
+            let topic = CreatePartitionsTopic { name: "a".into(), count, assignments: None };
+            let request =
+                CreatePartitionsRequest { topics: vec![topic], ..CreatePartitionsRequest::default() };
+            assert_eq!(ask!(broker, version, request.clone()).results[0].error_code, ErrorCode::NONE);
+            assert_eq!(broker.directories.list().len(), count as usize);
+            assert_eq!(ask!(broker, version, request).results[0].error_code, ErrorCode::INVALID_PARTITIONS);
+        }
+    }
+}

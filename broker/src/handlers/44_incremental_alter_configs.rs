@@ -1,0 +1,97 @@
+//! IncrementalAlterConfigs, versions 0 to 1: sets, deletes, appends to and subtracts from keys (KIP-339).
+
+use ottla_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+
+use super::{Context, RequestContext};
+use crate::controller::{
+    api_error::code_and_message,
+    configs::{Alteration, Change},
+};
+
+pub(crate) async fn handle(
+    request: IncrementalAlterConfigsRequest,
+    _rq: &RequestContext,
+    cx: &Context,
+) -> IncrementalAlterConfigsResponse {
+    let alteration = |asked: &AlterConfigsResource| Alteration {
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name.clone(),
+        replace: false,
+        changes: asked
+            .configs
+            .iter()
+            .map(|config| Change {
+                name: config.name.clone(),
+                operation: config.config_operation,
+                value: config.value.clone(),
+            })
+            .collect(),
+    };
+    let alterations = request.resources.iter().map(alteration).collect();
+    let altered = match cx.controller.alter_configs(alterations, request.validate_only).await {
+        Ok(altered) => altered,
+        Err(error) => vec![Err(error); request.resources.len()],
+    };
+    let response = |(asked, altered): (AlterConfigsResource, _)| {
+        let (error_code, error_message) = code_and_message(&altered);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name,
+        }
+    };
+    let responses = request.resources.into_iter().zip(altered).map(response).collect();
+    IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses }
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_protocol::{error_code::ErrorCode, messages::incremental_alter_configs::AlterableConfig};
+
+    use super::*;
+    use crate::handlers::testing::{Broker, ask, make_topics};
+
+    fn request(resource_type: i8, name: &str, key: &str, value: &str) -> IncrementalAlterConfigsRequest {
+        let config = AlterableConfig { name: key.into(), config_operation: 0, value: Some(value.into()) };
+        let resource =
+            AlterConfigsResource { resource_type, resource_name: name.into(), configs: vec![config] };
+        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
+    }
+
+    #[tokio::test]
+    async fn every_version_changes_one_key_and_leaves_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        make_topics(&broker, &["a"]).await;
+        for (version, key) in [(0, "flush.ms"), (1, "retention.ms")] {
+            let answer = ask!(broker, version, request(2, "a", key, "5"));
+            assert_eq!(
+                (answer.responses[0].error_code, &answer.responses[0].error_message),
+                (ErrorCode::NONE, &None)
+            );
+        }
+        assert_eq!(broker.cx.image.load().topic_settings(&"a".into()).unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_validating_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "").await;
+        let dry =
+            IncrementalAlterConfigsRequest { validate_only: true, ..request(4, "1", "log.roll.ms", "5") };
+        assert_eq!(ask!(broker, 1, dry).responses[0].error_code, ErrorCode::NONE);
+        assert!(broker.cx.image.load().broker_settings("1").is_none());
+        assert_eq!(
+            ask!(broker, 1, request(4, "1", "log.roll.ms", "x")).responses[0].error_code,
+            ErrorCode::INVALID_CONFIG
+        );
+        assert_eq!(
+            ask!(broker, 1, request(4, "1", "node.id", "5")).responses[0].error_code,
+            ErrorCode::INVALID_REQUEST
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! What tests of handlers share: a broker at work in a directory, without sockets. A request is written and read
+//! again in the version that it is sent in, and so is its answer: what a version cannot carry fails the test.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use ottla_protocol::{
+    api::Api,
+    wire::{Wire, decode, encode},
+};
+
+use super::{Context, RequestContext};
+use crate::{
+    config::BrokerConfig,
+    controller::testing::{Directories, started, values},
+    replica::{Replicas, fetch_session::FetchSessions},
+};
+
+/// A broker without sockets.
+pub(super) struct Broker {
+    pub(super) cx: Context,
+    pub(super) directories: Arc<Directories>,
+}
+
+impl Broker {
+    /// Started with `properties` over what lies in `log_dir`.
+    pub(super) async fn start(log_dir: &Path, properties: &str) -> Self {
+        let (controller, directories) = started(log_dir, properties).await;
+        let config = Arc::new(BrokerConfig::from_values(&values(properties)));
+        let cx = Context {
+            image: controller.image,
+            controller: controller.handle,
+            // The APIs tested so do not come near records.
+            replicas: Arc::new(Replicas::new(Vec::new())),
+            fetch_sessions: FetchSessions::new(0),
+            config,
+        };
+        Self { cx, directories }
+    }
+
+    /// A request in `version`, as it comes over the wire, and its context.
+    pub(super) fn request<R: Api>(&self, version: i16, request: &R) -> (R, RequestContext) {
+        let rq = RequestContext {
+            version,
+            client_id: None,
+            local: SocketAddr::from(([10, 0, 0, 7], 9092)),
+            peer: SocketAddr::from(([10, 0, 0, 8], 50_000)),
+        };
+        (sent(request, version), rq)
+    }
+}
+
+/// What the other side reads of a message.
+pub(super) fn sent<M: Wire>(message: &M, version: i16) -> M {
+    decode(encode(message, version).unwrap(), version).unwrap()
+}
+
+/// Sends a request to its handler and gives the answer, as the client reads it.
+macro_rules! ask {
+    ($broker:expr, $version:expr, $request:expr) => {{
+        let (request, rq) = $broker.request($version, &$request);
+        let answer = super::handle(request, &rq, &$broker.cx).await;
+        $crate::handlers::testing::sent(&answer, $version)
+    }};
+}
+pub(super) use ask;
+
+/// Creates topics of one partition each.
+pub(super) async fn make_topics(broker: &Broker, names: &[&str]) {
+    let made =
+        broker.cx.controller.auto_create(names.iter().map(|&name| name.into()).collect()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}

@@ -1,0 +1,594 @@
+//! A partition's log: its one owner's side.
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ottla_protocol::{record::BatchHeader, types::Uuid};
+
+use super::{
+    append::{AppendError, Gather},
+    error::{LogError, LogErrorKind},
+    leader_epochs::LEADER_EPOCH_CHECKPOINT,
+    producer_state::ProducerState,
+    read::LogReader,
+    recovery::{self, Checkpointed, Recovered},
+    segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
+    vfs::{self, LogFile},
+};
+
+/// Largest segment: positions and relative offsets are 31 bits in Kafka's indexes.
+const SEGMENT_BYTES_MAX: u32 = i32::MAX as u32;
+
+/// The file that says which topic a log belongs to, and what it begins with (KIP-516).
+const PARTITION_METADATA: &str = "partition.metadata";
+const PARTITION_METADATA_VERSION: &str = "version: 0";
+/// The end of the name of a directory that is being deleted, as Kafka has it.
+pub(crate) const DELETE_SUFFIX: &str = "-delete";
+/// Longest file name on common file systems, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// How a log behaves. A plain value: the owner replaces it at run time with [`Log::set_config`].
+///
+/// The defaults are Kafka's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    /// Size at which a segment is sealed: `segment.bytes`. At most 2 GiB less one.
+    pub segment_bytes: u32,
+    /// Age at which a segment is sealed, by its records' timestamps: `segment.ms`.
+    pub roll_ms: i64,
+    /// Bytes between two index entries, to begin with: `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// Largest index file: `segment.index.bytes`.
+    pub index_size_max_bytes: u32,
+    /// Records after which a flush is due: `flush.messages`.
+    pub flush_messages: i64,
+    /// Age of the oldest record that is not flushed at which a flush is due: `flush.ms`.
+    pub flush_ms: i64,
+    /// Whether the time of the append is written over the records' timestamps:
+    /// `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: bool,
+    /// Largest batch, as it came: `max.message.bytes`.
+    pub max_message_bytes: usize,
+    /// How long an idle producer is remembered: `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
+    /// limit.
+    pub max_producers: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            roll_ms: 7 * 24 * 60 * 60 * 1000,
+            index_interval_bytes: 4096,
+            index_size_max_bytes: 10 << 20,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            log_append_time: false,
+            max_message_bytes: (1 << 20) + 12,
+            producer_id_expiration_ms: 24 * 60 * 60 * 1000,
+            max_producers: 50_000,
+        }
+    }
+}
+
+/// A partition's records on disk. Whoever has this value owns the log and alone may change it.
+#[derive(Debug)]
+pub struct Log {
+    directory: PathBuf,
+    topic_id: Option<Uuid>,
+    pub(super) config: LogConfig,
+    /// Everything that others may see.
+    reader: Arc<LogReader>,
+    active: Arc<ActiveSegment>,
+    /// Bytes of the active segment; the owner's copy of what the reader has under its lock.
+    size: u32,
+    /// The owner's copy.
+    end_offset: i64,
+    /// The latest timestamp of the active segment's first batch.
+    first_timestamp: Option<i64>,
+    /// When the active segment was made or opened.
+    created_ms: i64,
+    pub(super) producers: ProducerState,
+    /// Everything before it is on the medium.
+    recovery_point: i64,
+    /// When the oldest record behind the recovery point was appended.
+    unflushed_since_ms: Option<i64>,
+    unflushed_bytes: u64,
+    /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
+    unsynced: VecDeque<(u64, PathBuf)>,
+    files_written: u64,
+    /// Whether the files are as a clean stop left them.
+    unchanged: bool,
+    /// Reused from append to append.
+    pub(super) gather: Gather,
+}
+
+impl Log {
+    /// Makes an empty log in `directory`, which must not hold one.
+    ///
+    /// # Errors
+    /// If there are segments in the directory already, or if the disk fails.
+    pub fn create(
+        directory: &Path,
+        topic_id: Uuid,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Self, LogError> {
+        vfs::create_directory(directory)?;
+        if vfs::list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
+            return Err(LogError::malformed(directory, "a log is to be created in it, but it holds one"));
+        }
+        let metadata = directory.join(PARTITION_METADATA);
+        let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
+        vfs::replace_file(&metadata, text.as_bytes())?;
+        let (mut log, _) = Self::open(directory, config, &Checkpointed::default(), now_ms)?;
+        // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
+        log.sync_later(metadata);
+        log.sync_later(log.active.file.path().to_owned());
+        if let Some(parent) = parent(directory) {
+            log.sync_later(parent.to_owned());
+        }
+        Ok(log)
+    }
+
+    /// Opens the log in `directory` and recovers what a crash left of it.
+    ///
+    /// `checkpointed` is what the data directory knew of it at start. After a clean stop only the end of the last
+    /// segment is looked at; else everything behind the recovery point is checked, and what a crash tore off the end
+    /// is cut.
+    ///
+    /// # Errors
+    /// [`LogErrorKind::Rot`] if what is damaged is not the end: nothing is cut then. Else if the disk fails.
+    pub fn open(
+        directory: &Path,
+        config: LogConfig,
+        checkpointed: &Checkpointed,
+        now_ms: i64,
+    ) -> Result<(Self, Recovered), LogError> {
+        let config = sane(config);
+        let topic_id = read_partition_metadata(directory)?;
+        let parts = recovery::recover(directory, &config, checkpointed, now_ms)?;
+        let active = Arc::clone(&parts.segments.active);
+        let (size, end_offset, first_timestamp) = {
+            let tail = active.tail();
+            (tail.size, tail.end_offset, tail.index.first_timestamp)
+        };
+        let start_offset = checkpointed.log_start_offset.max(parts.first_offset).min(end_offset);
+        let recovery_point = if checkpointed.clean { end_offset } else { checkpointed.recovery_point };
+        let mut log = Self {
+            reader: Arc::new(LogReader::new(directory, parts.segments, parts.epochs, start_offset)),
+            directory: directory.to_owned(),
+            topic_id,
+            config,
+            active,
+            size,
+            end_offset,
+            first_timestamp,
+            created_ms: now_ms,
+            producers: parts.producers,
+            recovery_point: recovery_point.clamp(start_offset, end_offset),
+            unflushed_since_ms: None,
+            unflushed_bytes: 0,
+            unsynced: VecDeque::new(),
+            files_written: 0,
+            unchanged: parts.closed,
+            gather: Gather::default(),
+        };
+        log.unflushed_since_ms = (log.recovery_point < end_offset).then_some(now_ms);
+        parts.written.into_iter().for_each(|path| log.sync_later(path));
+        Ok((log, parts.recovered))
+    }
+
+    /// The side that everybody else sees.
+    pub fn reader(&self) -> Arc<LogReader> {
+        Arc::clone(&self.reader)
+    }
+
+    /// The directory that the log lies in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The id of the topic, if the directory says one.
+    pub fn topic_id(&self) -> Option<Uuid> {
+        self.topic_id
+    }
+
+    /// The first offset that may be read.
+    pub fn start_offset(&self) -> i64 {
+        self.reader.start_offset()
+    }
+
+    /// The offset that the next record gets.
+    pub fn end_offset(&self) -> i64 {
+        self.end_offset
+    }
+
+    /// Everything before this offset is on the medium.
+    pub fn recovery_point(&self) -> i64 {
+        self.recovery_point
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.reader.segments.load().sealed.len() + 1
+    }
+
+    /// How many idempotent producers are remembered.
+    pub fn producer_count(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Takes a new configuration; it holds from the next append on.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = sane(config);
+    }
+
+    /// Says that a leader's epoch begins here, if it is newer than all others. An append does so too.
+    ///
+    /// The file is written at once, and flushed with the records: after a power cut the epochs are taken from the
+    /// batches, which carry them.
+    ///
+    /// # Errors
+    /// If the log has seen a newer epoch, or if the disk fails.
+    pub fn begin_epoch(&mut self, epoch: i32) -> Result<(), AppendError> {
+        match self.reader.latest_epoch() {
+            Some(latest) if latest.epoch == epoch => return Ok(()),
+            Some(latest) if latest.epoch > epoch => {
+                return Err(AppendError::StaleLeaderEpoch { current: latest.epoch, found: epoch });
+            }
+            _ => {}
+        }
+        let mut epochs = self.reader.epochs.load().as_ref().clone();
+        if epochs.assign(epoch, self.end_offset) {
+            let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
+            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.sync_later(path);
+            self.reader.epochs.store(Arc::new(epochs));
+        }
+        Ok(())
+    }
+
+    /// Forgets producers that were idle for too long (`producer.id.expiration.ms`). Kafka does so every ten minutes.
+    pub fn expire_producers(&mut self, now_ms: i64) {
+        self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
+    }
+
+    /// Whether the configuration wants a flush now.
+    pub fn flush_due(&self, now_ms: i64) -> bool {
+        let records = self.end_offset - self.recovery_point;
+        let age_ms = self.unflushed_since_ms.map_or(-1, |since| now_ms.saturating_sub(since));
+        records > 0 && (records >= self.config.flush_messages || age_ms >= self.config.flush_ms)
+    }
+
+    /// Bytes appended since the last [`Log::flush_task`] was taken.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.unflushed_bytes
+    }
+
+    /// What is to be brought to the medium, to be run on a thread that may wait; `None` if there is nothing. Give its
+    /// outcome to [`Log::flushed`].
+    pub fn flush_task(&mut self) -> Option<FlushTask> {
+        if self.recovery_point >= self.end_offset && self.unsynced.is_empty() {
+            return None;
+        }
+        self.unflushed_bytes = 0;
+        Some(FlushTask {
+            active: Arc::clone(&self.active.file),
+            files: self.unsynced.iter().map(|(_, path)| path.clone()).collect(),
+            directory: self.directory.clone(),
+            reader: Arc::clone(&self.reader),
+            done: Flushed { end_offset: self.end_offset, files: self.files_written },
+        })
+    }
+
+    /// A flush succeeded: moves the recovery point. A failed one needs no telling, it closes the log to appends.
+    pub fn flushed(&mut self, done: &Flushed, now_ms: i64) {
+        // The log may have been cut since.
+        self.recovery_point = self.recovery_point.max(done.end_offset.min(self.end_offset));
+        while self.unsynced.front().is_some_and(|(number, _)| *number <= done.files) {
+            self.unsynced.pop_front();
+        }
+        self.unflushed_since_ms = (self.recovery_point < self.end_offset).then_some(now_ms);
+    }
+
+    /// Cuts off everything from `offset` on, and what holds `offset` with it. Does nothing at or behind the end.
+    ///
+    /// Readers may hold slices of what is cut; reading those fails. The data directory's recovery point must be
+    /// written before the next crash, or else it lies beyond the log's end.
+    ///
+    /// # Errors
+    /// If the disk fails; the log is closed to appends then.
+    pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<(), LogError> {
+        self.check_open()?;
+        let offset = offset.max(self.start_offset());
+        if offset >= self.end_offset {
+            return Ok(());
+        }
+        let cut = self.cut(offset, now_ms);
+        if cut.is_err() {
+            // Some files may be gone and others not.
+            self.reader.set_failed();
+        }
+        cut
+    }
+
+    /// Flushes everything and writes the index files and a producer snapshot, so that the next start need not look at
+    /// the records. Gives the recovery point to checkpoint. Does nothing to a log that was cleanly closed before and
+    /// not changed since.
+    ///
+    /// # Errors
+    /// If the disk fails, or did before: then the log must not be taken for cleanly closed.
+    pub fn close(mut self) -> Result<i64, LogError> {
+        self.check_open()?;
+        if self.unchanged {
+            return Ok(self.end_offset);
+        }
+        self.write_snapshot()?;
+        let indexes = self.active.tail().index.write(&self.directory)?;
+        indexes.into_iter().for_each(|path| self.sync_later(path));
+        if let Some(task) = self.flush_task() {
+            task.run()?;
+        }
+        Ok(self.end_offset)
+    }
+
+    /// Deletes the log. The directory gets another name first, so that its own is free at once and a crash leaves
+    /// nothing that looks like a log; who still reads slices keeps them.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete(self) -> Result<(), LogError> {
+        // Whoever appends or closes after this has lost a race; it must not write into the directory's successor.
+        self.reader.set_failed();
+        let name = self.directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let suffix = format!(".{:032x}{DELETE_SUFFIX}", self.topic_id.unwrap_or(Uuid::ZERO).0);
+        // Names of topics are ASCII, so any byte is a boundary.
+        let kept = name.get(..FILE_NAME_BYTES_MAX - suffix.len()).unwrap_or(name);
+        let doomed = self.directory.with_file_name(format!("{kept}{suffix}"));
+        // A deletion that a crash cut short may have left its remains.
+        vfs::remove_directory(&doomed)?;
+        vfs::rename(&self.directory, &doomed)?;
+        if let Some(parent) = parent(&doomed) {
+            vfs::sync_directory(parent)?;
+        }
+        vfs::remove_directory(&doomed)
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), LogError> {
+        match self.reader.has_failed() {
+            false => Ok(()),
+            true => Err(LogErrorKind::Failed { path: self.directory.clone() }.into()),
+        }
+    }
+
+    /// Whether a batch with this header must go to a new segment, behind `gathered` bytes that are about to be
+    /// written (`LogSegment.shouldRoll`).
+    pub(super) fn must_roll(&self, batch: &BatchHeader, gathered: u32, now_ms: i64) -> bool {
+        let size = u64::from(self.size) + u64::from(gathered);
+        if size == 0 {
+            return false;
+        }
+        let full = size + batch.total_bytes() as u64 > u64::from(self.config.segment_bytes);
+        let too_far = batch.last_offset() - self.active.base_offset > i64::from(i32::MAX);
+        let age_ms = match self.first_timestamp {
+            Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        };
+        full || too_far || age_ms > self.config.roll_ms
+    }
+
+    /// Seals the active segment and begins a new one.
+    pub(super) fn roll(&mut self, now_ms: i64) -> Result<(), LogError> {
+        let (sealed, indexes) = {
+            let tail = self.active.tail();
+            let sealed = SealedSegment {
+                base_offset: self.active.base_offset,
+                size: self.size,
+                latest: tail.index.latest,
+            };
+            (sealed, tail.index.write(&self.directory)?)
+        };
+        self.write_snapshot()?;
+        let file = Arc::new(LogFile::create(FileKind::Log.path(&self.directory, self.end_offset))?);
+        // From here on nothing can fail.
+        indexes.into_iter().for_each(|path| self.sync_later(path));
+        self.sync_later(self.active.file.path().to_owned());
+        self.sync_later(file.path().to_owned());
+        let index = SegmentIndex::new(self.end_offset, &self.config);
+        let active = Arc::new(ActiveSegment::new(file, index, 0, self.end_offset));
+        let mut segments = self.reader.segments.load().as_ref().clone();
+        segments.sealed.push(sealed);
+        segments.active = Arc::clone(&active);
+        self.become_active(active, segments, now_ms);
+        Ok(())
+    }
+
+    /// Writes behind the active segment's end. On an error the file is cut back to where it was; if even that fails,
+    /// the log takes nothing more.
+    pub(super) fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), LogError> {
+        let file = &self.active.file;
+        file.write_all_at(slices, self.size.into()).inspect_err(|_| {
+            if file.truncate(self.size.into()).is_err() {
+                self.reader.set_failed();
+            }
+        })
+    }
+
+    /// Batches were written: they become part of the log, and readers may see them.
+    pub(super) fn wrote<'h>(
+        &mut self,
+        batches: impl Iterator<Item = &'h BatchHeader>,
+        bytes: u32,
+        now_ms: i64,
+    ) {
+        {
+            let mut tail = self.active.tail();
+            batches.for_each(|header| tail.push(header));
+            self.size = tail.size;
+            self.end_offset = tail.end_offset;
+            self.first_timestamp = tail.index.first_timestamp;
+        }
+        self.producers.commit(self.config.max_producers);
+        self.unchanged = false;
+        self.unflushed_bytes += u64::from(bytes);
+        self.unflushed_since_ms.get_or_insert(now_ms);
+        self.reader.set_end_offset(self.end_offset);
+    }
+
+    /// Removes everything from `offset` on, which lies before the end.
+    fn cut(&mut self, offset: i64, now_ms: i64) -> Result<(), LogError> {
+        let mut segments = self.reader.segments.load().as_ref().clone();
+        let place = segments.position_of(offset);
+        let kept = segments.sealed.get(place).map_or(self.active.base_offset, |s| s.base_offset);
+        let size = segments.sealed.get(place).map_or(self.size, |s| s.size);
+        let file = match place == segments.sealed.len() {
+            true => Arc::clone(&self.active.file),
+            false => Arc::new(LogFile::open_rw(FileKind::Log.path(&self.directory, kept))?),
+        };
+        let left = recovery::index_until(&file, kept, size, offset, &self.config)?;
+        let end_offset = offset.min(left.next_offset);
+
+        // Readers first: nobody begins to read what is about to go.
+        self.reader.set_high_watermark(self.reader.high_watermark().min(end_offset));
+        self.reader.set_end_offset(end_offset);
+        let doomed: Vec<i64> = segments.sealed.iter().skip(place + 1).map(|s| s.base_offset).collect();
+        let was_sealed = place < segments.sealed.len();
+        let last = was_sealed.then_some(self.active.base_offset);
+        segments.sealed.truncate(place);
+        let active = Arc::new(ActiveSegment::new(file, left.index, left.size, end_offset));
+        segments.active = Arc::clone(&active);
+        self.become_active(active, segments, now_ms);
+        self.unchanged = false;
+        self.end_offset = end_offset;
+        self.recovery_point = self.recovery_point.min(end_offset);
+
+        // The last segment first, so that a crash leaves no hole.
+        for base_offset in doomed.into_iter().chain(last).rev() {
+            segment::remove(&self.directory, base_offset)?;
+        }
+        self.active.file.truncate(left.size.into())?;
+        let mut epochs = self.reader.epochs.load().as_ref().clone();
+        if epochs.truncate_from_end(end_offset) {
+            let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
+            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.sync_later(path);
+            self.reader.epochs.store(Arc::new(epochs));
+        }
+        let segments = self.reader.segments.load();
+        (_, self.producers) = recovery::producers(&self.directory, &segments, end_offset, now_ms)?;
+        Ok(())
+    }
+
+    fn become_active(&mut self, active: Arc<ActiveSegment>, segments: Segments, now_ms: i64) {
+        {
+            let tail = active.tail();
+            self.size = tail.size;
+            self.first_timestamp = tail.index.first_timestamp;
+        }
+        self.active = active;
+        self.created_ms = now_ms;
+        self.reader.segments.store(Arc::new(segments));
+    }
+
+    fn write_snapshot(&mut self) -> Result<(), LogError> {
+        let path = FileKind::Snapshot.path(&self.directory, self.end_offset);
+        let bytes =
+            self.producers.encode_snapshot().map_err(|e| LogError::malformed(&path, e.to_string()))?;
+        vfs::replace_file(&path, &bytes)?;
+        self.sync_later(path);
+        Ok(())
+    }
+
+    fn sync_later(&mut self, path: PathBuf) {
+        self.unchanged = false;
+        self.files_written += 1;
+        self.unsynced.push_back((self.files_written, path));
+    }
+}
+
+/// Brings a log to the medium. [`FlushTask::run`] waits for the disk, so it belongs on a thread that may.
+#[derive(Debug)]
+#[must_use = "nothing is flushed until it is run"]
+pub struct FlushTask {
+    active: Arc<LogFile>,
+    /// Sealed segments, indexes, snapshots and the epochs, as far as they are new.
+    files: Vec<PathBuf>,
+    directory: PathBuf,
+    reader: Arc<LogReader>,
+    done: Flushed,
+}
+
+/// How far a log is on the medium, once a [`FlushTask`] has run.
+#[derive(Clone, Copy, Debug)]
+pub struct Flushed {
+    end_offset: i64,
+    files: u64,
+}
+
+impl Flushed {
+    /// Everything before this offset is on the medium.
+    pub fn end_offset(&self) -> i64 {
+        self.end_offset
+    }
+}
+
+impl FlushTask {
+    /// Waits until everything that had been appended when the task was taken is on the medium.
+    ///
+    /// # Errors
+    /// If the disk fails. What is on the medium is unknown then, and trying again would not tell: the log takes no
+    /// more appends until it is opened anew.
+    pub fn run(self) -> Result<Flushed, LogError> {
+        let synced = self.sync();
+        match synced {
+            Ok(()) => Ok(self.done),
+            Err(error) => {
+                self.reader.set_failed();
+                Err(error)
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), LogError> {
+        // A file that is gone was replaced or cut off since.
+        self.files.iter().try_for_each(|path| vfs::sync_if_there(path))?;
+        self.active.sync()?;
+        // New names come with new files only.
+        if self.files.is_empty() { Ok(()) } else { vfs::sync_directory(&self.directory) }
+    }
+}
+
+fn sane(mut config: LogConfig) -> LogConfig {
+    config.segment_bytes = config.segment_bytes.min(SEGMENT_BYTES_MAX);
+    config
+}
+
+/// The directory that a log's directory lies in, if its path says.
+fn parent(directory: &Path) -> Option<&Path> {
+    directory.parent().filter(|p| !p.as_os_str().is_empty())
+}
+
+/// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
+pub(super) fn read_partition_metadata(directory: &Path) -> Result<Option<Uuid>, LogError> {
+    let path = directory.join(PARTITION_METADATA);
+    let bytes = vfs::read_file(&path)?.unwrap_or_default();
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines();
+    let id = (lines.next() == Some(PARTITION_METADATA_VERSION))
+        .then(|| lines.next()?.strip_prefix("topic_id: ").and_then(Uuid::parse))
+        .flatten();
+    match id {
+        Some(id) => Ok(Some(id)),
+        None => Err(LogError::malformed(&path, "it does not say `version: 0` and the topic's id")),
+    }
+}

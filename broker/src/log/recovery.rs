@@ -1,0 +1,501 @@
+//! Opening a log: what a stop, clean or not, left on disk.
+//!
+//! A crash tears off the *end* of a log: a batch that was half written, or pages that the disk did not get to. That
+//! is cut, and nothing acknowledged goes with it. Damage *before* sound batches is something else: no crash makes
+//! it, and cutting there, as Kafka does, would throw away records that were acknowledged. It is an error, and the
+//! files stay as they are (protocol-aware recovery).
+//!
+//! What is known of producers is the newest snapshot, and the batches behind it. Index files are believed where
+//! they were flushed, and made anew from the batches elsewhere.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
+
+use super::{
+    LogConfig,
+    error::{LogError, LogErrorKind},
+    leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
+    offset_index::OffsetIndex,
+    producer_state::ProducerState,
+    scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
+    segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
+    time_index::TimeIndex,
+    vfs::{self, LogFile},
+};
+
+/// Bytes whose checksum is computed, at most, in search of a sound batch behind damage. Beyond, whatever is there
+/// was made to look like batches, and a person must decide.
+const SEARCH_CRC_BYTES_MAX: u64 = 1 << 30;
+
+/// What a data directory knew of a log when the broker started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Checkpointed {
+    /// Whether the broker was stopped in order, with all logs closed.
+    pub clean: bool,
+    /// Everything before this offset had been flushed: `recovery-point-offset-checkpoint`.
+    pub recovery_point: i64,
+    /// Nothing before this offset is to be read: `log-start-offset-checkpoint`.
+    pub log_start_offset: i64,
+}
+
+/// What opening a log did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Recovered {
+    /// Where the log ends.
+    pub end_offset: i64,
+    /// Bytes of a torn end that were cut.
+    pub torn_bytes: u64,
+    /// Bytes whose checksums were verified.
+    pub checked_bytes: u64,
+    /// Sealed segments whose index files were made anew.
+    pub indexes_rebuilt: usize,
+    /// Offsets that had been flushed and are not there: the disk, or someone, took whole batches off the end.
+    pub missing_offsets: i64,
+}
+
+/// What a log is made of.
+pub(super) struct Parts {
+    pub(super) segments: Segments,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) producers: ProducerState,
+    /// Whether all files are there and as a clean stop left them.
+    pub(super) closed: bool,
+    /// The first offset that the segments hold.
+    pub(super) first_offset: i64,
+    /// Files that were written, and not yet flushed.
+    pub(super) written: Vec<PathBuf>,
+    pub(super) recovered: Recovered,
+}
+
+/// Finds out what is in `directory`, and mends what a crash may have left.
+pub(super) fn recover(
+    directory: &Path,
+    config: &LogConfig,
+    checkpointed: &Checkpointed,
+    now_ms: i64,
+) -> Result<Parts, LogError> {
+    let mut recovery = Recovery {
+        directory,
+        config,
+        checkpointed,
+        recovered: Recovered::default(),
+        written: Vec::new(),
+        closed: checkpointed.clean,
+        epochs_seen: Vec::new(),
+    };
+    let segments = recovery.segments()?;
+    let end_offset = segments.active.tail().end_offset;
+    let epochs = recovery.epochs(&segments, end_offset)?;
+    let (snapshot, producers) = producers(directory, &segments, end_offset, now_ms)?;
+    recovery.recovered.end_offset = end_offset;
+    recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
+    let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
+    let Recovery { recovered, written, closed, .. } = recovery;
+    let closed = closed && snapshot == Some(end_offset);
+    Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
+}
+
+/// A segment up to some point.
+pub(super) struct Indexed {
+    pub(super) index: SegmentIndex,
+    /// Bytes of the batches.
+    pub(super) size: u32,
+    /// The offset behind the last of them; or that of the first left out, if it begins later.
+    pub(super) next_offset: i64,
+}
+
+/// Indexes the batches of a segment that end before `offset`.
+pub(super) fn index_until(
+    file: &LogFile,
+    base_offset: i64,
+    size: u32,
+    offset: i64,
+    config: &LogConfig,
+) -> Result<Indexed, LogError> {
+    let mut index = SegmentIndex::new(base_offset, config);
+    let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
+    loop {
+        let (size, next_offset) = (scan.position(), scan.next_offset());
+        match scan.next() {
+            Ok(Some(found)) if found.header.last_offset() < offset => {
+                index.add(found.position, &found.header)
+            }
+            Ok(Some(found)) => return Ok(Indexed { index, size, next_offset: found.header.base_offset }),
+            Ok(None) => return Ok(Indexed { index, size, next_offset: next_offset.max(offset) }),
+            Err(error) => return Err(damaged(file, &scan, error)),
+        }
+    }
+}
+
+/// What is known of producers at `end_offset`: the newest snapshot that can be read, whose offset comes with it, and
+/// the batches behind it. Snapshots that lie beyond the end, or that no segment begins with, are removed.
+pub(super) fn producers(
+    directory: &Path,
+    segments: &Segments,
+    end_offset: i64,
+    now_ms: i64,
+) -> Result<(Option<i64>, ProducerState), LogError> {
+    let mut snapshots: Vec<i64> = vfs::list(directory)?
+        .iter()
+        .filter_map(|(name, _)| FileKind::parse(name))
+        .filter_map(|(kind, offset)| (kind == FileKind::Snapshot).then_some(offset))
+        .collect();
+    snapshots.sort_unstable();
+    let mut state = None;
+    for &offset in snapshots.iter().rev() {
+        let path = FileKind::Snapshot.path(directory, offset);
+        let begins_segment = offset == segments.active.base_offset
+            || segments.sealed.binary_search_by_key(&offset, |s| s.base_offset).is_ok();
+        let keep = match &state {
+            Some(_) => begins_segment,
+            None if offset > end_offset => false,
+            None => match ProducerState::read_snapshot(&path, now_ms) {
+                Ok(read) => {
+                    state = read.map(|state| (offset, state));
+                    true
+                }
+                Err(error) if matches!(error.kind(), LogErrorKind::Malformed { .. }) => {
+                    tracing::warn!(%error, "a producer snapshot is passed over for an older one");
+                    false
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if !keep {
+            vfs::remove_file(&path)?;
+        }
+    }
+    let snapshot = state.as_ref().map(|(offset, _)| *offset);
+    let (from, mut state) = state.unwrap_or_default();
+    if from < end_offset {
+        each_header(directory, segments, from, |header| state.replay(header, now_ms))?;
+    }
+    Ok((snapshot, state))
+}
+
+/// Gives every batch from offset `from` on.
+fn each_header(
+    directory: &Path,
+    segments: &Segments,
+    from: i64,
+    mut each: impl FnMut(&BatchHeader),
+) -> Result<(), LogError> {
+    for place in segments.position_of(from)..=segments.sealed.len() {
+        let (file, base_offset, position, size) = match segments.sealed.get(place) {
+            Some(sealed) => {
+                let position = sealed.lookup(directory, from);
+                (Arc::new(sealed.open(directory)?), sealed.base_offset, position, sealed.size)
+            }
+            None => {
+                let (active, tail) = (&segments.active, segments.active.tail());
+                let position = tail.index.offsets.lookup(tail.index.relative(from));
+                (Arc::clone(&active.file), active.base_offset, position, tail.size)
+            }
+        };
+        let mut scan = Scan::new(&file, base_offset, position, size, WALK_WINDOW_BYTES);
+        while let Some(found) = scan.next().map_err(|e| damaged(&file, &scan, e))? {
+            if found.header.base_offset >= from {
+                each(&found.header);
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Recovery<'a> {
+    directory: &'a Path,
+    config: &'a LogConfig,
+    checkpointed: &'a Checkpointed,
+    recovered: Recovered,
+    written: Vec<PathBuf>,
+    /// Whether nothing had to be mended in the segments.
+    closed: bool,
+    /// Where the leader's epoch changes, in the segments that were walked.
+    epochs_seen: Vec<LeaderEpoch>,
+}
+
+/// What a walk over a segment found.
+struct Walk {
+    index: SegmentIndex,
+    /// Bytes of the sound batches that it begins with.
+    size: u32,
+    next_offset: i64,
+    /// What is wrong behind them, if they are not all.
+    damage: Option<String>,
+}
+
+impl Recovery<'_> {
+    fn segments(&mut self) -> Result<Segments, LogError> {
+        let mut bases = Vec::new();
+        for (name, is_directory) in vfs::list(self.directory)? {
+            match FileKind::parse(&name) {
+                Some((FileKind::Log, offset)) => bases.push(offset),
+                None if name.ends_with(".tmp") && !is_directory => {
+                    vfs::remove_file(&self.directory.join(name))?;
+                }
+                _ => {}
+            }
+        }
+        bases.sort_unstable();
+        let mut files = Vec::with_capacity(bases.len());
+        for &base in &bases {
+            files.push((base, self.size_of(base)?));
+        }
+        // A crash may leave segments that were begun, and of which nothing whole was written. They go, so that the
+        // end of the records lies in the last segment.
+        while let [.., _, (base, size)] = files.as_slice()
+            && self.is_torn_off(*base, *size)?
+        {
+            self.recovered.torn_bytes += u64::from(*size);
+            segment::remove(self.directory, *base)?;
+            files.pop();
+        }
+        let mut sealed = Vec::with_capacity(files.len());
+        for pair in files.windows(2) {
+            if let &[(base, size), (next, _)] = pair {
+                sealed.push(self.sealed(base, size, next)?);
+            }
+        }
+        let active = match files.last() {
+            Some(&(base, size)) => self.active(base, size)?,
+            None => self.first_segment()?,
+        };
+        Ok(Segments { sealed, active: Arc::new(active) })
+    }
+
+    fn size_of(&self, base_offset: i64) -> Result<u32, LogError> {
+        let path = FileKind::Log.path(self.directory, base_offset);
+        let size = LogFile::open(&path)?.len()?;
+        u32::try_from(size).ok().filter(|&size| size <= i32::MAX as u32).ok_or_else(|| {
+            LogError::malformed(&path, format!("it has {size} bytes, more than a segment can have"))
+        })
+    }
+
+    /// Whether a segment that had not been flushed holds no sound batch at all.
+    fn is_torn_off(&self, base_offset: i64, size: u32) -> Result<bool, LogError> {
+        if self.checkpointed.clean || base_offset < self.checkpointed.recovery_point {
+            return Ok(false);
+        }
+        let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
+        let mut scan = Scan::new(&file, base_offset, 0, size, WALK_WINDOW_BYTES);
+        let first = match scan.next() {
+            Ok(Some(found)) => scan.check_crc(&found),
+            Ok(None) => return Ok(true),
+            Err(error) => Err(error),
+        };
+        match first {
+            Ok(()) => Ok(false),
+            Err(ScanError::Damaged(_)) => Ok(!self.sound_batch_follows(&file, 0, size, base_offset)?),
+            Err(ScanError::Io(error)) => Err(error),
+        }
+    }
+
+    fn first_segment(&mut self) -> Result<ActiveSegment, LogError> {
+        let base_offset = self.checkpointed.log_start_offset.max(0);
+        let file = LogFile::create(FileKind::Log.path(self.directory, base_offset))?;
+        let index = SegmentIndex::new(base_offset, self.config);
+        Ok(ActiveSegment::new(Arc::new(file), index, 0, base_offset))
+    }
+
+    /// A segment that others follow.
+    fn sealed(&mut self, base_offset: i64, size: u32, next_base: i64) -> Result<SealedSegment, LogError> {
+        if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
+            // Flushed, and its indexes with it.
+            let offsets = OffsetIndex::read(&FileKind::OffsetIndex.path(self.directory, base_offset), size);
+            let times = TimeIndex::read(&FileKind::TimeIndex.path(self.directory, base_offset));
+            if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
+                let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
+                return Ok(SealedSegment { base_offset, size, latest });
+            }
+        }
+        let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
+        let walk = self.walk(&file, base_offset, size)?;
+        let why = match walk.damage {
+            Some(why) => Some(why),
+            None if walk.next_offset != next_base => Some(format!(
+                "it ends before offset {}, and the next segment begins at {next_base}",
+                walk.next_offset
+            )),
+            None => None,
+        };
+        if let Some(why) = why {
+            return Err(rot(&file, walk.size, walk.next_offset, why));
+        }
+        self.written.extend(walk.index.write(self.directory)?);
+        self.recovered.indexes_rebuilt += 1;
+        Ok(SealedSegment { base_offset, size, latest: walk.index.latest })
+    }
+
+    /// The last segment.
+    fn active(&mut self, base_offset: i64, size: u32) -> Result<ActiveSegment, LogError> {
+        let file = LogFile::open_rw(FileKind::Log.path(self.directory, base_offset))?;
+        if self.checkpointed.clean
+            && let Some(active) = self.closed(&file, base_offset, size)?
+        {
+            return Ok(ActiveSegment::new(Arc::new(file), active.index, active.size, active.next_offset));
+        }
+        let walk = self.walk(&file, base_offset, size)?;
+        if let Some(why) = walk.damage {
+            let flushed = walk.next_offset < self.checkpointed.recovery_point;
+            if flushed || self.sound_batch_follows(&file, walk.size, size, walk.next_offset)? {
+                return Err(rot(&file, walk.size, walk.next_offset, why));
+            }
+            file.truncate(walk.size.into())?;
+            self.recovered.torn_bytes += u64::from(size - walk.size);
+        }
+        Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
+    }
+
+    /// The last segment as a clean stop left it: its index files are believed, and only what lies behind the last
+    /// entry is walked. `None` if that does not come out even.
+    fn closed(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Option<Walk>, LogError> {
+        let offsets = OffsetIndex::read(&FileKind::OffsetIndex.path(self.directory, base_offset), size);
+        let times = TimeIndex::read(&FileKind::TimeIndex.path(self.directory, base_offset));
+        let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) else { return Ok(None) };
+        let from = offsets.last_position();
+        let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
+        index.first_timestamp = match Scan::new(file, base_offset, 0, size, SEEK_WINDOW_BYTES).next() {
+            Ok(first) => first.map(|found| found.header.max_timestamp),
+            Err(_) => return Ok(None),
+        };
+        let mut scan = Scan::new(file, base_offset, from, size, WALK_WINDOW_BYTES);
+        loop {
+            match scan.next() {
+                Ok(Some(found)) => index.add(found.position, &found.header),
+                Ok(None) => break,
+                Err(ScanError::Damaged(_)) => return Ok(None),
+                Err(ScanError::Io(error)) => return Err(error),
+            }
+        }
+        Ok(Some(Walk { index, size: scan.position(), next_offset: scan.next_offset(), damage: None }))
+    }
+
+    /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
+    fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
+        self.closed = false;
+        let mut index = SegmentIndex::new(base_offset, self.config);
+        let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
+        let (mut sound, mut next_offset) = (0, base_offset);
+        let mut check = |scan: &mut Scan<'_>| -> Result<bool, ScanError> {
+            let Some(found) = scan.next()? else { return Ok(false) };
+            if found.header.base_offset >= self.checkpointed.recovery_point {
+                scan.check_crc(&found)?;
+                self.recovered.checked_bytes += found.header.total_bytes() as u64;
+            }
+            index.add(found.position, &found.header);
+            let epoch = LeaderEpoch {
+                epoch: found.header.partition_leader_epoch,
+                start_offset: found.header.base_offset,
+            };
+            if self.epochs_seen.last().is_none_or(|last| last.epoch < epoch.epoch) {
+                self.epochs_seen.push(epoch);
+            }
+            (sound, next_offset) = (found.end(), found.header.next_offset());
+            Ok(true)
+        };
+        let damage = loop {
+            match check(&mut scan) {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(ScanError::Damaged(why)) => break Some(why),
+                Err(ScanError::Io(error)) => return Err(error),
+            }
+        };
+        Ok(Walk { index, size: sound, next_offset, damage })
+    }
+
+    /// Whether a whole batch lies somewhere behind the damage at `position`, with a checksum that is right and an
+    /// offset that can be. A record may hold what looks like a batch: so it must also end where another begins, or
+    /// where the file ends.
+    fn sound_batch_follows(
+        &self,
+        file: &LogFile,
+        position: u32,
+        size: u32,
+        damaged_offset: i64,
+    ) -> Result<bool, LogError> {
+        let plausible = |header: &BatchHeader, at: u32| {
+            let ahead = header.base_offset.saturating_sub(damaged_offset);
+            (1..=i64::from(i32::MAX)).contains(&ahead)
+                && header.last_offset_delta >= 0
+                && header.record_count >= 0
+                && header.total_bytes() <= (size - at) as usize
+        };
+        let mut crc_bytes = 0;
+        let mut at = position.saturating_add(1);
+        let mut window = Vec::new();
+        while at < size {
+            window.clear();
+            file.read_up_to(at.into(), WALK_WINDOW_BYTES, &mut window)?;
+            let starts = window.len().saturating_sub(BATCH_HEADER_BYTES - 1);
+            for start in 0..starts {
+                let bytes = window.get(start..).unwrap_or_default();
+                let Ok(header) = BatchHeader::parse(bytes) else { continue };
+                let candidate = at + start as u32;
+                if !plausible(&header, candidate) {
+                    continue;
+                }
+                crc_bytes += header.total_bytes() as u64;
+                if crc_bytes > SEARCH_CRC_BYTES_MAX {
+                    return Ok(true);
+                }
+                let mut scan = Scan::new(file, damaged_offset, candidate, size, WALK_WINDOW_BYTES);
+                let Ok(Some(found)) = scan.next() else { continue };
+                let sound = scan.check_crc(&found).is_ok();
+                let next = scan.next();
+                let left = size - found.end();
+                if sound && (matches!(next, Ok(Some(_) | None)) || (left as usize) < BATCH_HEADER_BYTES) {
+                    return Ok(true);
+                }
+            }
+            if starts == 0 {
+                break;
+            }
+            at += starts as u32;
+        }
+        Ok(false)
+    }
+
+    /// The epochs as the file has them, with those of the batches that it may not have known.
+    fn epochs(&mut self, segments: &Segments, end_offset: i64) -> Result<LeaderEpochs, LogError> {
+        let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
+        let read = LeaderEpochs::read(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "leader epochs are taken from the records instead");
+            None
+        });
+        let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
+        epochs.truncate_from_end(end_offset);
+        let mut add = |epoch: LeaderEpoch| {
+            if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
+                epochs.assign(epoch.epoch, epoch.start_offset);
+            }
+        };
+        if complete {
+            self.epochs_seen.iter().copied().for_each(&mut add);
+        } else {
+            each_header(self.directory, segments, 0, |header| {
+                add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
+            })?;
+        }
+        if read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty()) {
+            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.written.push(path);
+        }
+        Ok(epochs)
+    }
+}
+
+fn damaged(file: &LogFile, scan: &Scan<'_>, error: ScanError) -> LogError {
+    match error {
+        ScanError::Io(error) => error,
+        ScanError::Damaged(why) => rot(file, scan.position(), scan.next_offset(), why),
+    }
+}
+
+fn rot(file: &LogFile, position: u32, offset: i64, why: String) -> LogError {
+    LogErrorKind::Rot { path: file.path().to_owned(), position: position.into(), offset, why }.into()
+}

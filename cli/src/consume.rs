@@ -1,0 +1,196 @@
+//! `ottla consume`: records of a topic, printed.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufWriter, Write},
+};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use ottla::{
+    Admin, Consumer, OffsetSpec, RecordView, TopicPartition,
+    config::{AdminConfig, ConsumerConfig},
+};
+use serde_json::json;
+
+use crate::client::{self, ClientArgs};
+
+/// Records that are taken at once.
+const BATCH_RECORDS_MAX: usize = 10_000;
+
+/// Print the records of a topic.
+///
+/// Reads all of its partitions, or those given, from the beginning to where they end now; --follow goes on.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The topic.
+    topic: String,
+    /// Read only this partition; may be given more than once.
+    #[arg(long, short)]
+    partition: Vec<i32>,
+    /// Where to begin: `beginning`, `end`, an offset, or `@` and milliseconds since 1970.
+    #[arg(long, default_value = "beginning", value_name = "WHERE")]
+    from: String,
+    /// Stop after so many records.
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<u64>,
+    /// Wait for more at the end.
+    #[arg(long, short)]
+    follow: bool,
+    /// How a record is printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print partition, offset and timestamp before each record, and the key with the value.
+    #[arg(long, short)]
+    verbose: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// The value as it is, a line each.
+    #[default]
+    Text,
+    /// A JSON object a line, with everything there is.
+    Json,
+    /// Key and value in hexadecimal.
+    Hex,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    client::run(consume(args))
+}
+
+async fn consume(args: &Args) -> anyhow::Result<()> {
+    let (config, _) = AdminConfig::from_settings(&args.client.settings(&[]))?;
+    let admin = Admin::new(config)?;
+    let (_, described) =
+        admin.describe_topics([&args.topic]).await?.pop().context("the broker answered nothing")?;
+    let all = described?.partitions.len() as i32;
+    let chosen: Vec<i32> =
+        if args.partition.is_empty() { (0..all).collect() } else { args.partition.clone() };
+    if let Some(missing) = chosen.iter().find(|p| !(0..all).contains(*p)) {
+        bail!("topic `{}` has no partition {missing}; it has {all}", args.topic);
+    }
+    let partitions: Vec<TopicPartition> =
+        chosen.iter().map(|&p| TopicPartition::new(args.topic.as_str(), p)).collect();
+    let (config, _) = ConsumerConfig::from_settings(&args.client.settings(&[]))?;
+    let consumer = Consumer::new(config)?;
+    consumer.assign(partitions.clone());
+    for partition in &partitions {
+        begin(&consumer, partition, &args.from)?;
+    }
+    // Where each partition ends now; those that have nothing left are taken off.
+    let mut ends: HashMap<i32, i64> = HashMap::new();
+    if !args.follow {
+        let starts = starts(&admin, &partitions, &args.from).await?;
+        for (partition, end) in consumer.end_offsets(&partitions).await? {
+            if starts.get(&partition.partition).is_none_or(|&start| start < end) {
+                ends.insert(partition.partition, end);
+            }
+        }
+    }
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 && (args.follow || !ends.is_empty()) {
+        let batch = match consumer.try_next_batch(BATCH_RECORDS_MAX.min(left.min(1 << 30) as usize)) {
+            Some(batch) => batch?,
+            None => {
+                // Whoever looks on sees everything that is there before we wait.
+                out.flush()?;
+                consumer.next_batch(BATCH_RECORDS_MAX.min(left.min(1 << 30) as usize)).await?
+            }
+        };
+        let end = ends.get(&batch.partition()).copied();
+        for record in &batch {
+            let record = record?;
+            // What came after the start is left for the next time.
+            if end.is_some_and(|end| record.offset() >= end) || !args.follow && end.is_none() {
+                break;
+            }
+            print(&mut out, args, &record)?;
+            left -= 1;
+        }
+        if end.is_some_and(|end| batch.next_offset() >= end) {
+            ends.remove(&batch.partition());
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn begin(consumer: &Consumer, partition: &TopicPartition, from: &str) -> anyhow::Result<()> {
+    match (spec(from)?, from.parse()) {
+        (Some(spec), _) => consumer.seek_to(partition, spec)?,
+        (None, Ok(offset)) => consumer.seek(partition, offset)?,
+        (None, Err(_)) => {
+            bail!("`{from}` is no place to begin; say `beginning`, `end`, an offset, or `@` and a time in ms")
+        }
+    }
+    Ok(())
+}
+
+fn spec(from: &str) -> anyhow::Result<Option<OffsetSpec>> {
+    Ok(match from {
+        "beginning" => Some(OffsetSpec::Earliest),
+        "end" => Some(OffsetSpec::Latest),
+        _ => match from.strip_prefix('@') {
+            Some(ms) => Some(OffsetSpec::Timestamp(
+                ms.parse().with_context(|| format!("`{ms}` are no milliseconds"))?,
+            )),
+            None => None,
+        },
+    })
+}
+
+/// The offsets at which reading begins, by partition; those of a time that no record has are left out of the end.
+async fn starts(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    from: &str,
+) -> anyhow::Result<HashMap<i32, i64>> {
+    let Some(spec) = spec(from)? else {
+        let offset = from.parse().unwrap_or(0);
+        return Ok(partitions.iter().map(|p| (p.partition, offset)).collect());
+    };
+    let listed = admin.list_offsets(partitions.iter().map(|p| (p.clone(), spec)).collect::<Vec<_>>()).await?;
+    let mut starts = HashMap::new();
+    for (partition, found) in listed {
+        starts.insert(partition.partition, found?.offset.unwrap_or(i64::MAX));
+    }
+    Ok(starts)
+}
+
+fn print(out: &mut impl Write, args: &Args, record: &RecordView<'_>) -> anyhow::Result<()> {
+    if let Format::Json = args.format {
+        let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+        let headers: Vec<_> = record.headers().iter().map(|h| json!([h.name(), text(h.value)])).collect();
+        let fields = json!({
+            "partition": record.partition,
+            "offset": record.offset(),
+            "timestamp": record.timestamp(),
+            "key": text(record.key()),
+            "value": text(record.value()),
+            "headers": headers,
+        });
+        writeln!(out, "{fields}")?;
+        return Ok(());
+    }
+    if args.verbose {
+        write!(out, "{}\t{}\t{}\t", record.partition, record.offset(), record.timestamp())?;
+        part(out, args.format, record.key())?;
+        out.write_all(b"\t")?;
+    }
+    part(out, args.format, record.value())?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+fn part(out: &mut impl Write, format: Format, bytes: Option<&[u8]>) -> io::Result<()> {
+    match (format, bytes) {
+        (_, None) => out.write_all(b"null"),
+        (Format::Hex, Some(bytes)) => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
+        (_, Some(bytes)) => out.write_all(bytes),
+    }
+}

@@ -1,0 +1,97 @@
+//! Looking at a cluster and changing it: topics, configurations, brokers, offsets.
+//!
+//! Calls about several things give an outcome for each, in the order asked for; what fails as a whole, as when no
+//! broker can be reached, is the call's own error.
+
+mod cluster;
+mod configs;
+mod topics;
+
+use std::{sync::Arc, time::Duration};
+
+use ottla_protocol::error_code::ErrorCode;
+use tokio::time::Instant;
+
+pub use self::{
+    cluster::{Broker, ClusterDescription},
+    configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
+    topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
+};
+use crate::{
+    cluster::{
+        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TopicPartition, list_offsets::list_offsets,
+        runtime::Runtime,
+    },
+    config::{AdminConfig, ClientConfig, IsolationLevel},
+    error::{Error, ErrorKind, Result},
+};
+
+/// A client that looks at a cluster and changes it.
+///
+/// ```no_run
+/// use ottla::{Admin, NewTopic, config::AdminConfig};
+///
+/// # async fn run() -> ottla::Result<()> {
+/// let admin = Admin::new(AdminConfig {
+///     bootstrap_servers: vec!["localhost:9092".into()],
+///     ..Default::default()
+/// })?;
+/// admin.create_topic(NewTopic::new("orders").partitions(6)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Admin {
+    cluster: Arc<Cluster>,
+    timeout: Duration,
+    runtime: Runtime,
+}
+
+impl Admin {
+    /// Checks `config` and starts. Connections are made when they are needed, in the background.
+    pub fn new(config: AdminConfig) -> Result<Self> {
+        config
+            .validate()
+            .map_err(|errors| Error::new(ErrorKind::Config, errors.to_string()).caused_by(errors))?;
+        let cluster = Cluster::new(ClusterSettings {
+            client: ClientConfig::from(&config),
+            metadata_max_idle: Duration::from_secs(300),
+            allow_auto_topic_creation: false,
+        })?;
+        let runtime = Runtime::start("ottla-admin")?;
+        runtime.spawn(cluster.clone().keep_metadata());
+        Ok(Self { cluster, timeout: config.default_api_timeout, runtime })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// The offsets of these partitions.
+    pub async fn list_offsets(
+        &self,
+        wanted: impl IntoIterator<Item = (TopicPartition, OffsetSpec)>,
+    ) -> Result<Vec<(TopicPartition, Result<ListedOffset>)>> {
+        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
+        let wanted = wanted.into_iter().collect();
+        let isolation = IsolationLevel::ReadUncommitted;
+        self.runtime.run(async move { Ok(list_offsets(&cluster, wanted, isolation, deadline).await) }).await
+    }
+}
+
+/// The outcome of one of several things, from its code and what the broker said.
+fn outcome(code: ErrorCode, message: Option<&str>, doing: impl FnOnce() -> String) -> Result<()> {
+    code.ok().map_err(|code| Error::broker(code, message).context(doing()))
+}
+
+/// An error if any code says that the broker asked is not, or no longer, the controller: then nothing was done and
+/// the request goes to another.
+fn controller_moved(codes: impl IntoIterator<Item = ErrorCode>) -> Result<()> {
+    match codes.into_iter().find(|&code| code == ErrorCode::NOT_CONTROLLER) {
+        Some(code) => Err(Error::broker(code, None)),
+        None => Ok(()),
+    }
+}
+
+fn timeout_ms(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,194 @@
+//! A connection to a broker that has told which versions it serves.
+
+use std::{
+    future::Future,
+    ops::RangeInclusive,
+    sync::atomic::{AtomicI32, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ottla_protocol::{
+    api::Api,
+    error_code::ErrorCode,
+    frame,
+    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse},
+    types::Str,
+    wire::Reader,
+};
+use ottla_transport::{Cause, ConnectOptions, Connection, TransportError};
+use tokio::time::Instant;
+
+use super::metadata::Address;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Who a client says it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identification {
+    /// `client.id`; none if it is empty.
+    pub client_id: Option<Str>,
+}
+
+/// A connection over which versions were negotiated (KIP-35). Requests are answered in the order of the calls.
+#[derive(Debug)]
+pub(crate) struct BrokerConnection {
+    connection: Connection,
+    address: Address,
+    identification: Identification,
+    versions: Versions,
+    next_correlation_id: AtomicI32,
+}
+
+/// What a broker serves.
+#[derive(Clone, Debug, Default)]
+struct Versions(Vec<(ApiKey, RangeInclusive<i16>)>);
+
+impl BrokerConnection {
+    /// Connects and asks which versions the broker serves; both within `timeout` each.
+    pub(crate) async fn open(
+        address: &Address,
+        options: &ConnectOptions,
+        identification: Identification,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let connection = Connection::connect(&address.to_string(), options).await?;
+        let mut this = Self {
+            connection,
+            address: address.clone(),
+            identification,
+            versions: Versions::default(),
+            next_correlation_id: AtomicI32::new(0),
+        };
+        this.versions = this.ask_versions(Instant::now() + timeout).await?;
+        Ok(this)
+    }
+
+    async fn ask_versions(&self, deadline: Instant) -> Result<Versions> {
+        let request = ApiVersionsRequest {
+            client_software_name: Str::from_static("ottla"),
+            client_software_version: Str::from_static(env!("CARGO_PKG_VERSION")),
+            ..Default::default()
+        };
+        let mut version = ApiKey::ApiVersions.latest_stable();
+        // A broker that lacks the version answers in version 0 with those that it has; then it is asked again.
+        for _ in 0..2 {
+            let (frame, correlation_id) = self.send(&request, version, deadline)?;
+            let frame = frame.await?;
+            let refused = error_code(&frame) == Some(ErrorCode::UNSUPPORTED_VERSION);
+            let read_as = if refused { 0 } else { version };
+            let response = frame::read_response::<ApiVersionsRequest>(frame, read_as, correlation_id)?;
+            let versions = Versions::read(&response);
+            if !refused {
+                response.error_code.ok().map_err(|code| Error::broker(code, None))?;
+                return Ok(versions);
+            }
+            version = versions.newest_common(ApiKey::ApiVersions).unwrap_or(0);
+        }
+        Err(Error::broker(ErrorCode::UNSUPPORTED_VERSION, None)
+            .context(format!("negotiate with `{}`", self.address)))
+    }
+
+    /// The newest version of an API that both sides know.
+    pub(crate) fn version(&self, key: ApiKey) -> Result<i16> {
+        self.versions.newest_common(key).ok_or_else(|| {
+            let text = format!("`{}` does not serve {key:?} in a version known here", self.address);
+            Error::new(ErrorKind::Unsupported, text).hint("use Apache Kafka 2.1 or newer, or another broker")
+        })
+    }
+
+    /// Sends a request in the newest common version; the future gives its answer. Sent when this returns, whether
+    /// the future is awaited or not.
+    pub(crate) fn call<R: Api>(
+        &self,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<impl Future<Output = Result<R::Response>> + Send + use<R>> {
+        let version = self.version(R::KEY)?;
+        self.call_version(request, version, deadline)
+    }
+
+    /// As [`Self::call`], in the version that the caller built the request for.
+    pub(crate) fn call_version<R: Api>(
+        &self,
+        request: &R,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<impl Future<Output = Result<R::Response>> + Send + use<R>> {
+        let (answer, correlation_id) = self.send(request, version, deadline)?;
+        Ok(async move { Ok(frame::read_response::<R>(answer.await?, version, correlation_id)?) })
+    }
+
+    /// Sends a request that is not answered: Produce with `acks=0`. The future ends when the system took it.
+    pub(crate) fn send_unanswered<R: Api>(
+        &self,
+        request: &R,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<R>> {
+        let (pieces, _) = self.encode(request, version)?;
+        let sent = self.connection.send_unanswered(pieces, deadline);
+        Ok(async move {
+            sent.await?;
+            Ok(())
+        })
+    }
+
+    fn send<R: Api>(
+        &self,
+        request: &R,
+        version: i16,
+        deadline: Instant,
+    ) -> Result<(ottla_transport::Answer, i32)> {
+        let (pieces, correlation_id) = self.encode(request, version)?;
+        Ok((self.connection.send(correlation_id, pieces, deadline), correlation_id))
+    }
+
+    fn encode<R: Api>(&self, request: &R, version: i16) -> Result<(Vec<Bytes>, i32)> {
+        let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let client_id = self.identification.client_id.as_ref();
+        Ok((frame::request(request, version, correlation_id, client_id)?, correlation_id))
+    }
+
+    /// Whether it is over: what is sent now fails.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.connection.is_ended()
+    }
+
+    /// Where it was made to.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// The error code of an ApiVersions response: the first field behind the correlation id, in all versions.
+fn error_code(frame: &Bytes) -> Option<ErrorCode> {
+    let mut r = Reader::new(frame.clone());
+    r.i32().ok()?;
+    r.i16().ok().map(ErrorCode)
+}
+
+impl Versions {
+    fn read(response: &ApiVersionsResponse) -> Self {
+        let known = response
+            .api_keys
+            .iter()
+            .filter_map(|api| Some((ApiKey::from_i16(api.api_key)?, api.min_version..=api.max_version)));
+        Self(known.collect())
+    }
+
+    fn newest_common(&self, key: ApiKey) -> Option<i16> {
+        let (_, theirs) = self.0.iter().find(|(other, _)| *other == key)?;
+        key.newest_common(theirs.clone())
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        let kind = match error.cause() {
+            Cause::Deadline { .. } => ErrorKind::Timeout,
+            Cause::Correlation { .. } | Cause::Unasked => ErrorKind::Corrupt,
+            _ => ErrorKind::Disconnected,
+        };
+        Self::new(kind, error.to_string()).caused_by(error)
+    }
+}

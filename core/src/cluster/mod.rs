@@ -1,0 +1,14 @@
+//! The cluster from a client's side: what is known of it, connections to its brokers, and which one to ask.
+
+pub(crate) mod broker;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod partition;
+pub(crate) mod retry;
+pub(crate) mod router;
+pub(crate) mod runtime;
+
+pub(crate) use router::{Cluster, ClusterSettings, Purpose};
+
+pub use list_offsets::{ListedOffset, OffsetSpec};
+pub use partition::TopicPartition;

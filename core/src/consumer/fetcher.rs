@@ -1,0 +1,522 @@
+//! The task that fetches: it keeps a request under way to each broker that leads something to be read, as long as the
+//! budget allows, and looks for the offsets of partitions without a position.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::{
+        ApiKey,
+        fetch::{FetchPartition, FetchRequest, FetchResponse, PartitionData},
+    },
+    types::{BrokerId, Str, TopicName, Uuid},
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::sleep_until,
+};
+
+use super::{
+    fetch_session::{FetchSession, SessionOutcome, Wanted},
+    offsets::{Remedy, Visibility, remedy, split},
+    subscription::{Subscription, ToFetch, Watermarks},
+};
+use crate::{
+    cluster::{
+        Cluster, ListedOffset, OffsetSpec, Purpose, TopicPartition,
+        broker::BrokerConnection,
+        list_offsets::list_offsets,
+        metadata::{Address, LeaderHint, Snapshot},
+        retry::Failures,
+    },
+    config::IsolationLevel,
+    error::{Error, ErrorKind, Result},
+    metrics::Counter,
+};
+
+/// The last version of Fetch that names topics; from the next on it is their ids (KIP-516).
+const FETCH_BY_NAME_MAX: i16 = 12;
+/// How often topics in use are said to be; the cluster forgets them after minutes.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What the fetcher and the program's side share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    subscription: Mutex<Subscription>,
+    /// The program changed something, or made room.
+    pub changed: Notify,
+    /// Something waits for the program.
+    pub arrived: Notify,
+    /// Called when something came for the program.
+    pub wake: Mutex<Option<Wake>>,
+    pub counters: Counters,
+}
+
+/// What is called when batches wait.
+pub(super) struct Wake(pub Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+/// What a consumer counts.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub records_consumed: Counter,
+    pub batches_consumed: Counter,
+    pub requests_sent: Counter,
+    pub batch_bytes_received: Counter,
+    pub throttle_ms: Counter,
+}
+
+impl Shared {
+    pub(super) fn new(subscription: Subscription) -> Self {
+        Self {
+            subscription: Mutex::new(subscription),
+            changed: Notify::new(),
+            arrived: Notify::new(),
+            wake: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Subscription> {
+        self.subscription.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.arrived.notify_waiters();
+        self.arrived.notify_one();
+        if let Some(wake) = &*self.wake.lock().unwrap_or_else(PoisonError::into_inner) {
+            (wake.0)();
+        }
+    }
+}
+
+/// How to fetch.
+#[derive(Clone, Debug)]
+pub(super) struct FetchSettings {
+    /// `fetch.max.bytes`.
+    pub bytes_max: usize,
+    /// `max.partition.fetch.bytes`.
+    pub partition_bytes_max: usize,
+    /// `fetch.min.bytes`.
+    pub bytes_min: usize,
+    /// `fetch.max.wait.ms`.
+    pub wait_max: Duration,
+    /// `isolation.level`.
+    pub isolation: IsolationLevel,
+    /// `client.rack`.
+    pub rack: Str,
+    /// `default.api.timeout.ms`.
+    pub api_timeout: Duration,
+}
+
+/// The fetcher's state, all its own but for what is [`Shared`].
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    settings: FetchSettings,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    brokers: HashMap<BrokerId, Broker>,
+    events: JoinSet<Event>,
+    random: fastrand::Rng,
+    /// When topics in use were last said to be, and as of which assignment.
+    touched: Option<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Broker {
+    session: FetchSession,
+    connection: Option<Arc<BrokerConnection>>,
+    /// A request, or an attempt to connect, is under way.
+    busy: bool,
+    not_before: Option<Instant>,
+    failures: Failures,
+}
+
+#[derive(Debug)]
+enum Event {
+    Connected(BrokerId, Result<Arc<BrokerConnection>>),
+    Fetched(Box<Fetch>, Result<FetchResponse>),
+    Found(Vec<(TopicPartition, u64, Result<ListedOffset>)>),
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Fetch {
+    broker: BrokerId,
+    partitions: Vec<(ToFetch, Uuid)>,
+    reserved_bytes: usize,
+}
+
+impl Fetcher {
+    pub(super) fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, settings: FetchSettings) -> Self {
+        Self {
+            snapshots: cluster.subscribe(),
+            cluster,
+            shared,
+            settings,
+            brokers: HashMap::new(),
+            events: JoinSet::new(),
+            random: fastrand::Rng::new(),
+            touched: None,
+        }
+    }
+
+    /// Fetches until the runtime ends.
+    pub(super) async fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            self.drive(now);
+            let rests =
+                self.brokers.values().filter(|broker| !broker.busy).filter_map(|broker| broker.not_before);
+            let timeout = rests.chain(self.shared.lock().next_timeout(now)).min();
+            let sleep = sleep_until(timeout.unwrap_or(now + Duration::from_secs(60)).into());
+            tokio::select! {
+                biased;
+                Some(event) = self.events.join_next() => {
+                    if let Ok(event) = event {
+                        self.happened(event);
+                    }
+                }
+                () = self.shared.changed.notified() => {}
+                changed = self.snapshots.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = sleep => {}
+            }
+        }
+    }
+
+    fn drive(&mut self, now: Instant) {
+        self.keep_topics_known(now);
+        let unknown = self.shared.lock().poll_unknown(now);
+        if !unknown.is_empty() {
+            self.events.spawn(find(self.cluster.clone(), unknown, self.settings.clone()));
+        }
+        let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, i32, Uuid)>> = HashMap::new();
+        let snapshot = self.snapshots.borrow_and_update().clone();
+        for to_fetch in self.shared.lock().fetchable(self.settings.partition_bytes_max, now) {
+            let TopicPartition { topic, partition } = &to_fetch.partition;
+            // Without a leader it is fetched once metadata names one; the cluster asks for it by itself.
+            let Some((leader, epoch)) = snapshot.leader(topic, *partition) else { continue };
+            let id = snapshot.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id);
+            let preferred = to_fetch.preferred.filter(|id| snapshot.brokers.contains_key(id));
+            by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, epoch, id));
+        }
+        for (id, partitions) in by_broker {
+            self.fetch(id, partitions, now);
+        }
+    }
+
+    /// Tells the cluster which topics are in use: new ones at once, the others now and then.
+    fn keep_topics_known(&mut self, now: Instant) {
+        let subscription = self.shared.lock();
+        let assignment = subscription.assignments();
+        let is_fresh = |(at, of): (Instant, u64)| of == assignment && now.duration_since(at) < TOUCH_INTERVAL;
+        if self.touched.is_some_and(is_fresh) {
+            return;
+        }
+        let topics: HashSet<TopicName> = subscription.assignment().map(|tp| tp.topic.clone()).collect();
+        drop(subscription);
+        topics.iter().for_each(|topic| self.cluster.want(topic));
+        self.touched = Some((now, assignment));
+    }
+
+    /// Sends a request to a broker that is not busy, or connects to it first.
+    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, i32, Uuid)>, now: Instant) {
+        let broker = self.brokers.entry(id).or_insert_with(Broker::new);
+        if broker.busy || broker.not_before.is_some_and(|until| until > now) {
+            return;
+        }
+        broker.not_before = None;
+        broker.busy = true;
+        let Some(connection) = broker.connection.clone().filter(|connection| !connection.is_ended()) else {
+            let cluster = self.cluster.clone();
+            self.events
+                .spawn(async move { Event::Connected(id, cluster.connection(id, Purpose::Fetch).await) });
+            return;
+        };
+        let wanted_bytes =
+            self.settings.bytes_max.min(self.settings.partition_bytes_max.saturating_mul(partitions.len()));
+        let reserved_bytes =
+            self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, ..)| to_fetch), wanted_bytes);
+        let fetch = Box::new(Fetch {
+            broker: id,
+            partitions: partitions.iter().map(|(to_fetch, _, id)| (to_fetch.clone(), *id)).collect(),
+            reserved_bytes,
+        });
+        let started = self.start(id, &connection, partitions, reserved_bytes, now);
+        match started {
+            Ok(answer) => {
+                self.shared.counters.requests_sent.add(1);
+                self.events.spawn(async move { Event::Fetched(fetch, answer.await) });
+            }
+            Err(error) => self.happened(Event::Fetched(fetch, Err(error))),
+        }
+    }
+
+    fn start(
+        &mut self,
+        id: BrokerId,
+        connection: &BrokerConnection,
+        partitions: Vec<(ToFetch, i32, Uuid)>,
+        bytes_max: usize,
+        now: Instant,
+    ) -> Result<impl Future<Output = Result<FetchResponse>> + Send + use<>> {
+        let mut version = connection.version(ApiKey::Fetch)?;
+        if partitions.iter().any(|(_, _, id)| id.is_zero()) {
+            version = version.min(FETCH_BY_NAME_MAX);
+        }
+        let as_i32 = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+        let partition_max_bytes = as_i32(self.settings.partition_bytes_max);
+        let wanted = partitions.into_iter().map(|(to_fetch, current_leader_epoch, topic_id)| Wanted {
+            topic: to_fetch.partition.topic,
+            topic_id,
+            fetch: FetchPartition {
+                partition: to_fetch.partition.partition,
+                current_leader_epoch,
+                fetch_offset: to_fetch.offset,
+                partition_max_bytes,
+                ..Default::default()
+            },
+        });
+        let broker = self.brokers.entry(id).or_insert_with(Broker::new);
+        let session = broker.session.next_request(wanted.collect(), version > FETCH_BY_NAME_MAX);
+        let request = FetchRequest {
+            max_wait_ms: i32::try_from(self.settings.wait_max.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: as_i32(self.settings.bytes_min),
+            max_bytes: as_i32(bytes_max),
+            isolation_level: self.settings.isolation as i8,
+            session_id: session.session_id,
+            session_epoch: session.session_epoch,
+            topics: session.topics,
+            forgotten_topics_data: session.forgotten,
+            rack_id: self.settings.rack.clone(),
+            replica_id: BrokerId::NONE,
+            ..Default::default()
+        };
+        let deadline = now + self.cluster.config().request_timeout.max(self.settings.wait_max);
+        connection.call_version(&request, version, deadline.into())
+    }
+
+    fn happened(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Connected(id, connected) => {
+                let backoff = self.cluster.reconnect_backoff();
+                let broker = self.brokers.entry(id).or_insert_with(Broker::new);
+                broker.busy = false;
+                match connected {
+                    Ok(connection) => {
+                        // A session lives in the broker, not on the connection; yet it may be another broker's.
+                        broker.session.handle_failure();
+                        broker.failures.clear();
+                        broker.connection = Some(connection);
+                    }
+                    Err(error) => {
+                        tracing::warn!(broker = %id, %error, "cannot connect");
+                        broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
+                        self.cluster.request_refresh();
+                    }
+                }
+            }
+            Event::Fetched(fetch, Ok(response)) => self.fetched(*fetch, response, now),
+            Event::Fetched(fetch, Err(error)) => {
+                tracing::debug!(broker = %fetch.broker, %error, "fetch failed");
+                let backoff = self.cluster.backoff();
+                let broker = self.brokers.entry(fetch.broker).or_insert_with(Broker::new);
+                broker.busy = false;
+                broker.session.handle_failure();
+                broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
+                self.end(&fetch, None);
+                if !error.is_retriable() {
+                    for (to_fetch, _) in &fetch.partitions {
+                        let error = error.clone().context(format!("fetch `{}`", to_fetch.partition));
+                        self.shared.lock().failed(to_fetch, Some(error), now);
+                    }
+                    self.shared.tell();
+                }
+                self.cluster.request_refresh();
+            }
+            Event::Found(found) => {
+                let mut subscription = self.shared.lock();
+                for (tp, era, listed) in found {
+                    let offset = listed.and_then(|listed| {
+                        listed
+                            .offset
+                            .ok_or_else(|| Error::new(ErrorKind::NoOffset, "there is no such offset"))
+                    });
+                    subscription.found(&tp, era, offset, now);
+                }
+                drop(subscription);
+                self.shared.tell();
+            }
+        }
+    }
+
+    fn end(&self, fetch: &Fetch, subscription: Option<&mut Subscription>) {
+        let partitions = fetch.partitions.iter().map(|(to_fetch, _)| to_fetch);
+        match subscription {
+            Some(subscription) => subscription.end_fetch(partitions, fetch.reserved_bytes),
+            None => self.shared.lock().end_fetch(partitions, fetch.reserved_bytes),
+        }
+    }
+
+    fn fetched(&mut self, fetch: Fetch, response: FetchResponse, now: Instant) {
+        let broker = self.brokers.entry(fetch.broker).or_insert_with(Broker::new);
+        broker.busy = false;
+        broker.failures.clear();
+        if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
+            self.shared.counters.throttle_ms.add(ms);
+            broker.not_before = Some(now + Duration::from_millis(ms));
+        }
+        if broker.session.handle_response(response.error_code, response.session_id) == SessionOutcome::Again {
+            tracing::debug!(broker = %fetch.broker, code = %response.error_code, "fetch session begins anew");
+            if !is_of_session(response.error_code) {
+                let backoff = self.cluster.backoff();
+                broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
+            }
+            return self.end(&fetch, None);
+        }
+        let mut by_place: HashMap<(&TopicName, i32), &ToFetch> =
+            HashMap::with_capacity(fetch.partitions.len());
+        let mut names: HashMap<Uuid, &TopicName> = HashMap::new();
+        for (to_fetch, id) in &fetch.partitions {
+            by_place.insert((&to_fetch.partition.topic, to_fetch.partition.partition), to_fetch);
+            names.insert(*id, &to_fetch.partition.topic);
+        }
+        let mut hints = Vec::new();
+        let mut refresh = false;
+        let mut arrived = false;
+        for topic in response.responses {
+            let named =
+                if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
+            let Some(name) = named else { continue };
+            for data in topic.partitions {
+                let Some(to_fetch) = by_place.get(&(name, data.partition_index)) else { continue };
+                if data.current_leader.leader_id != BrokerId::NONE {
+                    hints.push(LeaderHint {
+                        topic: name.clone(),
+                        partition: data.partition_index,
+                        leader: data.current_leader.leader_id,
+                        leader_epoch: data.current_leader.leader_epoch,
+                    });
+                }
+                refresh |= self.partition(to_fetch, data, now);
+                arrived = true;
+            }
+        }
+        self.end(&fetch, None);
+        if arrived {
+            self.shared.tell();
+        }
+        let endpoints =
+            response.node_endpoints.iter().map(|node| (node.node_id, Address::told(&node.host, node.port)));
+        if !hints.is_empty() && self.cluster.handle_leader_hints(&hints, endpoints) {
+            return;
+        }
+        if refresh {
+            self.cluster.request_refresh();
+        }
+    }
+
+    /// Takes one partition's part of a response. Answers whether metadata looks out of date.
+    fn partition(&self, to_fetch: &ToFetch, data: PartitionData, now: Instant) -> bool {
+        let code = data.error_code;
+        if code.is_error() {
+            let remedy = remedy(code);
+            tracing::debug!(partition = %to_fetch.partition, %code, ?remedy, "partition not fetched");
+            let mut subscription = self.shared.lock();
+            match remedy {
+                Remedy::Reset => {
+                    let known = match data.log_start_offset {
+                        start @ 0.. => format!(" (it has {start} to {})", data.high_watermark),
+                        _ => String::new(),
+                    };
+                    subscription.out_of_range(to_fetch, &known, now);
+                }
+                Remedy::Tell => {
+                    let error = Error::broker(code, None).context(format!("fetch `{}`", to_fetch.partition));
+                    subscription.failed(to_fetch, Some(error), now);
+                }
+                Remedy::Retry | Remedy::Refresh => subscription.failed(to_fetch, None, now),
+            }
+            return remedy == Remedy::Refresh;
+        }
+        if data.preferred_read_replica != BrokerId::NONE {
+            let until = now + self.cluster.config().metadata_max_age;
+            self.shared.lock().prefer(to_fetch, data.preferred_read_replica, until);
+            return false;
+        }
+        let high = match self.settings.isolation {
+            IsolationLevel::ReadCommitted => data.last_stable_offset,
+            IsolationLevel::ReadUncommitted => data.high_watermark,
+        };
+        let watermarks = Watermarks { low: data.log_start_offset.max(0), high };
+        let bytes = data.records.map(ottla_protocol::wire::Records::into_bytes).unwrap_or_default();
+        self.shared.counters.batch_bytes_received.add(bytes.len() as u64);
+        let mut visibility = Visibility::new(self.settings.isolation, data.aborted_transactions);
+        let (batches, unreadable) = split(bytes);
+        let batches = batches.into_iter().map(|batch| {
+            let shown = visibility.shows(&batch);
+            (batch, shown)
+        });
+        let batches: Vec<_> = batches.collect();
+        let mut subscription = self.shared.lock();
+        subscription.hand_in(to_fetch, batches, watermarks);
+        if let Some(error) = unreadable {
+            let error = Error::new(ErrorKind::Corrupt, format!("a batch cannot be read: {error}"))
+                .caused_by(error)
+                .context(format!("fetch `{}`", to_fetch.partition));
+            subscription.failed(to_fetch, Some(error), now);
+        }
+        false
+    }
+}
+
+impl Broker {
+    fn new() -> Self {
+        Self {
+            session: FetchSession::new(),
+            connection: None,
+            busy: false,
+            not_before: None,
+            failures: Failures::default(),
+        }
+    }
+}
+
+/// Codes that say that a session is not there, and that another can be opened at once.
+fn is_of_session(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+            | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+            | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+    )
+}
+
+async fn find(
+    cluster: Arc<Cluster>,
+    unknown: Vec<(TopicPartition, u64, OffsetSpec)>,
+    settings: FetchSettings,
+) -> Event {
+    let wanted = unknown.iter().map(|(tp, _, spec)| (tp.clone(), *spec)).collect();
+    let deadline = tokio::time::Instant::now() + settings.api_timeout;
+    let found = list_offsets(&cluster, wanted, settings.isolation, deadline).await;
+    Event::Found(
+        unknown.into_iter().zip(found).map(|((tp, era, _), (_, listed))| (tp, era, listed)).collect(),
+    )
+}

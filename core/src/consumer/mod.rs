@@ -1,0 +1,371 @@
+//! Reading records, by assigned partitions.
+//!
+//! The way of a record: a broker's answer → `fetcher` → `offsets`, which leaves out what is not to be seen →
+//! `subscription`, where batches wait as they came → [`Consumer::next_batch`], on the program's thread, which checks
+//! and inflates one → [`Batch`], whose records are decoded when they are looked at.
+
+mod batch;
+mod fetch_session;
+mod fetcher;
+mod offsets;
+mod subscription;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ottla_protocol::{
+    compression::{Decompressor, Limits},
+    record::{AnyBatch, Position, Records},
+};
+use tokio::time::Instant;
+
+pub use self::{
+    batch::{Batch, BatchIter, RecordView},
+    subscription::Watermarks,
+};
+use self::{
+    fetcher::{FetchSettings, Fetcher, Shared, Wake},
+    offsets::reset_to,
+    subscription::{Fetched, Subscription, Taken},
+};
+use crate::{
+    cluster::{
+        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TopicPartition, list_offsets::list_offsets,
+        retry::Backoff, runtime::Runtime,
+    },
+    config::{ClientConfig, ConsumerConfig, IsolationLevel},
+    error::{Error, ErrorKind, Result},
+    metrics::ConsumerMetrics,
+};
+
+/// Reads partitions that are assigned to it. Shared by reference, from any thread and any runtime; its I/O is done on a
+/// thread of its own, ahead of the program, within `ottla.prefetch.max.bytes`.
+///
+/// ```no_run
+/// use ottla::{Consumer, TopicPartition, config::{ConsumerConfig, OffsetReset}};
+///
+/// # async fn run() -> ottla::Result<()> {
+/// let consumer = Consumer::new(ConsumerConfig {
+///     bootstrap_servers: vec!["localhost:9092".into()],
+///     auto_offset_reset: OffsetReset::Earliest,
+///     ..Default::default()
+/// })?;
+/// consumer.assign([TopicPartition::new("orders", 0)]);
+/// loop {
+///     let batch = consumer.next_batch(1_000).await?;
+///     for record in &batch {
+///         println!("{:?}", record?.value());
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
+    check_crcs: bool,
+    isolation: IsolationLevel,
+    api_timeout: Duration,
+    /// Kept from one batch to the next: its contexts are costly to make.
+    decompressor: Mutex<Option<Decompressor>>,
+    runtime: Runtime,
+}
+
+impl Consumer {
+    /// Checks `config` and starts. Connections are made when they are needed, in the background.
+    pub fn new(config: ConsumerConfig) -> Result<Self> {
+        config
+            .validate()
+            .map_err(|errors| Error::new(ErrorKind::Config, errors.to_string()).caused_by(errors))?;
+        let cluster = Cluster::new(ClusterSettings {
+            client: ClientConfig::from(&config),
+            metadata_max_idle: Duration::from_secs(300),
+            allow_auto_topic_creation: config.allow_auto_create_topics,
+        })?;
+        let budget_bytes = usize::try_from(config.prefetch_max_bytes).unwrap_or(usize::MAX);
+        let backoff = Backoff { first: config.retry_backoff, most: config.retry_backoff_max };
+        let subscription = Subscription::new(
+            reset_to(config.auto_offset_reset),
+            budget_bytes,
+            backoff,
+            fastrand::Rng::new(),
+        );
+        let shared = Arc::new(Shared::new(subscription));
+        let settings = FetchSettings {
+            bytes_max: config.fetch_max_bytes,
+            partition_bytes_max: config.max_partition_fetch_bytes,
+            bytes_min: config.fetch_min_bytes,
+            wait_max: config.fetch_max_wait,
+            isolation: config.isolation_level,
+            rack: config.client_rack.as_str().into(),
+            api_timeout: config.default_api_timeout,
+        };
+        let runtime = Runtime::start("ottla-consumer")?;
+        runtime.spawn(cluster.clone().keep_metadata());
+        runtime.spawn(Fetcher::new(cluster.clone(), shared.clone(), settings).run());
+        Ok(Self {
+            shared,
+            cluster,
+            check_crcs: config.check_crcs,
+            isolation: config.isolation_level,
+            api_timeout: config.default_api_timeout,
+            decompressor: Mutex::default(),
+            runtime,
+        })
+    }
+
+    /// Reads these partitions and no others. Those read before go on where they are; new ones begin where they are
+    /// sought to, or where `auto.offset.reset` says.
+    pub fn assign(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.shared.lock().assign(partitions);
+        self.shared.changed.notify_one();
+    }
+
+    /// What is assigned, in no order.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.shared.lock().assignment().cloned().collect()
+    }
+
+    /// Goes to an offset; what was fetched from elsewhere is dropped.
+    pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
+        let sought = self.shared.lock().seek(partition, offset);
+        self.shared.changed.notify_one();
+        sought
+    }
+
+    /// Goes to the first record, or behind the last, or to the first of a timestamp; found out in the background.
+    pub fn seek_to(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<()> {
+        let sought = self.shared.lock().seek_to(partition, spec);
+        self.shared.changed.notify_one();
+        sought
+    }
+
+    /// Holds partitions: nothing of them is handed out, and no more fetched. What is buffered stays.
+    pub fn pause<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        let mut subscription = self.shared.lock();
+        partitions.into_iter().try_for_each(|tp| subscription.set_paused(tp, true))
+    }
+
+    /// Lets partitions that are held go on.
+    pub fn resume<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        let mut subscription = self.shared.lock();
+        let resumed = partitions.into_iter().try_for_each(|tp| subscription.set_paused(tp, false));
+        drop(subscription);
+        self.shared.changed.notify_one();
+        // What they have buffered may be what somebody waits for.
+        self.shared.arrived.notify_waiters();
+        self.shared.arrived.notify_one();
+        resumed
+    }
+
+    /// The partitions that are held.
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        self.shared.lock().paused().cloned().collect()
+    }
+
+    /// Offset of the next record to be handed out; `None` as long as it is being looked for.
+    pub fn position(&self, partition: &TopicPartition) -> Result<Option<i64>> {
+        self.shared.lock().position(partition)
+    }
+
+    /// Between which offsets the partition could be read at its last fetch; `None` before the first.
+    pub fn watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
+        self.shared.lock().watermarks(partition)
+    }
+
+    /// The next records of one of the partitions, in turn, at most `max` of them. Waits until there are some.
+    ///
+    /// An error concerns one partition, which it names, and is given once; the others go on. Dropping the future loses
+    /// nothing.
+    pub async fn next_batch(&self, max: usize) -> Result<Batch> {
+        loop {
+            // Registered before looking: what comes in between is not missed.
+            let arrived = self.shared.arrived.notified();
+            if let Some(batch) = self.try_next_batch(max) {
+                return batch;
+            }
+            arrived.await;
+        }
+    }
+
+    /// As [`Self::next_batch`], or `None` if nothing is there yet.
+    pub fn try_next_batch(&self, max: usize) -> Option<Result<Batch>> {
+        loop {
+            let taken = self.shared.lock().take()?;
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(error) => return Some(Err(error)),
+            };
+            let opened = self.open(&taken, max.max(1));
+            // Room is made also where nothing is handed out.
+            let settled = self.settle(taken, opened);
+            self.shared.changed.notify_one();
+            if settled.is_some() {
+                return settled;
+            }
+        }
+    }
+
+    /// Has `wake` called when batches, or errors, have come. It runs on the I/O thread and must not block.
+    pub fn on_batches(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let wake = Wake(Box::new(wake));
+        *self.shared.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
+    }
+
+    /// The first offsets that are still there.
+    pub async fn beginning_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, i64>> {
+        let listed = self.list(partitions.iter().map(|tp| (tp.clone(), OffsetSpec::Earliest))).await?;
+        Ok(listed.into_iter().filter_map(|(tp, listed)| Some((tp, listed.offset?))).collect())
+    }
+
+    /// The offsets behind the last records; under `read_committed`, behind the last that can be read.
+    pub async fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>> {
+        let listed = self.list(partitions.iter().map(|tp| (tp.clone(), OffsetSpec::Latest))).await?;
+        Ok(listed.into_iter().filter_map(|(tp, listed)| Some((tp, listed.offset?))).collect())
+    }
+
+    /// The first records of these timestamps, in milliseconds since the epoch, or later ones; partitions without one
+    /// are left out.
+    pub async fn offsets_for_times(
+        &self,
+        times: impl IntoIterator<Item = (TopicPartition, i64)>,
+    ) -> Result<HashMap<TopicPartition, ListedOffset>> {
+        let wanted = times.into_iter().map(|(tp, ms)| (tp, OffsetSpec::Timestamp(ms)));
+        let listed = self.list(wanted).await?;
+        Ok(listed.into_iter().filter(|(_, listed)| listed.offset.is_some()).collect())
+    }
+
+    /// What this consumer has counted.
+    pub fn metrics(&self) -> ConsumerMetrics {
+        let counters = &self.shared.counters;
+        ConsumerMetrics {
+            records_consumed: counters.records_consumed.get(),
+            batches_consumed: counters.batches_consumed.get(),
+            requests_sent: counters.requests_sent.get(),
+            batch_bytes_received: counters.batch_bytes_received.get(),
+            throttle_ms: counters.throttle_ms.get(),
+            prefetch_bytes_used: self.shared.lock().used_bytes() as u64,
+        }
+    }
+
+    async fn list(
+        &self,
+        wanted: impl Iterator<Item = (TopicPartition, OffsetSpec)>,
+    ) -> Result<Vec<(TopicPartition, ListedOffset)>> {
+        let (cluster, isolation) = (self.cluster.clone(), self.isolation);
+        let deadline = Instant::now() + self.api_timeout;
+        let wanted = wanted.collect();
+        self.runtime
+            .run(async move {
+                let listed = list_offsets(&cluster, wanted, isolation, deadline).await;
+                listed.into_iter().map(|(tp, listed)| Ok((tp, listed?))).collect()
+            })
+            .await
+    }
+
+    /// Checks and inflates a batch; gives what of it is handed out now, and what is left.
+    fn open(&self, taken: &Taken, max: usize) -> Result<Opened> {
+        let Fetched { batch, from, .. } = &taken.fetched;
+        let unreadable = |error: ottla_protocol::record::BatchError| {
+            let text = format!("the batch at offset {from} of `{}` cannot be read: {error}", taken.partition);
+            Error::new(ErrorKind::Corrupt, text).caused_by(error).hint("seek past it to go on")
+        };
+        if self.check_crcs {
+            batch.check_crc().map_err(unreadable)?;
+        }
+        let spare = || self.decompressor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut decompressor = spare().take().unwrap_or_default();
+        let records = batch.records(&mut decompressor, &Limits::CLIENT);
+        *spare() = Some(decompressor);
+        let records = records.map_err(unreadable)?;
+        Opened::new(batch, records, *from, max).map_err(unreadable)
+    }
+
+    fn settle(&self, taken: Taken, opened: Result<Opened>) -> Option<Result<Batch>> {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The position stays: the program seeks past the batch, or stops. Until then the partition is held up.
+                let rest = taken.fetched.clone();
+                let mut subscription = self.shared.lock();
+                let current = subscription.settle(&taken, Some(rest));
+                return current.then_some(Err(error));
+            }
+        };
+        let mut next_offset = taken.fetched.next;
+        let rest = opened.rest.map(|from| {
+            next_offset = from;
+            Fetched { from, ..taken.fetched.clone() }
+        });
+        let current = self.shared.lock().settle(&taken, rest);
+        if !current || opened.count == 0 {
+            return None;
+        }
+        self.shared.counters.records_consumed.add(opened.count as u64);
+        self.shared.counters.batches_consumed.add(1);
+        Some(Ok(Batch {
+            topic: taken.partition.topic,
+            partition: taken.partition.partition,
+            records: opened.records,
+            start: opened.start,
+            count: opened.count,
+            next_offset,
+            watermarks: taken.watermarks,
+        }))
+    }
+}
+
+/// A batch's records, and which of them are handed out.
+#[derive(Debug)]
+struct Opened {
+    records: Records,
+    start: Position,
+    count: usize,
+    /// Offset of the first record that is left for the next time.
+    rest: Option<i64>,
+}
+
+impl Opened {
+    /// The records of `batch` from offset `from` on, at most `max`.
+    fn new(
+        batch: &AnyBatch,
+        records: Records,
+        from: i64,
+        max: usize,
+    ) -> Result<Self, ottla_protocol::record::BatchError> {
+        if let AnyBatch::Batch(batch) = batch {
+            let header = batch.header();
+            let count = usize::try_from(header.record_count).unwrap_or(0);
+            if header.base_offset >= from && count <= max {
+                // The usual case: all of it, and nobody has to look where records begin.
+                return Ok(Self { records, start: Position::default(), count, rest: None });
+            }
+        }
+        let mut iter = records.iter();
+        let mut start = iter.position();
+        let mut count = 0;
+        let mut rest = None;
+        loop {
+            let before = iter.position();
+            let Some(record) = iter.next().transpose()? else { break };
+            if record.offset < from {
+                start = iter.position();
+            } else if count == max {
+                rest = Some(record.offset);
+                break;
+            } else {
+                if count == 0 {
+                    start = before;
+                }
+                count += 1;
+            }
+        }
+        Ok(Self { records, start, count, rest })
+    }
+}

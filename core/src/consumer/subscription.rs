@@ -1,0 +1,757 @@
+//! What is read, from where, and what was fetched ahead. Does no I/O.
+//!
+//! Two sides meet here, under one lock: the program assigns, seeks, pauses and takes batches; the fetcher asks what to
+//! fetch and hands in what came. A partition has two places in the log: its *position*, behind what the program has
+//! taken, and where to *fetch* next, behind what is buffered. Assigning and seeking start a new *era* of the
+//! partition: what was asked for before is dropped when it comes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Instant,
+};
+
+use ottla_protocol::{record::AnyBatch, types::BrokerId};
+
+use crate::{
+    cluster::{
+        OffsetSpec, TopicPartition,
+        retry::{Backoff, Failures},
+    },
+    error::{Error, ErrorKind, Result},
+};
+
+/// The assigned partitions.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    partitions: HashMap<TopicPartition, Partition>,
+    /// Whose batch is next, in turn.
+    turns: VecDeque<TopicPartition>,
+    /// Where partitions without a position begin: `auto.offset.reset`.
+    reset: Option<OffsetSpec>,
+    /// Counts eras, over all partitions.
+    last_era: u64,
+    /// Counts the calls of [`Self::assign`].
+    assignments: u64,
+    /// `ottla.prefetch.max.bytes`.
+    budget_bytes: usize,
+    /// Bytes buffered, and reserved for requests under way.
+    used_bytes: usize,
+    backoff: Backoff,
+    random: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Partition {
+    era: u64,
+    place: Place,
+    paused: bool,
+    /// Fetched and not taken, in the order of the log.
+    buffered: VecDeque<Fetched>,
+    buffered_bytes: usize,
+    /// A batch is with the program's side, being opened.
+    taken: bool,
+    /// A fetch, or a look for its offset, is under way.
+    asked: bool,
+    not_before: Option<Instant>,
+    failures: Failures,
+    /// To be told to the program, once.
+    error: Option<Error>,
+    watermarks: Option<Watermarks>,
+    /// A replica nearby that the leader pointed to, until when (KIP-392).
+    preferred: Option<(BrokerId, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    /// To be looked for.
+    Unknown(OffsetSpec),
+    /// No place, and no policy that gives one: the program has to seek.
+    Lost {
+        /// It was told.
+        told: bool,
+    },
+    At {
+        /// Offset behind what was taken.
+        position: i64,
+        /// Offset behind what is buffered.
+        fetch: i64,
+    },
+}
+
+/// Offsets between which a partition can be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Watermarks {
+    /// Offset of the first record that is still there.
+    pub low: i64,
+    /// Offset behind the last record that all in-sync replicas have: the high watermark; under `read_committed` the
+    /// last stable offset.
+    pub high: i64,
+}
+
+/// A batch that was fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    /// The batch; may begin before the position.
+    pub batch: AnyBatch,
+    /// Records before this offset were not asked for.
+    pub from: i64,
+    /// The position once it is taken.
+    pub next: i64,
+    /// What it counts in the budget.
+    pub bytes: usize,
+}
+
+/// A batch on its way to the program; [`Subscription::settle`] ends it.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The batch.
+    pub fetched: Fetched,
+    /// The era it is of.
+    pub era: u64,
+    /// The partition's watermarks as of its last fetch.
+    pub watermarks: Option<Watermarks>,
+}
+
+/// A partition to fetch from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ToFetch {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The era of the request.
+    pub era: u64,
+    /// From this offset on.
+    pub offset: i64,
+    /// The replica nearby that is to be asked in the leader's place.
+    pub preferred: Option<BrokerId>,
+}
+
+impl Subscription {
+    /// Nothing is assigned.
+    pub(crate) fn new(
+        reset: Option<OffsetSpec>,
+        budget_bytes: usize,
+        backoff: Backoff,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self {
+            partitions: HashMap::new(),
+            turns: VecDeque::new(),
+            reset,
+            last_era: 0,
+            assignments: 0,
+            budget_bytes,
+            used_bytes: 0,
+            backoff,
+            random,
+        }
+    }
+
+    // ---- the program's side
+
+    /// Reads these partitions and no others. Those that were read before go on where they are.
+    pub(crate) fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.assignments += 1;
+        let mut before = std::mem::take(&mut self.partitions);
+        self.turns.clear();
+        for tp in partitions {
+            let kept = before.remove(&tp).or_else(|| self.partitions.remove(&tp));
+            let partition = kept.unwrap_or_else(|| {
+                self.last_era += 1;
+                Partition::new(self.last_era, self.reset)
+            });
+            if self.partitions.insert(tp.clone(), partition).is_none() && !self.turns.contains(&tp) {
+                self.turns.push_back(tp);
+            }
+        }
+        let dropped: usize = before.values().map(|partition| partition.buffered_bytes).sum();
+        self.used_bytes -= dropped;
+    }
+
+    /// What is assigned, in no order.
+    pub(crate) fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
+    }
+
+    /// How often partitions were assigned: tells whether [`Self::assignment`] is still what it was.
+    pub(crate) fn assignments(&self) -> u64 {
+        self.assignments
+    }
+
+    /// Goes to an offset.
+    pub(crate) fn seek(&mut self, tp: &TopicPartition, offset: i64) -> Result<()> {
+        if offset < 0 {
+            let text = format!("cannot seek to offset {offset}, below zero");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.restart(tp, Place::At { position: offset, fetch: offset })
+    }
+
+    /// Goes to an offset that is still to be looked for.
+    pub(crate) fn seek_to(&mut self, tp: &TopicPartition, spec: OffsetSpec) -> Result<()> {
+        self.restart(tp, Place::Unknown(spec))
+    }
+
+    fn restart(&mut self, tp: &TopicPartition, place: Place) -> Result<()> {
+        let partition = self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?;
+        self.last_era += 1;
+        self.used_bytes -= partition.buffered_bytes;
+        *partition = Partition {
+            place,
+            paused: partition.paused,
+            watermarks: partition.watermarks,
+            ..Partition::new(self.last_era, None)
+        };
+        Ok(())
+    }
+
+    /// Holds a partition, or lets it go on. What is buffered stays.
+    pub(crate) fn set_paused(&mut self, tp: &TopicPartition, paused: bool) -> Result<()> {
+        self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?.paused = paused;
+        Ok(())
+    }
+
+    /// The partitions that are held.
+    pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.iter().filter(|(_, partition)| partition.paused).map(|(tp, _)| tp)
+    }
+
+    /// Offset of the next record to be handed out; `None` if it is still being looked for.
+    pub(crate) fn position(&self, tp: &TopicPartition) -> Result<Option<i64>> {
+        match self.partitions.get(tp).ok_or_else(|| not_assigned(tp))?.place {
+            Place::At { position, .. } => Ok(Some(position)),
+            Place::Unknown(_) | Place::Lost { .. } => Ok(None),
+        }
+    }
+
+    /// As of the last fetch of the partition.
+    pub(crate) fn watermarks(&self, tp: &TopicPartition) -> Option<Watermarks> {
+        self.partitions.get(tp)?.watermarks
+    }
+
+    /// The next batch, or error, of the partitions that are not held, in turn.
+    pub(crate) fn take(&mut self) -> Option<Result<Taken>> {
+        for _ in 0..self.turns.len() {
+            let tp = self.turns.pop_front()?;
+            self.turns.push_back(tp.clone());
+            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            if partition.paused || partition.taken {
+                continue;
+            }
+            if let Some(fetched) = partition.buffered.pop_front() {
+                partition.taken = true;
+                partition.buffered_bytes -= fetched.bytes;
+                let (era, watermarks) = (partition.era, partition.watermarks);
+                return Some(Ok(Taken { partition: tp, fetched, era, watermarks }));
+            }
+            if let Some(error) = partition.error.take() {
+                return Some(Err(error));
+            }
+            if partition.place == (Place::Lost { told: false }) {
+                partition.place = Place::Lost { told: true };
+                let text = format!("`{tp}` has no position, and `auto.offset.reset` is `none`");
+                return Some(Err(Error::new(ErrorKind::NoOffset, text).hint("seek before reading")));
+            }
+        }
+        None
+    }
+
+    /// A batch that was taken is opened: all of it was handed out, or what stands behind `rest` is to come. Answers
+    /// whether it may be handed out: not if the program has gone elsewhere meanwhile.
+    pub(crate) fn settle(&mut self, taken: &Taken, rest: Option<Fetched>) -> bool {
+        let partition = self.partitions.get_mut(&taken.partition).filter(|p| p.era == taken.era);
+        let Some(partition) = partition else {
+            self.used_bytes -= taken.fetched.bytes;
+            return false;
+        };
+        partition.taken = false;
+        match rest {
+            Some(rest) => {
+                if let Place::At { position, .. } = &mut partition.place {
+                    *position = rest.from;
+                }
+                partition.buffered_bytes += rest.bytes;
+                self.used_bytes -= taken.fetched.bytes - rest.bytes;
+                partition.buffered.push_front(rest);
+            }
+            None => {
+                if let Place::At { position, .. } = &mut partition.place {
+                    *position = taken.fetched.next;
+                }
+                self.used_bytes -= taken.fetched.bytes;
+            }
+        }
+        true
+    }
+
+    // ---- the fetcher's side
+
+    /// Partitions without a position, with where to look for it. They count as asked until
+    /// [`Subscription::found`].
+    pub(crate) fn poll_unknown(&mut self, now: Instant) -> Vec<(TopicPartition, u64, OffsetSpec)> {
+        let mut unknown = Vec::new();
+        for (tp, partition) in &mut self.partitions {
+            if let Place::Unknown(spec) = partition.place
+                && partition.may_ask(now)
+            {
+                partition.asked = true;
+                unknown.push((tp.clone(), partition.era, spec));
+            }
+        }
+        unknown
+    }
+
+    /// An offset was looked for.
+    pub(crate) fn found(&mut self, tp: &TopicPartition, era: u64, offset: Result<i64>, now: Instant) {
+        let Some(partition) = self.partitions.get_mut(tp).filter(|partition| partition.era == era) else {
+            return;
+        };
+        partition.asked = false;
+        match offset {
+            Ok(offset) => {
+                partition.place = Place::At { position: offset, fetch: offset };
+                partition.failures.clear();
+            }
+            Err(error) if error.is_retriable() => self.hold_off(tp, era, now),
+            Err(error) => {
+                partition.error = Some(error);
+                self.hold_off(tp, era, now);
+            }
+        }
+    }
+
+    /// Partitions that can be fetched now. None, if the budget is used up; partitions that have more than their share
+    /// of it buffered wait, so that one that the program does not drain cannot starve the others.
+    pub(crate) fn fetchable(&mut self, partition_bytes_max: usize, now: Instant) -> Vec<ToFetch> {
+        // Not for a few bytes: they would come one batch at a time.
+        let least = partition_bytes_max.min(self.budget_bytes / 2);
+        if self.used_bytes + least > self.budget_bytes {
+            return Vec::new();
+        }
+        let share = (self.budget_bytes / self.partitions.len().max(1)).max(partition_bytes_max);
+        let mut fetchable = Vec::new();
+        for (tp, partition) in &mut self.partitions {
+            let Place::At { fetch, .. } = partition.place else { continue };
+            if partition.paused || partition.buffered_bytes >= share || !partition.may_ask(now) {
+                continue;
+            }
+            partition.preferred = partition.preferred.filter(|(_, until)| *until > now);
+            fetchable.push(ToFetch {
+                partition: tp.clone(),
+                era: partition.era,
+                offset: fetch,
+                preferred: partition.preferred.map(|(broker, _)| broker),
+            });
+        }
+        fetchable
+    }
+
+    /// A request for these partitions goes out, whose answer may have `wanted_bytes`. Answers how many bytes it may
+    /// have: what the budget has left.
+    pub(crate) fn begin_fetch<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a ToFetch>,
+        wanted_bytes: usize,
+    ) -> usize {
+        for to_fetch in partitions {
+            if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
+                partition.asked = true;
+            }
+        }
+        let bytes = wanted_bytes.min(self.budget_bytes.saturating_sub(self.used_bytes));
+        self.used_bytes += bytes;
+        bytes
+    }
+
+    /// The request ended; what came of its partitions was handed in before.
+    pub(crate) fn end_fetch<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a ToFetch>,
+        reserved_bytes: usize,
+    ) {
+        self.used_bytes -= reserved_bytes;
+        for to_fetch in partitions {
+            if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
+                partition.asked = false;
+            }
+        }
+    }
+
+    /// Batches came. `next` is the offset behind the last of them, also of those that are not shown.
+    pub(crate) fn hand_in(
+        &mut self,
+        to_fetch: &ToFetch,
+        batches: impl IntoIterator<Item = (AnyBatch, bool)>,
+        watermarks: Watermarks,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&to_fetch.partition).filter(|p| p.era == to_fetch.era)
+        else {
+            return;
+        };
+        partition.failures.clear();
+        partition.watermarks = Some(watermarks);
+        let Place::At { position, fetch } = &mut partition.place else { return };
+        for (batch, shown) in batches {
+            let next = batch.last_offset().saturating_add(1);
+            if next <= *fetch {
+                continue;
+            }
+            if shown {
+                let bytes = size(&batch);
+                partition.buffered_bytes += bytes;
+                self.used_bytes += bytes;
+                partition.buffered.push_back(Fetched { batch, from: *fetch, next, bytes });
+            } else if let Some(last) = partition.buffered.back_mut() {
+                last.next = next;
+            } else if !partition.taken {
+                *position = next;
+            }
+            *fetch = next;
+        }
+    }
+
+    /// The partition could not be fetched; it rests for a while. An `error` is told to the program.
+    pub(crate) fn failed(&mut self, to_fetch: &ToFetch, error: Option<Error>, now: Instant) {
+        let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
+        partition.preferred = None;
+        if error.is_some() {
+            partition.error = error;
+        }
+        self.hold_off(&to_fetch.partition, to_fetch.era, now);
+    }
+
+    fn hold_off(&mut self, tp: &TopicPartition, era: u64, now: Instant) {
+        let backoff = self.backoff;
+        let Some(partition) = self.partitions.get_mut(tp).filter(|p| p.era == era) else { return };
+        partition.not_before = Some(now + partition.failures.record(&backoff, &mut self.random));
+    }
+
+    /// The fetch offset is not in the log. What is buffered before it can still be taken; then the partition begins
+    /// where `auto.offset.reset` says, or, without one, has no place.
+    pub(crate) fn out_of_range(&mut self, to_fetch: &ToFetch, watermarks: &str, now: Instant) {
+        let reset = self.reset;
+        let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
+        if partition.preferred.take().is_some() {
+            // A replica may lag behind, or ahead of, what the leader still has: only the leader's word counts.
+            return;
+        }
+        if !partition.buffered.is_empty() || partition.taken {
+            return self.hold_off(&to_fetch.partition, to_fetch.era, now);
+        }
+        match reset {
+            Some(spec) => {
+                tracing::warn!(
+                    partition = %to_fetch.partition, offset = to_fetch.offset, ?spec, "offset out of range, reset"
+                );
+                partition.place = Place::Unknown(spec);
+            }
+            None => {
+                let text = format!(
+                    "`{}` has no offset {}{watermarks}, and `auto.offset.reset` is `none`",
+                    to_fetch.partition, to_fetch.offset
+                );
+                partition.error =
+                    Some(Error::new(ErrorKind::NoOffset, text).hint("seek to an offset that is there"));
+                partition.place = Place::Lost { told: true };
+            }
+        }
+    }
+
+    /// The leader points to a replica nearby (KIP-392).
+    pub(crate) fn prefer(&mut self, to_fetch: &ToFetch, replica: BrokerId, until: Instant) {
+        if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
+            partition.preferred = Some((replica, until));
+        }
+    }
+
+    /// When a partition that rests may be asked again.
+    pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let rests = |partition: &Partition| partition.not_before.filter(|until| *until > now);
+        self.partitions.values().filter_map(rests).min()
+    }
+
+    fn of_era(&mut self, tp: &TopicPartition, era: u64) -> Option<&mut Partition> {
+        self.partitions.get_mut(tp).filter(|partition| partition.era == era)
+    }
+
+    /// Bytes buffered, and reserved for requests under way.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Whether something waits for the program.
+    #[cfg(test)]
+    fn has_buffered(&self) -> bool {
+        self.partitions.values().any(|partition| !partition.buffered.is_empty())
+    }
+}
+
+impl Partition {
+    fn new(era: u64, reset: Option<OffsetSpec>) -> Self {
+        Self {
+            era,
+            place: reset.map_or(Place::Lost { told: false }, Place::Unknown),
+            paused: false,
+            buffered: VecDeque::new(),
+            buffered_bytes: 0,
+            taken: false,
+            asked: false,
+            not_before: None,
+            failures: Failures::default(),
+            error: None,
+            watermarks: None,
+            preferred: None,
+        }
+    }
+
+    fn may_ask(&mut self, now: Instant) -> bool {
+        self.not_before = self.not_before.filter(|until| *until > now);
+        !self.asked && self.not_before.is_none()
+    }
+}
+
+fn size(batch: &AnyBatch) -> usize {
+    match batch {
+        AnyBatch::Batch(batch) => batch.bytes().len(),
+        AnyBatch::Legacy(batch) => batch.bytes().len(),
+    }
+}
+
+fn not_assigned(tp: &TopicPartition) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("`{tp}` is not assigned")).hint("call `assign` first")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ottla_protocol::{
+        compression::Compressor,
+        record::{BatchBuilder, Headers, Seal},
+    };
+
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+    const MARKS: Watermarks = Watermarks { low: 0, high: 1_000 };
+
+    fn subscription(reset: Option<OffsetSpec>, budget_bytes: usize) -> Subscription {
+        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+        Subscription::new(reset, budget_bytes, backoff, fastrand::Rng::with_seed(1))
+    }
+
+    fn tp(partition: i32) -> TopicPartition {
+        TopicPartition::new("orders", partition)
+    }
+
+    fn batch(base_offset: i64, count: u32) -> AnyBatch {
+        let mut builder = BatchBuilder::new(Vec::new(), 1 << 20);
+        for _ in 0..count {
+            builder.push(0, None, Some(b"value"), Headers::NONE).unwrap();
+        }
+        let seal = Seal { base_offset, ..Seal::default() };
+        AnyBatch::Batch(builder.seal(&seal, &mut Compressor::new()).unwrap())
+    }
+
+    /// Partition 0 of `orders`, at offset `at`.
+    fn at(at: i64) -> Subscription {
+        let mut subscription = subscription(Some(OffsetSpec::Earliest), 64 * MAX);
+        subscription.assign([tp(0)]);
+        subscription.seek(&tp(0), at).unwrap();
+        subscription
+    }
+
+    /// Fetches what is to be fetched, which must be from `offset`, and hands `batches` in.
+    fn fetch(subscription: &mut Subscription, offset: i64, batches: Vec<(AnyBatch, bool)>) {
+        let to_fetch = subscription.fetchable(MAX, Instant::now());
+        assert_eq!(to_fetch.iter().map(|t| t.offset).collect::<Vec<_>>(), [offset]);
+        let reserved = subscription.begin_fetch(&to_fetch, MAX);
+        assert!(subscription.fetchable(MAX, Instant::now()).is_empty(), "one fetch is under way at a time");
+        subscription.hand_in(&to_fetch[0], batches, MARKS);
+        subscription.end_fetch(&to_fetch, reserved);
+    }
+
+    fn take(subscription: &mut Subscription) -> (i64, i64) {
+        let taken = subscription.take().unwrap().unwrap();
+        assert!(subscription.settle(&taken, None));
+        (taken.fetched.from, taken.fetched.next)
+    }
+
+    #[test]
+    fn fetching_runs_ahead_of_the_position() {
+        let mut subscription = at(5);
+        fetch(&mut subscription, 5, vec![(batch(0, 10), true), (batch(10, 10), true)]);
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(5));
+        assert_eq!(take(&mut subscription), (5, 10));
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(10));
+        fetch(&mut subscription, 20, vec![(batch(20, 1), true)]);
+        assert_eq!(take(&mut subscription), (10, 20));
+        assert_eq!(take(&mut subscription), (20, 21));
+        assert!(subscription.take().is_none());
+        assert_eq!(subscription.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_position_is_looked_for_where_the_policy_says() {
+        let mut subscription = subscription(Some(OffsetSpec::Latest), MAX);
+        subscription.assign([tp(0)]);
+        let now = Instant::now();
+        assert!(subscription.fetchable(MAX, now).is_empty());
+        let unknown = subscription.poll_unknown(now);
+        assert_eq!((unknown.len(), unknown[0].2), (1, OffsetSpec::Latest));
+        assert!(subscription.poll_unknown(now).is_empty(), "asked once");
+        subscription.found(&tp(0), unknown[0].1, Ok(42), now);
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(42));
+    }
+
+    #[test]
+    fn a_seek_drops_what_was_asked_for_before() {
+        let mut subscription = at(0);
+        let stale = subscription.fetchable(MAX, Instant::now());
+        let reserved = subscription.begin_fetch(&stale, MAX);
+        subscription.seek(&tp(0), 500).unwrap();
+        subscription.hand_in(&stale[0], [(batch(0, 10), true)], MARKS);
+        subscription.end_fetch(&stale, reserved);
+        assert!(!subscription.has_buffered());
+        fetch(&mut subscription, 500, vec![(batch(500, 1), true)]);
+        assert_eq!(take(&mut subscription), (500, 501));
+    }
+
+    #[test]
+    fn a_seek_while_a_batch_is_opened_takes_it_back() {
+        let mut subscription = at(0);
+        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
+        let taken = subscription.take().unwrap().unwrap();
+        subscription.seek(&tp(0), 3).unwrap();
+        assert!(!subscription.settle(&taken, None));
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(3));
+        assert_eq!(subscription.used_bytes(), 0);
+    }
+
+    #[test]
+    fn the_rest_of_a_batch_comes_next() {
+        let mut subscription = at(0);
+        fetch(&mut subscription, 0, vec![(batch(0, 10), true), (batch(10, 1), true)]);
+        let taken = subscription.take().unwrap().unwrap();
+        let rest = Fetched { from: 4, ..taken.fetched.clone() };
+        assert!(subscription.settle(&taken, Some(rest)));
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(4));
+        assert_eq!(take(&mut subscription), (4, 10));
+        assert_eq!(take(&mut subscription), (10, 11));
+        assert_eq!(subscription.used_bytes(), 0);
+    }
+
+    #[test]
+    fn hidden_batches_move_the_position() {
+        let mut subscription = at(0);
+        fetch(&mut subscription, 0, vec![(batch(0, 3), false), (batch(3, 2), true), (batch(5, 1), false)]);
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(3));
+        assert_eq!(take(&mut subscription), (3, 6));
+        fetch(&mut subscription, 6, vec![(batch(6, 1), false)]);
+        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn a_held_partition_keeps_what_it_has_and_fetches_no_more() {
+        let mut subscription = at(0);
+        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
+        subscription.set_paused(&tp(0), true).unwrap();
+        assert!(subscription.take().is_none());
+        assert!(subscription.fetchable(MAX, Instant::now()).is_empty());
+        subscription.set_paused(&tp(0), false).unwrap();
+        assert_eq!(take(&mut subscription), (0, 10));
+    }
+
+    #[test]
+    fn partitions_take_turns() {
+        let mut subscription = subscription(Some(OffsetSpec::Earliest), 64 * MAX);
+        subscription.assign([tp(0), tp(1)]);
+        for partition in 0..2 {
+            subscription.seek(&tp(partition), 0).unwrap();
+        }
+        let to_fetch = subscription.fetchable(MAX, Instant::now());
+        let reserved = subscription.begin_fetch(&to_fetch, MAX);
+        for fetched in &to_fetch {
+            subscription.hand_in(fetched, [(batch(0, 1), true), (batch(1, 1), true)], MARKS);
+        }
+        subscription.end_fetch(&to_fetch, reserved);
+        let mut order = Vec::new();
+        while let Some(taken) = subscription.take() {
+            let taken = taken.unwrap();
+            order.push(taken.partition.partition);
+            subscription.settle(&taken, None);
+        }
+        assert_ne!(order[0], order[1]);
+        assert_eq!(order[..2], order[2..]);
+    }
+
+    #[test]
+    fn the_budget_bounds_what_is_buffered() {
+        let mut subscription = subscription(Some(OffsetSpec::Earliest), 1_000);
+        subscription.assign([tp(0)]);
+        subscription.seek(&tp(0), 0).unwrap();
+        let to_fetch = subscription.fetchable(MAX, Instant::now());
+        assert_eq!(subscription.begin_fetch(&to_fetch, MAX), 1_000, "no more than the budget");
+        subscription.hand_in(&to_fetch[0], [(batch(0, 100), true)], MARKS);
+        subscription.end_fetch(&to_fetch, 1_000);
+        assert!(subscription.used_bytes() > 1_000, "a first batch larger than that still comes");
+        assert!(subscription.fetchable(MAX, Instant::now()).is_empty());
+        take(&mut subscription);
+        assert_eq!(subscription.fetchable(MAX, Instant::now()).len(), 1);
+    }
+
+    #[test]
+    fn an_offset_out_of_range_is_reset_or_told() {
+        let now = Instant::now();
+        let mut reset = at(500);
+        let to_fetch = reset.fetchable(MAX, now);
+        reset.out_of_range(&to_fetch[0], "", now);
+        assert_eq!(reset.poll_unknown(now).len(), 1);
+
+        let mut none = subscription(None, MAX);
+        none.assign([tp(0)]);
+        none.seek(&tp(0), 500).unwrap();
+        let to_fetch = none.fetchable(MAX, now);
+        none.out_of_range(&to_fetch[0], "", now);
+        let error = none.take().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoOffset, "{error}");
+        assert!(none.take().is_none(), "told once");
+        assert!(none.fetchable(MAX, now).is_empty());
+        none.seek(&tp(0), 0).unwrap();
+        assert_eq!(none.fetchable(MAX, now).len(), 1);
+    }
+
+    #[test]
+    fn without_position_and_policy_the_program_is_told_once() {
+        let mut none = subscription(None, MAX);
+        none.assign([tp(0)]);
+        assert_eq!(none.take().unwrap().unwrap_err().kind(), ErrorKind::NoOffset);
+        assert!(none.take().is_none());
+        none.assign([tp(1)]);
+        none.seek(&tp(1), 0).unwrap();
+        assert!(none.take().is_none(), "it sought in time");
+    }
+
+    #[test]
+    fn a_failed_partition_rests() {
+        let now = Instant::now();
+        let mut subscription = at(0);
+        let to_fetch = subscription.fetchable(MAX, now);
+        subscription.failed(&to_fetch[0], None, now);
+        assert!(subscription.fetchable(MAX, now).is_empty());
+        let until = subscription.next_timeout(now).unwrap();
+        assert_eq!(subscription.fetchable(MAX, until).len(), 1);
+    }
+
+    #[test]
+    fn assigning_again_keeps_what_stays() {
+        let mut subscription = at(0);
+        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
+        subscription.assign([tp(0), tp(1), tp(0)]);
+        assert_eq!(take(&mut subscription), (0, 10));
+        subscription.assign([tp(1)]);
+        assert!(subscription.seek(&tp(0), 0).is_err());
+        assert_eq!(subscription.used_bytes(), 0);
+    }
+}

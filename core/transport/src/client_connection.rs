@@ -1,0 +1,412 @@
+//! A client's connection: requests go out in the order of the calls, answers come back in the same order.
+//!
+//! One task owns the socket. It writes all that is queued by one vectored write, reads answers meanwhile, and knows
+//! the oldest request to be the one that is answered next: Kafka's brokers answer in order, and the correlation id is
+//! checked against it. How many requests may be under way is the caller's to decide, and with it the memory that
+//! they take.
+//!
+//! A request whose deadline passes ends the connection, as in Kafka's client: those behind it in the pipe could not
+//! be answered before it, and its own answer would come to nobody.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, TcpStream, lookup_host},
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+
+use crate::{
+    FrameError, FrameLimits, FrameReader,
+    transport_error::{Cause, TransportError},
+    write_pieces,
+};
+
+/// Requests that are taken off the queue at once, and pieces beyond which no more are taken.
+const GATHERED_MAX: usize = 64;
+/// An answer that began is due by its request's deadline; the frame reader's own limit need only be some limit.
+const FRAME_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest wait that a deadline can mean: a hundred years stand for "never".
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// How a connection is made and kept.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Longest wait for each address of the host: Kafka's `socket.connection.setup.timeout.ms`.
+    pub connect_timeout: Duration,
+    /// Time without traffic after which the connection is closed: Kafka's `connections.max.idle.ms`. A request that
+    /// is under way keeps it open. `None` for never.
+    pub idle: Option<Duration>,
+    /// `SO_SNDBUF` in bytes; `None` leaves it to the system.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF` in bytes; `None` leaves it to the system.
+    pub receive_buffer_bytes: Option<usize>,
+    /// Largest answer, in bytes.
+    pub answer_bytes_max: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            idle: Some(Duration::from_secs(540)),
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            answer_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// A connection to one broker.
+///
+/// Dropping it lets what was sent be written and answered, and closes the socket then; [`Self::close`] does not wait.
+#[derive(Debug)]
+pub struct Connection {
+    requests: mpsc::UnboundedSender<Request>,
+    shared: Arc<Shared>,
+}
+
+/// What the task and its users both see.
+#[derive(Debug)]
+struct Shared {
+    peer: Arc<str>,
+    /// Why the connection ended; set before the queue is closed.
+    ended: OnceLock<TransportError>,
+    /// `close` was called.
+    close: Notify,
+}
+
+impl Shared {
+    fn error(&self) -> TransportError {
+        self.ended.get().cloned().unwrap_or_else(|| TransportError::new(&self.peer, Cause::Closed))
+    }
+}
+
+#[derive(Debug)]
+struct Request {
+    /// The frame: its size first.
+    pieces: Vec<Bytes>,
+    sent_at: Instant,
+    deadline: Instant,
+    /// The correlation id of the answer; `None` if there is none.
+    correlation_id: Option<i32>,
+    answer: oneshot::Sender<Result<Bytes, TransportError>>,
+}
+
+impl Connection {
+    /// Connects to `address`, a `host:port`. Each address of the host is tried in turn.
+    ///
+    /// Must be called in a tokio runtime, on which the connection's task then runs.
+    pub async fn connect(address: &str, options: &ConnectOptions) -> Result<Self, TransportError> {
+        let peer: Arc<str> = address.into();
+        let failed = |cause| TransportError::new(&peer, cause);
+        let unresolved = |error| failed(Cause::Unresolved(Arc::new(error)));
+        let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
+        for address in lookup_host(address).await.map_err(unresolved)? {
+            match timeout(options.connect_timeout, connect_one(address, options)).await {
+                Ok(Ok(stream)) => {
+                    let (source, sink) = stream.into_split();
+                    return Ok(Self::over(source, sink, peer, options));
+                }
+                Ok(Err(error)) => last = failed(Cause::NotConnected(Arc::new(error))),
+                Err(_) => last = failed(Cause::ConnectTimeout(options.connect_timeout)),
+            }
+        }
+        Err(last)
+    }
+
+    /// A connection over a stream that is open already: TLS, or a pipe of a test. `peer` names it in errors.
+    pub fn over<R, W>(source: R, sink: W, peer: impl Into<Arc<str>>, options: &ConnectOptions) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::new(Shared { peer: peer.into(), ended: OnceLock::new(), close: Notify::new() });
+        let limits = FrameLimits {
+            frame_bytes_max: options.answer_bytes_max,
+            idle: options.idle.unwrap_or(NEVER),
+            frame: FRAME_TIME_MAX,
+        };
+        let (requests, queue) = mpsc::unbounded_channel();
+        let pipe = Pipe {
+            reader: FrameReader::new(source, limits),
+            sink,
+            queue: Some(queue),
+            arrived: Vec::new(),
+            writing: Batch::default(),
+            next: Batch::default(),
+            pending: VecDeque::new(),
+            timer: Box::pin(sleep_until(Instant::now() + NEVER)),
+            answered: false,
+            shared: Arc::clone(&shared),
+        };
+        tokio::spawn(pipe.run());
+        Self { requests, shared }
+    }
+
+    /// Sends a frame, its size first, and gives its answer: the frame that came, its size taken off, so that it
+    /// begins with `correlation_id`.
+    ///
+    /// The order of the calls is the order on the wire. Dropping the answer does not take the request back. A
+    /// `deadline` that passes closes the connection.
+    pub fn send(&self, correlation_id: i32, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
+        self.enqueue(Some(correlation_id), pieces, deadline)
+    }
+
+    /// Sends a frame to which the peer gives no answer, as a produce request with `acks=0`. The answer is empty,
+    /// and comes when the frame was handed to the system.
+    pub fn send_unanswered(&self, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
+        self.enqueue(None, pieces, deadline)
+    }
+
+    fn enqueue(&self, correlation_id: Option<i32>, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        // A queue that is closed drops the request; the answer then finds out why by itself.
+        _ = self.requests.send(Request { pieces, sent_at: Instant::now(), deadline, correlation_id, answer });
+        Answer { answered, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Closes the socket now. What is pending fails.
+    pub fn close(&self) {
+        self.shared.close.notify_one();
+    }
+
+    /// Waits until the connection has ended, and says why.
+    pub async fn ended(&self) -> TransportError {
+        self.requests.closed().await;
+        self.shared.error()
+    }
+
+    /// Whether the connection has ended: what is sent now fails.
+    pub fn is_ended(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// The address, as the connection was asked for.
+    pub fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+}
+
+async fn connect_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(size(bytes))?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(size(bytes))?;
+    }
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.connect(address).await
+}
+
+/// The answer to a request, in time. May be dropped: the pipe goes on.
+#[derive(Debug)]
+#[must_use = "the request is sent, but nobody will know what came of it"]
+pub struct Answer {
+    answered: oneshot::Receiver<Result<Bytes, TransportError>>,
+    shared: Arc<Shared>,
+}
+
+impl Future for Answer {
+    type Output = Result<Bytes, TransportError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answered).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.shared.error())))
+    }
+}
+
+/// The task that owns the socket.
+struct Pipe<R, W> {
+    reader: FrameReader<R>,
+    sink: W,
+    /// Requests that are not taken yet; `None` once nobody can send any more.
+    queue: Option<mpsc::UnboundedReceiver<Request>>,
+    /// Where requests are taken to; empty otherwise.
+    arrived: Vec<Request>,
+    /// What is being written.
+    writing: Batch,
+    /// What is written next, by one call.
+    next: Batch,
+    /// Requests that wait for an answer, written or not, oldest first.
+    pending: VecDeque<Pending>,
+    /// Fires at the earliest deadline or before; then the deadlines are looked at.
+    timer: Pin<Box<Sleep>>,
+    /// An answer came.
+    answered: bool,
+    shared: Arc<Shared>,
+}
+
+/// Frames that are written together.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Bytes>,
+    /// Those of its requests that are done when it is written.
+    unanswered: Vec<Pending>,
+}
+
+struct Pending {
+    /// 0 if there will be no answer.
+    correlation_id: i32,
+    sent_at: Instant,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Bytes, TransportError>>,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
+    async fn run(mut self) {
+        let cause = self.serve().await;
+        let error = TransportError::new(&self.shared.peer, cause);
+        // First the cause, then the queue's end: whoever finds it closed finds the cause.
+        _ = self.shared.ended.set(error.clone());
+        let mut answers: Vec<_> = self.pending.drain(..).map(|pending| pending.answer).collect();
+        for batch in [self.writing, self.next] {
+            answers.extend(batch.unanswered.into_iter().map(|pending| pending.answer));
+        }
+        if let Some(mut queue) = self.queue.take() {
+            queue.close();
+            while let Ok(request) = queue.try_recv() {
+                answers.push(request.answer);
+            }
+        }
+        for answer in answers {
+            _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    /// Reads, writes and keeps deadlines, until there is a reason to end.
+    async fn serve(&mut self) -> Cause {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            if self.writing.pieces.is_empty() {
+                std::mem::swap(&mut self.writing, &mut self.next);
+            }
+            let idle = self.writing.pieces.is_empty() && self.pending.is_empty();
+            if idle && self.queue.is_none() {
+                return Cause::Closed;
+            }
+            let gathers = self.next.pieces.len() < GATHERED_MAX;
+            // Each of these can be dropped half done: frames read in part stay in the reader, pieces written in part
+            // are shortened in place.
+            tokio::select! {
+                biased;
+                () = shared.close.notified() => return Cause::Closed,
+                written = write_pieces(&mut self.sink, &mut self.writing.pieces), if !self.writing.pieces.is_empty() => {
+                    if let Err(error) = written {
+                        return self.broken(error);
+                    }
+                    for done in self.writing.unanswered.drain(..) {
+                        _ = done.answer.send(Ok(Bytes::new()));
+                    }
+                }
+                frame = self.reader.next() => match frame {
+                    Ok(Some(frame)) => {
+                        if let Err(cause) = self.answer(frame.bytes) {
+                            return cause;
+                        }
+                    }
+                    Ok(None) => return Cause::ClosedByPeer { answered: self.answered },
+                    Err(FrameError::Idle(time)) if idle => return Cause::Idle(time),
+                    Err(FrameError::Idle(_)) => {}
+                    Err(FrameError::Io(error)) => return self.broken(error),
+                    Err(error) => return Cause::Frame(Arc::new(error)),
+                },
+                taken = take(&mut self.queue, &mut self.arrived), if gathers && self.queue.is_some() => {
+                    if taken == 0 {
+                        self.queue = None;
+                    }
+                    self.file();
+                }
+                () = &mut self.timer => {
+                    if let Some(cause) = self.overdue() {
+                        return cause;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts what has arrived where it is written and waited for.
+    fn file(&mut self) {
+        for mut request in self.arrived.drain(..) {
+            self.next.pieces.append(&mut request.pieces);
+            let Request { correlation_id, sent_at, deadline, answer, .. } = request;
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            let pending = |correlation_id| Pending { correlation_id, sent_at, deadline, answer };
+            match correlation_id {
+                Some(id) => self.pending.push_back(pending(id)),
+                None => self.next.unanswered.push(pending(0)),
+            }
+        }
+    }
+
+    /// Hands a frame to the oldest request.
+    fn answer(&mut self, frame: Bytes) -> Result<(), Cause> {
+        let (Some(&id), Some(oldest)) = (frame.first_chunk(), self.pending.front()) else {
+            return Err(Cause::Unasked);
+        };
+        let (wanted, found) = (oldest.correlation_id, i32::from_be_bytes(id));
+        if wanted != found {
+            return Err(Cause::Correlation { wanted, found });
+        }
+        self.answered = true;
+        if let Some(oldest) = self.pending.pop_front() {
+            _ = oldest.answer.send(Ok(frame));
+        }
+        Ok(())
+    }
+
+    /// A request whose deadline has passed; sets the timer for the next one if there is none.
+    fn overdue(&mut self) -> Option<Cause> {
+        let now = Instant::now();
+        let waiting = self.pending.iter().chain(&self.writing.unanswered).chain(&self.next.unanswered);
+        let earliest = waiting.min_by_key(|pending| pending.deadline);
+        match earliest {
+            Some(pending) if pending.deadline <= now => {
+                Some(Cause::Deadline { waited: now.duration_since(pending.sent_at) })
+            }
+            Some(pending) => {
+                self.timer.as_mut().reset(pending.deadline);
+                None
+            }
+            None => {
+                self.timer.as_mut().reset(now + NEVER);
+                None
+            }
+        }
+    }
+
+    fn broken(&self, error: io::Error) -> Cause {
+        match error.kind() {
+            // A peer that closes while bytes are on their way to it is seen as either.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if !self.answered => {
+                Cause::ClosedByPeer { answered: false }
+            }
+            _ => Cause::Broken(Arc::new(error)),
+        }
+    }
+}
+
+/// Takes requests off the queue; 0 if there will be none any more.
+async fn take(queue: &mut Option<mpsc::UnboundedReceiver<Request>>, arrived: &mut Vec<Request>) -> usize {
+    match queue {
+        Some(queue) => queue.recv_many(arrived, GATHERED_MAX).await,
+        None => 0,
+    }
+}
