@@ -1,6 +1,7 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
 mod demo;
+mod frames;
 mod test;
 mod tidy;
 
@@ -21,6 +22,7 @@ struct Xtask {
 enum Verb {
     Demo(demo::Args),
     Codegen(codegen::Args),
+    Frames(frames::Args),
     Test(test::Args),
     Tidy(tidy::Args),
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Frames(args) => frames::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };

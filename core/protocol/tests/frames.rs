@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use bytes::Bytes;
 use ottla_protocol::{
+    compression::{Decompressor, Limits},
     frame::{RequestFrame, SIZE_BYTES},
     messages::{
-        ALL, ApiKey,
+        ALL, ApiKey, FetchResponse, ProduceRequest,
         data::{RequestHeader, ResponseHeader},
     },
-    wire::{Reader, Wire, encode},
+    record::AnyBatch,
+    wire::{Reader, Records, Wire, decode, encode},
 };
 
 /// One file of `tests/frames`: `03_metadata_request_v12.hex`.
@@ -56,8 +58,8 @@ fn parse(file: &str, text: &str) -> Option<Recorded> {
 /// Reads a header and writes it again; what it was, and what follows it.
 fn header<H: Wire>(frame: Bytes, version: i16) -> (Bytes, Bytes) {
     let mut r = Reader::new(frame.clone());
-    let header = H::read(&mut r, version).unwrap();
-    let again = encode(&header, version).unwrap();
+    let header = H::read(&mut r, version).expect("a header");
+    let again = encode(&header, version).expect("what was read can be written");
     assert_eq!(again, frame.slice(..r.position()), "the header");
     (again, r.rest())
 }
@@ -83,6 +85,50 @@ fn every_recorded_frame_is_read_and_written_the_same() {
             (message.recode)(body.clone(), version).unwrap_or_else(|e| panic!("{file}: {e}")).unwrap();
         assert_eq!(again, body, "{file}");
     }
+}
+
+#[test]
+fn the_batches_in_recorded_frames_are_whole_and_readable() {
+    let mut counted = [0; 2];
+    for Recorded { file, key, version, response, bytes } in recorded() {
+        let frame = bytes.slice(SIZE_BYTES..);
+        let sets: Vec<Records> = match (key, response) {
+            (ApiKey::Produce, false) => {
+                let request: ProduceRequest = RequestFrame::parse(frame).unwrap().message().unwrap();
+                let partitions = request.topic_data.into_iter().flat_map(|topic| topic.partition_data);
+                partitions.filter_map(|partition| partition.records).collect()
+            }
+            (ApiKey::Fetch, true) => {
+                let (_, body) = header::<ResponseHeader>(frame, key.response_header_version(version));
+                let response: FetchResponse = decode(body, version).unwrap();
+                let partitions = response.responses.into_iter().flat_map(|topic| topic.partitions);
+                partitions.filter_map(|partition| partition.records).collect()
+            }
+            _ => continue,
+        };
+        for set in sets {
+            counted[usize::from(response)] += records_in(set.into_bytes(), &file);
+        }
+    }
+    let [produced, fetched] = counted;
+    assert!(produced >= 10 && fetched >= 10, "{produced} produced, {fetched} fetched");
+}
+
+/// Reads every batch of a set to its last record; says how many records there were.
+fn records_in(mut set: Bytes, file: &str) -> usize {
+    let mut decompressor = Decompressor::new();
+    let mut count = 0;
+    // What a fetch answer cuts off at its end is no batch.
+    while let Some(batch) = AnyBatch::split_from(&mut set).unwrap_or_else(|e| panic!("{file}: {e}")) {
+        batch.check_crc().unwrap_or_else(|e| panic!("{file}: {e}"));
+        let records =
+            batch.records(&mut decompressor, &Limits::BROKER).unwrap_or_else(|e| panic!("{file}: {e}"));
+        for record in records.iter() {
+            record.unwrap_or_else(|e| panic!("{file}: {e}"));
+            count += 1;
+        }
+    }
+    count
 }
 
 /// So that a recording gone wrong is not taken for a good one.
