@@ -1,5 +1,6 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
+mod bench;
 mod codegen;
 mod test;
 mod tidy;
@@ -19,6 +20,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Verb {
+    Bench(bench::Args),
     Codegen(codegen::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -26,6 +28,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
+        Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
