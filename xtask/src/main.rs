@@ -1,5 +1,6 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
+mod bench;
 mod demo;
 mod frames;
 mod test;
@@ -21,6 +22,7 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Demo(demo::Args),
+    Bench(bench::Args),
     Codegen(codegen::Args),
     Frames(frames::Args),
     Test(test::Args),
@@ -30,6 +32,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Xtask::parse().verb {
         Verb::Demo(args) => demo::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Frames(args) => frames::run(&args),
         Verb::Test(args) => test::run(&args),

@@ -3,8 +3,11 @@
 //! Small frames are cut out of one buffer, several per system call. A large one gets a buffer of its own, into
 //! which the rest of it is read straight. No announced size is believed beyond [`AHEAD_BYTES_MAX`]: past that the
 //! buffer grows as bytes arrive, so that four bytes cannot make us take a hundred megabytes.
+//!
+//! Large buffers are used again once their frames are gone: memory that comes fresh from the system costs a page
+//! fault every 4 KiB, which is more than reading into it does. A thread keeps a few, and connections that wait none.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
@@ -21,8 +24,21 @@ const SIZE_BYTES: usize = 4;
 const SMALL_BYTES: usize = 16 * 1024;
 /// Memory that is taken for a frame before its bytes arrive; it costs nothing until it is written to.
 const AHEAD_BYTES_MAX: usize = 1024 * 1024;
+/// Frames of this many bytes are read into a buffer that is used again.
+const LARGE_BYTES_MIN: usize = 128 * 1024;
+/// The size of such a buffer. A frame that needs more has one of its own, which is not kept.
+const LARGE_BYTES: usize = AHEAD_BYTES_MAX + SMALL_BYTES;
+/// Large buffers that a thread keeps.
+const KEPT_BUFFERS_MAX: usize = 4;
 /// A frame that comes more slowly than this ends the connection.
 const FRAME_BYTES_PER_S_MIN: usize = 64 * 1024;
+
+const _: () = assert!(SIZE_BYTES + LARGE_BYTES_MIN <= LARGE_BYTES && SMALL_BYTES < LARGE_BYTES_MIN);
+
+thread_local! {
+    /// Empty ends of large buffers; the rest of each may still be held by frames. Oldest first.
+    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a [`FrameReader`] allows.
 #[derive(Clone, Debug)]
@@ -81,6 +97,8 @@ pub struct Frame {
 pub struct FrameReader<R> {
     source: R,
     buffer: BytesMut,
+    /// Whether the buffer is one of [`LARGE_BYTES`], to be kept when this reader is done with it.
+    is_large: bool,
     limits: FrameLimits,
     budget: Option<Budget>,
     /// Whether a frame was read: a stranger is recognised by its first bytes alone.
@@ -90,7 +108,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `source` under `limits`.
     pub fn new(source: R, limits: FrameLimits) -> Self {
-        Self { source, buffer: BytesMut::new(), limits, budget: None, met: false }
+        Self { source, buffer: BytesMut::new(), is_large: false, limits, budget: None, met: false }
     }
 
     /// Counts the bytes of frames against `budget`.
@@ -122,7 +140,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         self.met = true;
         self.buffer.advance(SIZE_BYTES);
-        Ok(Some(Frame { bytes: self.buffer.split_to(size).freeze(), permit }))
+        let bytes = self.buffer.split_to(size).freeze();
+        if self.is_large && self.buffer.is_empty() {
+            self.replace_buffer(BytesMut::new(), false);
+        }
+        Ok(Some(Frame { bytes, permit }))
+    }
+
+    /// Goes on with another buffer that holds the same bytes.
+    fn replace_buffer(&mut self, mut buffer: BytesMut, is_large: bool) {
+        buffer.extend_from_slice(&self.buffer);
+        let old = std::mem::replace(&mut self.buffer, buffer);
+        if std::mem::replace(&mut self.is_large, is_large) {
+            keep(old);
+        }
     }
 
     /// The size at the front of the buffer, if it is there.
@@ -158,6 +189,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn read_body(&mut self, size: usize) -> Result<(), FrameError> {
+        let needed = SIZE_BYTES + size;
+        if (LARGE_BYTES_MIN..=LARGE_BYTES - SIZE_BYTES).contains(&size) && self.buffer.capacity() < needed {
+            self.replace_buffer(large_buffer(), true);
+        } else if self.buffer.capacity() < needed {
+            // It grows, and is an ordinary one from here on.
+            self.is_large = false;
+        }
         while self.buffer.len() < SIZE_BYTES + size {
             let missing = SIZE_BYTES + size - self.buffer.len();
             if self.buffer.capacity() == self.buffer.len() {
@@ -177,6 +215,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn received(&self) -> usize {
         self.buffer.len().saturating_sub(SIZE_BYTES)
     }
+}
+
+/// A buffer of [`LARGE_BYTES`]: one whose frames are gone, or else a new one.
+fn large_buffer() -> BytesMut {
+    let free = KEPT.with_borrow_mut(|kept| {
+        let free = kept.iter_mut().position(|buffer| buffer.try_reclaim(LARGE_BYTES))?;
+        Some(kept.remove(free))
+    });
+    free.unwrap_or_else(|| BytesMut::with_capacity(LARGE_BYTES))
+}
+
+/// Keeps a large buffer for when its frames are gone. The oldest goes where there are too many.
+fn keep(mut buffer: BytesMut) {
+    buffer.clear();
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() == KEPT_BUFFERS_MAX {
+            kept.remove(0);
+        }
+        kept.push(buffer);
+    });
 }
 
 #[cfg(test)]
@@ -200,7 +258,8 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_out_as_they_went_in_however_they_are_cut() {
-        let frames: Vec<Vec<u8>> = [0, 1, 5, 3000, 16 * 1024, 200_000].map(|n| vec![n as u8; n]).into();
+        let frames: Vec<Vec<u8>> =
+            [0, 1, 5, 3000, 16 * 1024, 200_000, 900_000, 1 << 20, 150_000].map(|n| vec![n as u8; n]).into();
         let stream: Vec<u8> = frames.iter().flat_map(|f| frame(f)).collect();
         for step in [1, 7, 4096, stream.len()] {
             let (mut peer, mut reader) = pair();
@@ -216,6 +275,38 @@ mod tests {
             writing.await.unwrap();
             assert!(reader.next().await.unwrap().is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_buffer_is_used_again_once_its_frame_is_gone_and_not_before() {
+        let (mut peer, mut reader) = pair();
+        let bytes = frame(&[1; 200_000]);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            peer.write_all(&bytes).await.unwrap();
+            let first = next(&mut reader).await;
+            assert_eq!(reader.buffer.capacity(), 0, "a reader that waits holds no large buffer");
+            peer.write_all(&frame(&[2; 200_000])).await.unwrap();
+            let second = next(&mut reader).await;
+            assert_eq!(first, vec![1; 200_000], "the second frame does not overwrite the first");
+            assert_eq!(second, vec![2; 200_000]);
+            seen.extend([first.as_ptr(), second.as_ptr()]);
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 2, "two frames at a time need two buffers, however many come");
+    }
+
+    #[tokio::test]
+    async fn a_thread_keeps_no_more_buffers_than_allowed() {
+        let (mut peer, mut reader) = pair();
+        let mut frames = Vec::new();
+        for _ in 0..2 * KEPT_BUFFERS_MAX {
+            peer.write_all(&frame(&[1; LARGE_BYTES_MIN])).await.unwrap();
+            frames.push(next(&mut reader).await);
+        }
+        drop(frames);
+        assert_eq!(KEPT.with_borrow(Vec::len), KEPT_BUFFERS_MAX);
     }
 
     #[tokio::test]

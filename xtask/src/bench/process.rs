@@ -1,0 +1,70 @@
+//! What a process used, as Linux tells it in `/proc`.
+
+use std::{fs, time::Duration};
+
+use anyhow::Context;
+
+/// The unit of CPU times in `/proc`: a hundredth of a second on every Linux that Rust runs on.
+const TICKS_PER_S: u64 = 100;
+
+/// CPU time that the process has used until now, in user space and in the kernel, of all its threads.
+pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("reading `{path}`: has it ended?"))?;
+    ticks(&stat).map(of_ticks).with_context(|| format!("`{path}` is not as proc(5) says"))
+}
+
+/// Its memory that is in RAM, in bytes.
+pub(super) fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("reading `{path}`: has it ended?"))?;
+    rss_kib(&status).map(|kib| kib * 1024).with_context(|| format!("`{path}` has no VmRSS"))
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS_PER_S)
+}
+
+/// utime and stime: the 14th and 15th field, counted behind a name that may hold blanks and parentheses.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn rss_kib(status: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = "71 (a) (b c)) S 1 71 71 0 -1 4194304 900 0 0 0 250 30 7 8 20 0 5 0 100 1 2";
+        assert_eq!(ticks(stat).map(of_ticks), Some(Duration::from_millis(2800)));
+        assert_eq!(ticks("71 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_found_among_the_other_lines() {
+        assert_eq!(rss_kib("Name:\tx\nVmPeak:\t 99 kB\nVmRSS:\t    5896 kB\n"), Some(5896));
+        assert_eq!(rss_kib("Name:\tx\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_has_memory_and_its_time_grows() {
+        let pid = std::process::id();
+        assert!(rss_bytes(pid).unwrap() > 100_000);
+        let before = cpu(pid).unwrap();
+        let mut x = 1u64;
+        while cpu(pid).unwrap() == before {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+    }
+}
