@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const POOLED_CHUNKS_MAX: usize = 8;
 /// Pieces of this many bytes are written from where they are.
 const COPY_BYTES_MAX: usize = 16 * 1024;
-/// A peer that takes nothing for this long has stopped reading.
+/// A peer that takes nothing for this long has stopped reading; `connections.max.idle.ms` may say less.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
@@ -35,14 +35,18 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Writes the whole of it to `sink`.
-    pub(crate) async fn send<W: AsyncWrite + Unpin>(self, sink: &mut W) -> io::Result<()> {
-        let mut out = Chunk { sink, bytes: take_chunk(), filled: 0 };
+    /// Writes the whole of it to `sink`; fails if the peer takes nothing for `stall_max`.
+    pub(crate) async fn send<W: AsyncWrite + Unpin>(
+        self,
+        sink: &mut W,
+        stall_max: Duration,
+    ) -> io::Result<()> {
+        let mut out = Chunk { sink, stall_max, bytes: take_chunk(), filled: 0 };
         for piece in self.pieces {
             match piece {
                 Piece::Bytes(bytes) if bytes.len() > COPY_BYTES_MAX => {
                     out.flush().await?;
-                    write(out.sink, &bytes).await?;
+                    write(out.sink, &bytes, out.stall_max).await?;
                 }
                 Piece::Bytes(bytes) => out.put(&bytes).await?,
                 Piece::Elsewhere { id, len } => {
@@ -62,6 +66,7 @@ impl Answer {
 
 struct Chunk<'a, W> {
     sink: &'a mut W,
+    stall_max: Duration,
     bytes: Box<[u8]>,
     filled: usize,
 }
@@ -102,13 +107,13 @@ impl<W: AsyncWrite + Unpin> Chunk<'_, W> {
 
     async fn flush(&mut self) -> io::Result<()> {
         let filled = std::mem::take(&mut self.filled);
-        write(self.sink, self.bytes.get(..filled).unwrap_or_default()).await
+        write(self.sink, self.bytes.get(..filled).unwrap_or_default(), self.stall_max).await
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(sink: &mut W, mut bytes: &[u8]) -> io::Result<()> {
+async fn write<W: AsyncWrite + Unpin>(sink: &mut W, mut bytes: &[u8], stall_max: Duration) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = match timeout(WRITE_STALL_MAX, sink.write(bytes)).await {
+        let written = match timeout(stall_max, sink.write(bytes)).await {
             Ok(written) => written?,
             Err(_) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers"));
