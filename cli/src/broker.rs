@@ -51,7 +51,15 @@ struct StopSignal {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// Never waited for. Without a handler the signal would end the process; with one, a write beyond the limit on a
+    /// file's size (`ulimit -f`) fails as a full disk does.
+    #[cfg(unix)]
+    _file_size: tokio::signal::unix::Signal,
 }
+
+/// The number of SIGXFSZ, on Linux, macOS and the BSDs.
+#[cfg(unix)]
+const SIGXFSZ: i32 = 25;
 
 impl StopSignal {
     fn new() -> std::io::Result<Self> {
@@ -61,6 +69,7 @@ impl StopSignal {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
             })
         }
         #[cfg(not(unix))]

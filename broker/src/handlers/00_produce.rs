@@ -167,13 +167,18 @@ fn find(topic: Option<&std::sync::Arc<TopicReplicas>>, id: Uuid, index: i32) -> 
             Refusal::of(ErrorCode::UNKNOWN_TOPIC_ID, format!("there is no topic of id `{id}`"))
         });
     };
-    match topic.partition(index) {
-        Some(replica) => Ok(replica),
-        None => Err(Refusal::of(
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            format!("topic `{}` has no partition {index}", topic.name),
-        )),
-    }
+    topic.partition(index).map(|replica| &**replica).map_err(|code| {
+        let name = &topic.name;
+        Refusal::of(
+            code,
+            match code {
+                ErrorCode::KAFKA_STORAGE_ERROR => format!(
+                    "the log of `{name}-{index}` could not be opened when the broker started; its log says why"
+                ),
+                _ => format!("topic `{name}` has no partition {index}"),
+            },
+        )
+    })
 }
 
 /// The one batch of a partition's data, validated.

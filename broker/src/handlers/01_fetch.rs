@@ -224,7 +224,7 @@ fn find<'a>(table: &'a Table, wanted: &Wanted) -> Result<&'a Arc<Replica>, Error
     } else {
         table.by_id(wanted.topic.id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
     };
-    topic.partition(wanted.partition.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    topic.partition(wanted.partition.partition)
 }
 
 /// Puts what was seen into an answer: everything, or, within a session, what is new.

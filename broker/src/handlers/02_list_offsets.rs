@@ -85,7 +85,7 @@ fn offset(
     version: i16,
 ) -> Result<Option<Found>, ErrorCode> {
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-    let replica = table.by_name(topic).and_then(|t| t.partition(asked.partition_index)).ok_or(unknown)?;
+    let replica = table.by_name(topic).ok_or(unknown)?.partition(asked.partition_index)?;
     replica.check_leader_epoch(asked.current_leader_epoch)?;
     let since = match asked.timestamp {
         MAX_TIMESTAMP => 7,

@@ -49,7 +49,7 @@ fn end_of_epoch(
     asked: &OffsetForLeaderPartition,
 ) -> Result<Option<(i32, i64)>, ErrorCode> {
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-    let replica = table.by_name(topic).and_then(|t| t.partition(asked.partition)).ok_or(unknown)?;
+    let replica = table.by_name(topic).ok_or(unknown)?.partition(asked.partition)?;
     replica.check_leader_epoch(asked.current_leader_epoch)?;
     if asked.leader_epoch == replica.leader_epoch() {
         // The current epoch has not ended: it reaches to what is committed.

@@ -152,7 +152,7 @@ impl LogDirectory {
         let why = match &self.meta {
             None => "it was given to no broker yet".to_owned(),
             Some(meta) if meta.cluster_id != cluster_id => format!(
-                "it belongs to cluster `{}`, and this broker to `{cluster_id}`: check `cluster.id` and `log.dirs`",
+                "it belongs to cluster `{}`, and this broker to `{cluster_id}`: check `ottla.cluster.id` and `log.dirs`",
                 meta.cluster_id
             ),
             Some(meta) if meta.node_id != node_id => format!(
@@ -199,11 +199,14 @@ impl LogDirectory {
     }
 
     /// What was known of a log at start: what [`Log::open`](super::Log::open) wants to hear.
+    ///
+    /// A log without a recovery point was not among those that the clean stop closed: it could not be opened then.
     pub fn checkpointed(&self, partition: &TopicPartition) -> Checkpointed {
         let offset = |kind| self.checkpoint(kind, partition).unwrap_or(0);
+        let recovery_point = self.checkpoint(CheckpointKind::RecoveryPoint, partition);
         Checkpointed {
-            clean: self.was_clean,
-            recovery_point: offset(CheckpointKind::RecoveryPoint),
+            clean: self.was_clean && recovery_point.is_some(),
+            recovery_point: recovery_point.unwrap_or(0),
             log_start_offset: offset(CheckpointKind::LogStartOffset),
         }
     }

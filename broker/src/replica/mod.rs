@@ -131,13 +131,32 @@ impl Replica {
 pub(crate) struct TopicReplicas {
     pub(crate) name: TopicName,
     pub(crate) id: Uuid,
-    partitions: Vec<Option<Arc<Replica>>>,
+    partitions: Vec<Place>,
+}
+
+/// What is known of one partition of a topic.
+#[derive(Clone, Debug, Default)]
+enum Place {
+    /// Nothing: it lies elsewhere, or nowhere.
+    #[default]
+    Absent,
+    /// It lies here and its log could not be opened.
+    Offline,
+    Here(Arc<Replica>),
 }
 
 impl TopicReplicas {
-    /// The partition of this index, if it is here.
-    pub(crate) fn partition(&self, index: i32) -> Option<&Arc<Replica>> {
-        self.partitions.get(usize::try_from(index).ok()?)?.as_ref()
+    /// The partition of this index.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC_OR_PARTITION` if it is not here, `KAFKA_STORAGE_ERROR` if its log could not be opened.
+    pub(crate) fn partition(&self, index: i32) -> Result<&Arc<Replica>, ErrorCode> {
+        match usize::try_from(index).ok().and_then(|i| self.partitions.get(i)) {
+            Some(Place::Here(replica)) => Ok(replica),
+            Some(Place::Offline) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            Some(Place::Absent) | None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        }
     }
 }
 
@@ -157,23 +176,23 @@ impl Table {
         self.by_name.get(name)
     }
 
-    /// How many partitions there are.
+    /// How many partitions are served.
     pub(crate) fn partition_count(&self) -> usize {
-        self.by_id.values().map(|t| t.partitions.iter().flatten().count()).sum()
+        let places = self.by_id.values().flat_map(|t| &t.partitions);
+        places.filter(|place| matches!(place, Place::Here(_))).count()
     }
 
-    fn put(&mut self, name: &TopicName, replica: &Arc<Replica>) {
-        let id = replica.id.topic;
-        let mut partitions = self.by_id.get(&id).map(|t| t.partitions.clone()).unwrap_or_default();
-        let index = replica.id.index as usize;
+    fn put(&mut self, name: &TopicName, id: PartitionId, place: Place) {
+        let mut partitions = self.by_id.get(&id.topic).map(|t| t.partitions.clone()).unwrap_or_default();
+        let index = id.index as usize;
         if partitions.len() <= index {
-            partitions.resize(index + 1, None);
+            partitions.resize(index + 1, Place::Absent);
         }
-        if let Some(place) = partitions.get_mut(index) {
-            *place = Some(Arc::clone(replica));
+        if let Some(there) = partitions.get_mut(index) {
+            *there = place;
         }
-        let topic = Arc::new(TopicReplicas { name: name.clone(), id, partitions });
-        self.by_id.insert(id, Arc::clone(&topic));
+        let topic = Arc::new(TopicReplicas { name: name.clone(), id: id.topic, partitions });
+        self.by_id.insert(id.topic, Arc::clone(&topic));
         self.by_name.insert(name.clone(), topic);
     }
 
@@ -181,10 +200,10 @@ impl Table {
         let Some(topic) = self.by_id.remove(&id.topic) else { return };
         let mut partitions = topic.partitions.clone();
         if let Some(place) = usize::try_from(id.index).ok().and_then(|i| partitions.get_mut(i)) {
-            *place = None;
+            *place = Place::Absent;
         }
         let is_named = self.by_name.get(name).is_some_and(|t| t.id == id.topic);
-        if partitions.iter().all(Option::is_none) {
+        if partitions.iter().all(|place| matches!(place, Place::Absent)) {
             if is_named {
                 self.by_name.remove(name);
             }
@@ -254,8 +273,11 @@ impl Replicas {
                 Err(code) => Err(code.to_string()),
             };
             match result {
-                Ok(replica) => table.put(&topic, &replica),
-                Err(why) => failed.push((id, why)),
+                Ok(replica) => table.put(&topic, id, Place::Here(replica)),
+                Err(why) => {
+                    table.put(&topic, id, Place::Offline);
+                    failed.push((id, why));
+                }
             }
         }
         self.table.store(Arc::new(table));
@@ -265,7 +287,7 @@ impl Replicas {
     /// Gives a partition new settings.
     pub(crate) fn configure(&self, id: PartitionId, settings: Arc<PartitionSettings>) {
         let table = self.table.load();
-        if let Some(replica) = table.by_id(id.topic).and_then(|t| t.partition(id.index)) {
+        if let Some(Ok(replica)) = table.by_id(id.topic).map(|t| t.partition(id.index)) {
             replica.settings.store(Arc::clone(&settings));
             // A shard that is gone has no log to configure.
             let _ = self.send(replica.shard, ShardMessage::Configure { id, settings });

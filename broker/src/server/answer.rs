@@ -30,7 +30,7 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Slices of at least this many bytes are sent without being read; for smaller ones a copy costs less than the call.
 #[cfg(target_os = "linux")]
 const SENDFILE_BYTES_MIN: usize = 64 * 1024;
-/// A peer that takes nothing for this long has stopped reading.
+/// A peer that takes nothing for this long has stopped reading; `connections.max.idle.ms` may say less.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
@@ -58,14 +58,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Writes the whole of it to `sink`.
-    pub(crate) async fn send<S: Sink>(self, sink: &mut S) -> io::Result<()> {
-        let mut out = Chunk { sink, bytes: take_chunk(), filled: 0 };
+    /// Writes the whole of it to `sink`; fails if the peer takes nothing for `stall_max`.
+    pub(crate) async fn send<S: Sink>(self, sink: &mut S, stall_max: Duration) -> io::Result<()> {
+        let mut out = Chunk { sink, stall_max, bytes: take_chunk(), filled: 0 };
         for piece in self.pieces {
             match piece {
                 Piece::Bytes(bytes) if bytes.len() > COPY_BYTES_MAX => {
                     out.flush().await?;
-                    write(out.sink, &bytes).await?;
+                    write(out.sink, &bytes, out.stall_max).await?;
                 }
                 Piece::Bytes(bytes) => out.put(&bytes).await?,
                 Piece::Elsewhere { id, len } => {
@@ -85,6 +85,7 @@ impl Answer {
 
 struct Chunk<'a, S> {
     sink: &'a mut S,
+    stall_max: Duration,
     bytes: Box<[u8]>,
     filled: usize,
 }
@@ -110,7 +111,7 @@ impl<S: Sink> Chunk<'_, S> {
         if slice.len >= SENDFILE_BYTES_MIN && self.sink.socket().is_some() {
             self.flush().await?;
             return match self.sink.socket() {
-                Some(socket) => send_file(socket, slice).await,
+                Some(socket) => send_file(socket, slice, self.stall_max).await,
                 None => Ok(()),
             };
         }
@@ -133,13 +134,13 @@ impl<S: Sink> Chunk<'_, S> {
 
     async fn flush(&mut self) -> io::Result<()> {
         let filled = std::mem::take(&mut self.filled);
-        write(self.sink, self.bytes.get(..filled).unwrap_or_default()).await
+        write(self.sink, self.bytes.get(..filled).unwrap_or_default(), self.stall_max).await
     }
 }
 
 /// Sends a slice from the page cache. What is not in it is read from the disk first, and this core waits for that.
 #[cfg(target_os = "linux")]
-async fn send_file(socket: &TcpStream, slice: &FileSlice) -> io::Result<()> {
+async fn send_file(socket: &TcpStream, slice: &FileSlice, stall_max: Duration) -> io::Result<()> {
     let (mut at, end) = (slice.position, slice.position + slice.len as u64);
     while at < end {
         let mut from = at;
@@ -147,7 +148,7 @@ async fn send_file(socket: &TcpStream, slice: &FileSlice) -> io::Result<()> {
             let left = (end - from) as usize;
             Ok(retry_on_intr(|| sendfile(socket, &*slice.file, Some(&mut from), left))?)
         });
-        if progress(sending).await? == 0 {
+        if progress(sending, stall_max).await? == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "a segment was cut while it was being sent",
@@ -158,9 +159,9 @@ async fn send_file(socket: &TcpStream, slice: &FileSlice) -> io::Result<()> {
     Ok(())
 }
 
-async fn write<S: Sink>(sink: &mut S, mut bytes: &[u8]) -> io::Result<()> {
+async fn write<S: Sink>(sink: &mut S, mut bytes: &[u8], stall_max: Duration) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = progress(sink.write(bytes)).await?;
+        let written = progress(sink.write(bytes), stall_max).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -170,8 +171,11 @@ async fn write<S: Sink>(sink: &mut S, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Waits for `writing`, but not for ever.
-async fn progress(writing: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
-    match timeout(WRITE_STALL_MAX, writing).await {
+async fn progress(
+    writing: impl Future<Output = io::Result<usize>>,
+    stall_max: Duration,
+) -> io::Result<usize> {
+    match timeout(stall_max, writing).await {
         Ok(written) => written,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer stopped reading its answers")),
     }
@@ -245,7 +249,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (first, expected) = answer(directory.path());
         let (mut sink, mut peer) = sockets().await;
-        let sending = tokio::spawn(async move { first.send(&mut sink).await });
+        let sending = tokio::spawn(async move { first.send(&mut sink, WRITE_STALL_MAX).await });
         let mut arrived = Vec::new();
         peer.read_to_end(&mut arrived).await.unwrap();
         sending.await.unwrap().unwrap();
@@ -253,7 +257,7 @@ mod tests {
 
         let (second, expected) = answer(directory.path());
         let (mut sink, mut peer) = duplex(10_000);
-        let sending = tokio::spawn(async move { second.send(&mut sink).await });
+        let sending = tokio::spawn(async move { second.send(&mut sink, WRITE_STALL_MAX).await });
         let mut arrived = Vec::new();
         peer.read_to_end(&mut arrived).await.unwrap();
         sending.await.unwrap().unwrap();
@@ -271,7 +275,7 @@ mod tests {
             .set_len(1_500_000)
             .unwrap();
         let (mut sink, mut peer) = sockets().await;
-        let sending = tokio::spawn(async move { answer.send(&mut sink).await });
+        let sending = tokio::spawn(async move { answer.send(&mut sink, WRITE_STALL_MAX).await });
         let mut arrived = Vec::new();
         peer.read_to_end(&mut arrived).await.unwrap();
         let error = sending.await.unwrap().unwrap_err();

@@ -7,7 +7,7 @@
 //! Reading goes on, up to [`PIPELINE_MAX`] requests, while an answer is awaited: that is how a peer that went away
 //! ends a fetch that waits for it.
 
-use std::{collections::VecDeque, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use ottla_protocol::{frame::RequestFrame, messages::ApiKey, types::Str, wire::Malformed};
 use ottla_transport::{Budget, Frame, FrameError, FrameLimits, FrameReader};
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    answer::Answer,
+    answer::{Answer, WRITE_STALL_MAX},
     dispatch::{self, Producing, Refused, Request},
 };
 use crate::handlers::{Context, RequestContext};
@@ -36,6 +36,8 @@ type Answering = Pin<Box<dyn Future<Output = Result<Option<Answer>, Refused>> + 
 pub(crate) struct Connection {
     reader: FrameReader<OwnedReadHalf>,
     sink: OwnedWriteHalf,
+    /// How long the peer may take nothing of an answer.
+    stall_max: Duration,
     peer: SocketAddr,
     local: SocketAddr,
     cx: Arc<Context>,
@@ -90,8 +92,20 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         let (source, sink) = stream.into_split();
+        // Neither direction moves then, which is what Kafka calls idle.
+        let stall_max = limits.idle.min(WRITE_STALL_MAX);
         let reader = FrameReader::new(source, limits).with_budget(budget);
-        Ok(Self { reader, sink, peer, local, cx, waiting: VecDeque::new(), answering: None, client_id: None })
+        Ok(Self {
+            reader,
+            sink,
+            stall_max,
+            peer,
+            local,
+            cx,
+            waiting: VecDeque::new(),
+            answering: None,
+            client_id: None,
+        })
     }
 
     /// Serves it until either side closes it, or the broker stops.
@@ -103,6 +117,9 @@ impl Connection {
             Ok(()) => tracing::debug!(%peer, client, "connection closed"),
             Err(Ended::Frame(FrameError::Idle(idle))) => {
                 tracing::debug!(%peer, client, idle_s = idle.as_secs(), "idle connection closed");
+            }
+            Err(Ended::Write(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                tracing::warn!(%peer, client, %error, "connection closed");
             }
             Err(Ended::Frame(FrameError::Io(error)) | Ended::Write(error)) => {
                 tracing::debug!(%peer, client, %error, "connection broke");
@@ -124,7 +141,7 @@ impl Connection {
                 answered = next_answer(&mut self.answering), if self.answering.is_some() => {
                     self.answering = None;
                     if let Some(answer) = answered.map_err(Ended::Refused)? {
-                        answer.send(&mut self.sink).await.map_err(Ended::Write)?;
+                        answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
                     }
                     self.begin_next();
                 }
@@ -191,7 +208,7 @@ impl Connection {
             let answered = next_answer(&mut self.answering).await;
             self.answering = None;
             if let Some(answer) = answered.map_err(Ended::Refused)? {
-                answer.send(&mut self.sink).await.map_err(Ended::Write)?;
+                answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
             }
             self.begin_next();
         }

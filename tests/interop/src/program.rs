@@ -171,8 +171,15 @@ impl Drop for Running {
 /// The lines that a process has logged so far.
 #[derive(Debug, Default)]
 pub struct Log {
-    lines: Mutex<Vec<Line>>,
+    lines: Mutex<Lines>,
     came: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    all: Vec<Line>,
+    /// No more will come.
+    ended: bool,
 }
 
 /// A line of a log.
@@ -202,19 +209,19 @@ impl Line {
 impl Log {
     /// All of them.
     pub fn lines(&self) -> Vec<Line> {
-        self.lock().clone()
+        self.lock().all.clone()
     }
 
     /// Those that contain `text`.
     pub fn with(&self, text: &str) -> Vec<Line> {
-        self.lock().iter().filter(|line| line.text.contains(text)).cloned().collect()
+        self.lock().with(text)
     }
 
     /// The first that contains `text`, now or later.
     ///
     /// # Panics
     ///
-    /// If none comes in [`PATIENCE`].
+    /// If none comes in [`PATIENCE`], or before the process ends.
     pub fn wait_for(&self, text: &str) -> Line {
         self.wait_for_count(text, 1).swap_remove(0)
     }
@@ -225,26 +232,32 @@ impl Log {
     ///
     /// If they do not come in [`PATIENCE`].
     pub fn wait_for_count(&self, text: &str, count: usize) -> Vec<Line> {
-        let found = |lines: &[Line]| {
-            lines.iter().filter(|line| line.text.contains(text)).cloned().collect::<Vec<_>>()
-        };
         let guard = self.lock();
-        let waited = self.came.wait_timeout_while(guard, PATIENCE, |lines| found(lines).len() < count);
+        let is_waiting = |lines: &mut Lines| lines.with(text).len() < count && !lines.ended;
+        let waited = self.came.wait_timeout_while(guard, PATIENCE, is_waiting);
         let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let found = found(&lines);
-        assert!(found.len() >= count, "not logged {count} times: `{text}`; only {lines:#?}");
+        let found = lines.with(text);
+        assert!(found.len() >= count, "not logged {count} times: `{text}`; only {:#?}", lines.all);
         found
     }
 
     fn read(&self, stderr: ChildStderr) {
         for text in BufReader::new(stderr).lines().map_while(Result::ok) {
             let json = serde_json::from_str(&text).ok();
-            self.lock().push(Line { text, json });
+            self.lock().all.push(Line { text, json });
             self.came.notify_all();
         }
+        self.lock().ended = true;
+        self.came.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    fn with(&self, text: &str) -> Vec<Line> {
+        self.all.iter().filter(|line| line.text.contains(text)).cloned().collect()
     }
 }
