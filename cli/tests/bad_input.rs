@@ -1,5 +1,7 @@
 //! Whatever is wrong with its configuration, disk or peers, the broker says so clearly, loses nothing, and goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     fs,
     io::{Read, Write},
