@@ -36,7 +36,8 @@ impl ClassPath {
     pub fn of_project_with(project: &str, properties: &[(&str, &str)]) -> anyhow::Result<Self> {
         let pom = path("tests/interop").join(project).join("pom.xml");
         let text = fs::read(&pom).with_context(|| pom.display().to_string())?;
-        let name = format!("{project}-{:016x}", hash(&(&text, properties)));
+        // A project in a folder is named by both; what is made of it lies flat.
+        let name = format!("{}-{:016x}", project.replace('/', "-"), hash(&(&text, properties)));
         let jars = made_once(&name, |directory| {
             let mut maven = Command::new("mvn");
             maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
