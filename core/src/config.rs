@@ -567,9 +567,9 @@ pub struct ConsumerConfig {
     ///
     /// `connections.max.idle.ms`: `540000` ms by default.
     pub connections_max_idle: Option<Duration>,
-    /// Socket's receive buffer (`SO_RCVBUF`); -1 leaves it to the system. `None` is -1.
+    /// Socket's receive buffer (`SO_RCVBUF`); -1 leaves it to the system, which lets it grow with the traffic. `None` is -1.
     ///
-    /// `receive.buffer.bytes`: `65536` bytes by default.
+    /// `receive.buffer.bytes`: `-1` bytes by default.
     pub receive_buffer_bytes: Option<usize>,
     /// Deadline of calls that are given none.
     ///
@@ -964,8 +964,8 @@ pub static CONSUMER: Table = Table {
     parts: &[
         &PRODUCER_CONSUMER_KEYS,
         &PRODUCER_CONSUMER_ADMIN_KEYS,
-        &CONSUMER_ADMIN_KEYS,
         &CONSUMER_KEYS,
+        &CONSUMER_ADMIN_KEYS,
         &SECURITY,
     ],
     prefixes: &[],
@@ -978,15 +978,15 @@ pub static ADMIN: Table = Table {
     parts: &[
         &ADMIN_KEYS,
         &PRODUCER_CONSUMER_ADMIN_KEYS,
-        &CONSUMER_ADMIN_KEYS,
         &PRODUCER_ADMIN_KEYS,
+        &CONSUMER_ADMIN_KEYS,
         &SECURITY,
     ],
     prefixes: &[],
     relatives: &[&PRODUCER, &CONSUMER],
 };
 
-static ADMIN_KEYS: [Key; 4] = [
+static ADMIN_KEYS: [Key; 5] = [
     Key {
         name: "bootstrap.servers",
         kind: Type::List,
@@ -1003,6 +1003,15 @@ static ADMIN_KEYS: [Key; 4] = [
         default: Some("300000"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
         doc: "idle time after which a connection is closed; -1 for never",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "receive.buffer.bytes",
+        kind: Type::Bytes32,
+        default: Some("65536"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        aliases: &[Alias { name: "socket.receive.buffer.bytes", scale: 1 }],
+        doc: "socket's receive buffer (`SO_RCVBUF`); -1 leaves it to the system",
         ..Key::EMPTY
     },
     Key {
@@ -1023,7 +1032,17 @@ static ADMIN_KEYS: [Key; 4] = [
     },
 ];
 
-static CONSUMER_KEYS: [Key; 31] = [
+static CONSUMER_KEYS: [Key; 32] = [
+    Key {
+        name: "receive.buffer.bytes",
+        kind: Type::Bytes32,
+        default: Some("-1"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        aliases: &[Alias { name: "socket.receive.buffer.bytes", scale: 1 }],
+        kafka_default: Some("65536"),
+        doc: "socket's receive buffer (`SO_RCVBUF`); -1 leaves it to the system, which lets it grow with the traffic",
+        ..Key::EMPTY
+    },
     Key {
         name: "allow.auto.create.topics",
         kind: Type::Bool,
@@ -1294,25 +1313,14 @@ static CONSUMER_KEYS: [Key; 31] = [
     },
 ];
 
-static CONSUMER_ADMIN_KEYS: [Key; 2] = [
-    Key {
-        name: "receive.buffer.bytes",
-        kind: Type::Bytes32,
-        default: Some("65536"),
-        range: Range::Int { min: -1, max: i64::MAX, or: None },
-        aliases: &[Alias { name: "socket.receive.buffer.bytes", scale: 1 }],
-        doc: "socket's receive buffer (`SO_RCVBUF`); -1 leaves it to the system",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "default.api.timeout.ms",
-        kind: Type::Millis32,
-        default: Some("60000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        doc: "deadline of calls that are given none",
-        ..Key::EMPTY
-    },
-];
+static CONSUMER_ADMIN_KEYS: [Key; 1] = [Key {
+    name: "default.api.timeout.ms",
+    kind: Type::Millis32,
+    default: Some("60000"),
+    range: Range::Int { min: 0, max: i64::MAX, or: None },
+    doc: "deadline of calls that are given none",
+    ..Key::EMPTY
+}];
 
 static PRODUCER_KEYS: [Key; 31] = [
     Key {

@@ -1,4 +1,24 @@
-//! A client of Apache Kafka and its kin.
+//! A client of Apache Kafka and its kin: [`Producer`], [`Consumer`] and [`Admin`].
+//!
+//! ```no_run
+//! use ottla::{Producer, Record, config::ProducerConfig};
+//!
+//! # async fn run() -> ottla::Result<()> {
+//! let producer = Producer::new(ProducerConfig {
+//!     bootstrap_servers: vec!["localhost:9092".into()],
+//!     ..Default::default()
+//! })?;
+//! let delivery = producer.send(Record::to("orders").key("42").value("two apples")).await?;
+//! println!("written at offset {}", delivery.await?.offset);
+//! # Ok(()) }
+//! ```
+//!
+//! - Every client has an I/O thread of its own. Its futures run on any runtime, and can be dropped at any time.
+//! - [`config`] has Kafka's keys as plain structs with Kafka's defaults; what differs is listed in the guide.
+//! - All calls fail with one [`Error`], whose [`ErrorKind`] says what can be done about it.
+//!
+//! What has rules but needs no socket, as sequence numbers, fetch sessions or metadata, is written without I/O and takes
+//! time as an argument; `producer/simulation.rs` shows what that is good for.
 
 mod admin;
 mod cluster;

@@ -67,7 +67,7 @@ fn defaults_are_kafkas_but_for_the_listed_deviations() {
         .filter(|key| key.kafka_default.is_some() && key.effect == Effect::Applied)
         .map(|key| key.name)
         .collect();
-    assert_eq!(deviations, ["batch.size", "buffer.memory", "bootstrap.servers"]);
+    assert_eq!(deviations, ["batch.size", "buffer.memory", "receive.buffer.bytes", "bootstrap.servers"]);
 }
 
 #[test]

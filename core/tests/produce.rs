@@ -222,6 +222,48 @@ fn a_missing_topic_and_a_missing_partition_are_errors() {
     });
 }
 
+#[test]
+fn a_topic_is_made_when_it_is_first_used() {
+    on_each(async |target| {
+        let topic = unique("auto");
+        let producer = Producer::new(config(&target)).unwrap();
+        let metadata = producer.send(Record::to(&topic).value("first")).await.unwrap().await.unwrap();
+        assert_eq!(metadata.offset, 0);
+        producer.close(CLOSE).await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_closed_for_being_idle_is_made_again() {
+    on_each(async |target| {
+        let topic = target.topic("idle", 1).await;
+        let idle = Duration::from_millis(50);
+        let producer =
+            Producer::new(ProducerConfig { connections_max_idle: Some(idle), ..config(&target) }).unwrap();
+        for offset in 0..4 {
+            let delivery = producer.send(Record::to(&topic).value("v")).await.unwrap();
+            assert_eq!(delivery.await.unwrap().offset, offset);
+            tokio::time::sleep(3 * idle).await;
+        }
+        assert_eq!(producer.metrics().batches_retried, 0);
+        producer.close(CLOSE).await.unwrap();
+    });
+}
+
+#[test]
+fn the_brokers_time_is_told_where_it_is_the_records() {
+    on_each(async |target| {
+        let topic = unique("append-time");
+        let by_broker =
+            ottla::NewTopic::new(&topic).partitions(1).config("message.timestamp.type", "LogAppendTime");
+        target.create(by_broker).await;
+        let producer = Producer::new(config(&target)).unwrap();
+        let metadata = producer.send(Record::to(&topic).timestamp(1_000)).await.unwrap().await.unwrap();
+        assert!(metadata.timestamp > 1_700_000_000_000, "{metadata:?}");
+        producer.close(CLOSE).await.unwrap();
+    });
+}
+
 #[tokio::test]
 async fn without_a_broker_sending_ends_in_time_and_says_why() {
     let producer = Producer::new(ProducerConfig {

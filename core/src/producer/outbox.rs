@@ -290,6 +290,11 @@ impl Outbox {
         self.wants_metadata = true;
     }
 
+    /// A connection ended that had nothing under way.
+    pub(crate) fn closed_idle(&mut self, broker: BrokerId) {
+        self.brokers.entry(broker).or_default().link = Link::Down;
+    }
+
     /// The broker asked to be left alone until `until` (KIP-219).
     pub(crate) fn throttled(&mut self, broker: BrokerId, until: Instant) {
         self.brokers.entry(broker).or_default().throttled_until = Some(until);

@@ -198,6 +198,7 @@ impl Sender {
     fn drive(&mut self, now: Instant) {
         self.collect(now);
         self.outbox.expire_overdue(now);
+        self.notice_idle_ends();
         while let Some(broker) = self.outbox.poll_connect(now) {
             let cluster = self.cluster.clone();
             self.events.spawn(async move {
@@ -214,6 +215,19 @@ impl Sender {
         if self.outbox.take_wants_metadata() {
             self.cluster.request_refresh();
         }
+    }
+
+    /// Forgets connections that ended while nothing was under way on them, most of all for being idle: the next request
+    /// makes another, without back-off. Those that end with requests on them are told by the requests.
+    fn notice_idle_ends(&mut self) {
+        let Self { connections, under_way, outbox, .. } = self;
+        connections.retain(|&id, connection| {
+            let idle_end = connection.is_ended() && under_way.values().all(|request| request.broker != id);
+            if idle_end {
+                outbox.closed_idle(id);
+            }
+            !idle_end
+        });
     }
 
     /// Takes what is new from those who send records; answers whether there was anything.
