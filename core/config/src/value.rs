@@ -28,10 +28,23 @@ impl Value {
             Self::Null | Self::Secret(_) => None,
             Self::Bool(value) => Some(value.to_string()),
             Self::Int(value) => Some(value.to_string()),
-            Self::Float(value) => Some(value.to_string()),
+            Self::Float(value) => Some(double_text(*value)),
             Self::Text(value) => Some(value.clone()),
             Self::List(values) => Some(values.join(",")),
         }
+    }
+}
+
+/// A number as Java's `Double.toString` writes it: always with a fraction, and with an exponent where it is very
+/// large or very small.
+fn double_text(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -60,5 +73,26 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[hidden]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_java_does() {
+        let expected = [
+            (0.0, "0.0"),
+            (0.5, "0.5"),
+            (1.0, "1.0"),
+            (-9_999_999.0, "-9999999.0"),
+            (1e7, "1.0E7"),
+            (0.000_25, "2.5E-4"),
+            (f64::MAX, "1.7976931348623157E308"),
+        ];
+        for (value, text) in expected {
+            assert_eq!(Value::Float(value).to_text().as_deref(), Some(text));
+        }
     }
 }
