@@ -1,5 +1,7 @@
 //! A broker starts and stops many times in one process, and leaves nothing behind but its data.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},

@@ -1,5 +1,7 @@
 //! What clients rely on and no schema says: one test for each trap, over a socket, with the codec and nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::HashMap;
 
 use ottla_interop::{
