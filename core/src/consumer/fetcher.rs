@@ -58,7 +58,8 @@ pub(super) struct Shared {
 }
 
 /// What is called when batches wait.
-pub(super) struct Wake(pub Box<dyn Fn() + Send + Sync>);
+#[derive(Clone)]
+pub(super) struct Wake(pub Arc<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -94,8 +95,10 @@ impl Shared {
     fn tell(&self) {
         self.arrived.notify_waiters();
         self.arrived.notify_one();
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(PoisonError::into_inner) {
-            (wake.0)();
+        // Called without the lock: it may do anything but block.
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Wake(wake)) = wake {
+            wake();
         }
     }
 }

@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ottla_config::DURATION_MAX;
 use ottla_protocol::{
     compression::{Codec, Compression as WireCompression},
     types::TopicName,
@@ -205,7 +206,7 @@ impl Producer {
             return Ok(());
         }
         let (done, ended) = oneshot::channel();
-        let command = Command::Close(Instant::now() + timeout, done);
+        let command = Command::Close(Instant::now() + timeout.min(DURATION_MAX), done);
         self.commands.send(command).map_err(|_| Error::closed())?;
         ended.await.map_err(|_| Error::closed())?
     }

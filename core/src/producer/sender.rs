@@ -183,7 +183,7 @@ impl Sender {
                 () = self.accumulator.signals.notify.notified() => {}
                 changed = self.snapshots.changed() => {
                     if changed.is_ok() {
-                        self.learn_leaders(now);
+                        self.snapshots.mark_changed();
                     }
                 }
                 command = self.commands.recv(), if self.closing.is_none() => {
@@ -197,6 +197,15 @@ impl Sender {
     /// Hands on what is new, and does what the outbox asks for.
     fn drive(&mut self, now: Instant) {
         self.collect(now);
+        // Looked at here, as answers that come without pause would never let them have their turn otherwise.
+        if self.snapshots.has_changed().unwrap_or(false) {
+            self.learn_leaders(now);
+        }
+        while self.closing.is_none()
+            && let Ok(command) = self.commands.try_recv()
+        {
+            self.command(command);
+        }
         self.outbox.expire_overdue(now);
         self.notice_idle_ends();
         while let Some(broker) = self.outbox.poll_connect(now) {
