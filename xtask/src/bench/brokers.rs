@@ -53,17 +53,20 @@ pub(super) fn build_ottla(profile: &str) -> anyhow::Result<PathBuf> {
     program.context("cargo did not say where the program is")
 }
 
-/// Fetches Kafka's jars, those that the tests with peers use, and says where they are.
-pub(super) fn kafka_jars() -> anyhow::Result<PathBuf> {
-    let jars = tree::path("target/peers/java-libs");
+/// Fetches the jars of the Kafka that the tests run too, once, and says where they are.
+pub(super) fn kafka_jars(directory: &Path) -> anyhow::Result<PathBuf> {
+    let jars = directory.join("kafka-jars");
     if !jars.exists() {
+        // Under its name only when all are there, so that an interrupted fetch is not taken for a whole one.
+        let fetched = empty(&directory.join("kafka-jars.part"))?;
         let status = Command::new("mvn")
-            .args(["-q", "-B", "dependency:copy-dependencies"])
-            .arg(format!("-DoutputDirectory={}", jars.display()))
-            .current_dir(tree::path("tests/interop/peers/java"))
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg(format!("-DoutputDirectory={}", fetched.display()))
+            .current_dir(tree::path("tests/interop/kafka"))
             .status()
             .context("running `mvn`, which fetches Kafka; --without-kafka leaves it out")?;
         ensure!(status.success(), "Kafka's jars could not be fetched; --without-kafka leaves it out");
+        fs::rename(&fetched, &jars)?;
     }
     Ok(jars)
 }

@@ -149,7 +149,7 @@ fn cases(args: &Args) -> Vec<Case> {
 /// Starts the brokers one after the other, and watches each alone with nothing to do.
 fn start(args: &Args, directory: &Path, volume: Volume) -> anyhow::Result<(Vec<Broker>, Vec<Idle>)> {
     let ottla = brokers::build_ottla(&args.profile)?;
-    let jars = if args.without_kafka { None } else { Some(brokers::kafka_jars()?) };
+    let jars = if args.without_kafka { None } else { Some(brokers::kafka_jars(directory)?) };
     let mut brokers = vec![Broker::start_ottla(&ottla, directory)?];
     let mut idle = vec![watch(&brokers[0], volume.idle)?];
     if let Some(jars) = jars {
