@@ -443,6 +443,35 @@ fn a_batch_is_stored_as_its_producer_compressed_it_and_zstd_waits_for_version_7(
     assert_eq!(wire::produced(answer).error_code, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
 }
 
+#[test]
+fn a_topic_with_a_compression_type_stores_what_comes_in_its_own_codec() {
+    let mut t = Test::start(1);
+    let mut builder = BatchBuilder::new(Vec::new(), 1 << 20);
+    builder.push(TIMESTAMP, Some(b"key"), Some(&[7; 5000]), &[Header::new("h", None)]).unwrap();
+    let seal = Seal { codec: Codec::new(Compression::Lz4), ..Default::default() };
+    let sent = builder.seal(&seal, &mut Compressor::new()).unwrap().into_bytes();
+    for compression in Compression::ALL {
+        let name = if compression == Compression::None { "uncompressed" } else { compression.name() };
+        let topic = format!("stored-{name}");
+        t.wire.create_topic(&topic, 1, &[("compression.type", name)]);
+        assert_eq!(t.wire.produce(&topic, 0, &sent).error_code, ErrorCode::NONE);
+        let stored = wire::batches(t.wire.fetch(&topic, 0, 0).records).swap_remove(0);
+        stored.check_crc().unwrap();
+        assert_eq!(stored.header().attributes.compression(), Ok(compression));
+        assert_eq!(wire::records(&stored), [(0, vec![7; 5000])]);
+        // Uncompressed it is larger than the topic allows.
+        t.wire.create_topic(
+            &format!("small-{name}"),
+            1,
+            &[("compression.type", name), ("max.message.bytes", "1000")],
+        );
+        let answer = t.wire.produce(&format!("small-{name}"), 0, &sent);
+        let expected =
+            if compression == Compression::None { ErrorCode::MESSAGE_TOO_LARGE } else { ErrorCode::NONE };
+        assert_eq!(answer.error_code, expected);
+    }
+}
+
 // ---- 8: what tools read, change and write back ----
 
 fn described(

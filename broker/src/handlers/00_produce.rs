@@ -27,7 +27,7 @@ use super::{Context, RequestContext};
 use crate::{
     log::{AppendError, Appended, ProducerError},
     replica::{
-        PartitionId, Replica, TopicReplicas,
+        PartitionId, PartitionSettings, Replica, TopicReplicas,
         shard::{Append, AppendFailure, Outcome, ShardMessage},
     },
     time::now_ms,
@@ -198,15 +198,7 @@ fn check(
             "a produce request holds exactly one batch per partition",
         ));
     };
-    if sent > settings.message_bytes_max {
-        return Err(Refusal::of(
-            ErrorCode::MESSAGE_TOO_LARGE,
-            format!(
-                "the record batch has {sent} bytes, `max.message.bytes` of the topic allows {}",
-                settings.message_bytes_max
-            ),
-        ));
-    }
+    check_size(sent, &settings)?;
     if batch.header().attributes.is_transactional() {
         return Err(Refusal::of(ErrorCode::INVALID_TXN_STATE, "this broker does not serve transactions yet"));
     }
@@ -227,10 +219,32 @@ fn check(
     let validated = validate(&batch, &rules, scratch).map_err(refusal)?;
     // As Kafka does, the header is put right where it states another time than its records.
     let max_timestamp = validated.max_timestamp;
-    if settings.timestamp_type == TimestampType::CreateTime && max_timestamp != batch.header().max_timestamp {
-        return Ok(batch.with_timestamps(TimestampType::CreateTime, max_timestamp));
+    let batch = match settings.timestamp_type {
+        TimestampType::CreateTime if max_timestamp != batch.header().max_timestamp => {
+            batch.with_timestamps(TimestampType::CreateTime, max_timestamp)
+        }
+        _ => batch,
+    };
+    match settings.codec {
+        Some(codec) if batch.header().attributes.compression() != Ok(codec.compression()) => {
+            let batch = batch.recompressed(codec, &rules.limits, scratch).map_err(refusal)?;
+            // It may have grown.
+            check_size(batch.bytes().len(), &settings)?;
+            Ok(batch)
+        }
+        _ => Ok(batch),
     }
-    Ok(batch)
+}
+
+fn check_size(bytes: usize, settings: &PartitionSettings) -> Result<(), Refusal> {
+    let bytes_max = settings.message_bytes_max;
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(Refusal::of(
+        ErrorCode::MESSAGE_TOO_LARGE,
+        format!("the record batch has {bytes} bytes, `max.message.bytes` of the topic allows {bytes_max}"),
+    ))
 }
 
 fn refusal(error: BatchError) -> Refusal {

@@ -18,6 +18,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use ottla_protocol::{
+    compression::{Codec, Compression},
     error_code::ErrorCode,
     record::TimestampType,
     types::{TopicName, Uuid},
@@ -27,7 +28,7 @@ use shard::{Closed, ShardHandle, ShardMessage};
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{self, BrokerConfig, TopicConfig},
+    config::{self, BrokerConfig, CompressionType, TopicConfig},
     log::{LogConfig, LogReader},
 };
 
@@ -67,6 +68,8 @@ pub(crate) struct PartitionSettings {
     pub(crate) timestamp_after_max_ms: i64,
     /// Whose time a record bears: `message.timestamp.type`.
     pub(crate) timestamp_type: TimestampType,
+    /// How stored batches are compressed, where that is not the producer's affair: `compression.type` and the levels.
+    pub(crate) codec: Option<Codec>,
     /// Whether only batch headers are checked: `ottla.record.validation=header`.
     pub(crate) validate_headers_only: bool,
     /// What the log itself needs.
@@ -87,6 +90,7 @@ impl PartitionSettings {
             } else {
                 TimestampType::CreateTime
             },
+            codec: stored_codec(topic),
             validate_headers_only: topic.record_validation == config::RecordValidation::Header,
             log: LogConfig {
                 segment_bytes: u32::try_from(topic.segment_bytes).unwrap_or(u32::MAX),
@@ -102,6 +106,20 @@ impl PartitionSettings {
             },
         }
     }
+}
+
+/// The codec that a topic's batches are stored with; `None` if they stay as they come. Levels were checked when they
+/// were set.
+fn stored_codec(topic: &TopicConfig) -> Option<Codec> {
+    let (compression, level) = match topic.compression_type {
+        CompressionType::Producer => return None,
+        CompressionType::Uncompressed => return Some(Codec::NONE),
+        CompressionType::Snappy => return Some(Codec::new(Compression::Snappy)),
+        CompressionType::Gzip => (Compression::Gzip, topic.compression_gzip_level),
+        CompressionType::Lz4 => (Compression::Lz4, topic.compression_lz4_level),
+        CompressionType::Zstd => (Compression::Zstd, topic.compression_zstd_level),
+    };
+    Some(Codec::with_level(compression, level).unwrap_or(Codec::new(compression)))
 }
 
 impl Replica {

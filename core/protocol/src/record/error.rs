@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    compression::{DecompressError, DecompressFault},
+    compression::{CompressError, DecompressError, DecompressFault},
     error_code::ErrorCode,
 };
 
@@ -59,6 +59,8 @@ pub enum BatchError {
     },
     /// The records cannot be inflated, or may not.
     Decompress(DecompressError),
+    /// The codec failed to compress the records.
+    Compress(CompressError),
     /// A record that cannot be read.
     Record {
         /// Its place in the batch, from 0.
@@ -101,6 +103,7 @@ impl BatchError {
                 ErrorCode::CORRUPT_MESSAGE
             }
             Self::Codec(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            Self::Compress(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
             Self::LogAppendTime | Self::Timestamp(_) => ErrorCode::INVALID_TIMESTAMP,
             Self::Decompress(DecompressError { fault: DecompressFault::TooLarge { .. }, .. }) => {
                 ErrorCode::MESSAGE_TOO_LARGE
@@ -151,6 +154,7 @@ impl fmt::Display for BatchError {
                 "producer id {producer_id}, epoch {producer_epoch} and sequence {base_sequence} do not go together"
             ),
             Self::Decompress(error) => write!(f, "{error}"),
+            Self::Compress(error) => write!(f, "{error}"),
             Self::Record { index, fault } => write!(f, "record {index} of the batch: {fault}"),
             Self::RecordsMissing { found, stated } => {
                 write!(f, "the batch holds {found} records, but states {stated}")
@@ -173,6 +177,7 @@ impl std::error::Error for BatchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Decompress(error) => Some(error),
+            Self::Compress(error) => Some(error),
             _ => None,
         }
     }
@@ -181,6 +186,12 @@ impl std::error::Error for BatchError {
 impl From<DecompressError> for BatchError {
     fn from(error: DecompressError) -> Self {
         Self::Decompress(error)
+    }
+}
+
+impl From<CompressError> for BatchError {
+    fn from(error: CompressError) -> Self {
+        Self::Compress(error)
     }
 }
 

@@ -34,6 +34,7 @@ mod builder;
 mod control;
 mod error;
 mod legacy;
+mod recompress;
 mod records;
 mod validate;
 mod varint;

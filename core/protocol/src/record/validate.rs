@@ -10,7 +10,7 @@ use super::{
     varint::{Cursor, Source},
 };
 use crate::{
-    compression::{Compression, DecompressError, Decompressor, Inflate, Limits},
+    compression::{Compression, Compressor, DecompressError, Decompressor, Inflate, Limits},
     types::ProducerId,
 };
 
@@ -87,10 +87,11 @@ pub enum Depth {
     Header,
 }
 
-/// What validation needs to work: codec contexts and a window. One per worker, made to be used again and again.
+/// What validating and recompressing need to work: codec contexts and a window. One per worker, made to be used again and again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    decompressor: Decompressor,
+    pub(super) decompressor: Decompressor,
+    pub(super) compressor: Compressor,
     window: Vec<u8>,
 }
 
