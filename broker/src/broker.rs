@@ -25,6 +25,7 @@ use crate::{
     controller::{
         self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start, brokers::Registration,
     },
+    coordinator::runtime::Coordinator,
     handlers::Context,
     listeners::{self, Endpoint},
     log::{CheckpointKind, LogDirectory, LogError, MetaProperties},
@@ -102,12 +103,20 @@ impl Broker {
         let hosted = Arc::new(Hosted { replicas: Arc::clone(&replicas), config: Arc::clone(&config) });
         let started = control.block_on(controller::start(start, hosted)).map_err(StartError::data)?;
 
+        let coordinator = Coordinator::new(
+            Arc::clone(&started.image),
+            started.handle.clone(),
+            Arc::clone(&replicas),
+            Arc::clone(&config),
+            cores.iter().map(|core| core.handle.clone()).collect(),
+        );
         let (stop, stopping) = watch::channel(false);
         let (open, closed) = mpsc::channel(1);
         let context = Arc::new(Context {
             image: Arc::clone(&started.image),
             controller: started.handle,
             replicas: Arc::clone(&replicas),
+            coordinator,
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots as usize),
             config: Arc::clone(&config),
         });

@@ -338,6 +338,46 @@ pub struct BrokerConfig {
     ///
     /// `max.incremental.fetch.session.cache.slots`: `1000` by default, at least 0.
     pub max_incremental_fetch_session_cache_slots: i32,
+    /// Wait for more members before a new classic group's first rebalance.
+    ///
+    /// `group.initial.rebalance.delay.ms`: `3000` ms by default.
+    pub group_initial_rebalance_delay: Duration,
+    /// Largest session timeout of a classic member.
+    ///
+    /// `group.max.session.timeout.ms`: `1800000` ms by default.
+    pub group_max_session_timeout: Duration,
+    /// Most members of a classic group.
+    ///
+    /// `group.max.size`: `2147483647` by default, at least 1.
+    pub group_max_size: i32,
+    /// Least session timeout of a classic member.
+    ///
+    /// `group.min.session.timeout.ms`: `6000` ms by default.
+    pub group_min_session_timeout: Duration,
+    /// Time between looks for offsets to forget.
+    ///
+    /// `offsets.retention.check.interval.ms`: `600000` ms by default, at least 1.
+    pub offsets_retention_check_interval: Duration,
+    /// Minutes after which an unused group's offsets are forgotten.
+    ///
+    /// `offsets.retention.minutes`: `10080` by default, at least 1.
+    pub offsets_retention_minutes: i32,
+    /// Partitions of `__consumer_offsets`.
+    ///
+    /// `offsets.topic.num.partitions`: `50` by default, at least 1.
+    pub offsets_topic_num_partitions: i32,
+    /// Replicas of `__consumer_offsets`.
+    ///
+    /// `offsets.topic.replication.factor`: `3` by default, at least 1.
+    pub offsets_topic_replication_factor: i16,
+    /// Segment size of `__consumer_offsets`.
+    ///
+    /// `offsets.topic.segment.bytes`: `104857600` bytes by default, at least 1.
+    pub offsets_topic_segment_bytes: usize,
+    /// Longest text that may be committed with an offset.
+    ///
+    /// `offset.metadata.max.bytes`: `4096` bytes by default.
+    pub offset_metadata_max_bytes: usize,
 }
 
 impl std::default::Default for BrokerConfig {
@@ -413,6 +453,16 @@ impl BrokerConfig {
             fetch_max_bytes: values.usize("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: values
                 .i32("max.incremental.fetch.session.cache.slots"),
+            group_initial_rebalance_delay: values.duration("group.initial.rebalance.delay.ms"),
+            group_max_session_timeout: values.duration("group.max.session.timeout.ms"),
+            group_max_size: values.i32("group.max.size"),
+            group_min_session_timeout: values.duration("group.min.session.timeout.ms"),
+            offsets_retention_check_interval: values.duration("offsets.retention.check.interval.ms"),
+            offsets_retention_minutes: values.i32("offsets.retention.minutes"),
+            offsets_topic_num_partitions: values.i32("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: values.i16("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: values.usize("offsets.topic.segment.bytes"),
+            offset_metadata_max_bytes: values.usize("offset.metadata.max.bytes"),
         }
     }
 
@@ -504,6 +554,28 @@ impl BrokerConfig {
             "max.incremental.fetch.session.cache.slots",
             self.max_incremental_fetch_session_cache_slots.to_string(),
         );
+        settings.set(
+            "group.initial.rebalance.delay.ms",
+            self.group_initial_rebalance_delay.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "group.max.session.timeout.ms",
+            self.group_max_session_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("group.max.size", self.group_max_size.to_string());
+        settings.set(
+            "group.min.session.timeout.ms",
+            self.group_min_session_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "offsets.retention.check.interval.ms",
+            self.offsets_retention_check_interval.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set("offsets.retention.minutes", self.offsets_retention_minutes.to_string());
+        settings.set("offsets.topic.num.partitions", self.offsets_topic_num_partitions.to_string());
+        settings.set("offsets.topic.replication.factor", self.offsets_topic_replication_factor.to_string());
+        settings.set("offsets.topic.segment.bytes", self.offsets_topic_segment_bytes.to_string());
+        settings.set("offset.metadata.max.bytes", self.offset_metadata_max_bytes.to_string());
         settings
     }
 
@@ -1210,14 +1282,6 @@ static BROKER_KEYS: [Key; 328] = [
         range: Range::Int { min: 1, max: i64::MAX, or: None },
         effect: Effect::Known { why: "the limit is not kept yet" },
         doc: "most partitions in one DescribeTopicPartitions answer",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offset.metadata.max.bytes",
-        kind: Type::Bytes32,
-        default: Some("4096"),
-        effect: Effect::Known { why: "the limit is not kept yet" },
-        doc: "longest text that may be committed with an offset",
         ..Key::EMPTY
     },
     Key {
@@ -1950,11 +2014,91 @@ static BROKER_KEYS: [Key; 328] = [
         ..Key::EMPTY
     },
     Key {
+        name: "group.initial.rebalance.delay.ms",
+        kind: Type::Millis32,
+        default: Some("3000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "wait for more members before a new classic group's first rebalance",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.max.session.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("1800000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "largest session timeout of a classic member",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.max.size",
+        kind: Type::I32,
+        default: Some("2147483647"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "most members of a classic group",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.min.session.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("6000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "least session timeout of a classic member",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offsets.retention.check.interval.ms",
+        kind: Type::Millis64,
+        default: Some("600000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between looks for offsets to forget",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offsets.retention.minutes",
+        kind: Type::I32,
+        default: Some("10080"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "minutes after which an unused group's offsets are forgotten",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offsets.topic.num.partitions",
+        kind: Type::I32,
+        default: Some("50"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "partitions of `__consumer_offsets`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offsets.topic.replication.factor",
+        kind: Type::I16,
+        default: Some("3"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "replicas of `__consumer_offsets`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offsets.topic.segment.bytes",
+        kind: Type::Bytes32,
+        default: Some("104857600"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "segment size of `__consumer_offsets`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "offset.metadata.max.bytes",
+        kind: Type::Bytes32,
+        default: Some("4096"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "longest text that may be committed with an offset",
+        ..Key::EMPTY
+    },
+    Key {
         name: "group.consumer.assignment.interval.ms",
         kind: Type::Millis32,
         default: Some("1000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         update: Update::ClusterWide,
         doc: "least time between two assignments of a group (KIP-848)",
         ..Key::EMPTY
@@ -1963,7 +2107,7 @@ static BROKER_KEYS: [Key; 328] = [
         name: "group.consumer.assignor.offload.enable",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         update: Update::ClusterWide,
         doc: "computes assignments on other threads",
         ..Key::EMPTY
@@ -1972,7 +2116,7 @@ static BROKER_KEYS: [Key; 328] = [
         name: "group.consumer.assignors",
         kind: Type::List,
         default: Some("uniform,range"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "assignors on the broker's side",
         ..Key::EMPTY
     },
@@ -1981,7 +2125,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "time between heartbeats of a group's members",
         ..Key::EMPTY
     },
@@ -1990,7 +2134,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "largest such interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -1999,7 +2143,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "largest heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2008,7 +2152,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("60000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "largest session timeout that a group may ask for",
         ..Key::EMPTY
     },
@@ -2017,7 +2161,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::I32,
         default: Some("2147483647"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "most members of a group",
         ..Key::EMPTY
     },
@@ -2030,7 +2174,7 @@ static BROKER_KEYS: [Key; 328] = [
             Choice { text: "disabled", same: &[], served: true },
         ]),
         default: Some("bidirectional"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "which groups may change from one protocol to the other while they run",
         ..Key::EMPTY
     },
@@ -2039,7 +2183,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("0"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "least assignment interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2048,7 +2192,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "least heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2057,7 +2201,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("45000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "least session timeout that a group may ask for",
         ..Key::EMPTY
     },
@@ -2066,7 +2210,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("600000"),
         range: Range::Int { min: 10000, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "time between evaluations of a group's subscription patterns",
         ..Key::EMPTY
     },
@@ -2075,7 +2219,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("45000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "silence after which a member is taken for dead",
         ..Key::EMPTY
     },
@@ -2084,7 +2228,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("-1"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "wait of the coordinator for more records to append; -1 adapts it",
         ..Key::EMPTY
     },
@@ -2093,7 +2237,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::I32,
         default: Some("2"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "threads for the coordinator's background work",
         ..Key::EMPTY
     },
@@ -2102,7 +2246,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Bytes32,
         default: Some("1048588"),
         range: Range::Int { min: 524288, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         update: Update::ClusterWide,
         doc: "largest append buffer that is kept for reuse",
         ..Key::EMPTY
@@ -2116,7 +2260,7 @@ static BROKER_KEYS: [Key; 328] = [
             Choice { text: "share", same: &[], served: true },
         ]),
         default: Some("classic,consumer,streams"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "rebalance protocols that are served",
         ..Key::EMPTY
     },
@@ -2125,41 +2269,8 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::I32,
         default: Some("4"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "threads of the coordinator",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.initial.rebalance.delay.ms",
-        kind: Type::Millis32,
-        default: Some("3000"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "wait for more members before a new classic group's first rebalance",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.max.session.timeout.ms",
-        kind: Type::Millis32,
-        default: Some("1800000"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "largest session timeout of a classic member",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.max.size",
-        kind: Type::I32,
-        default: Some("2147483647"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "most members of a classic group",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.min.session.timeout.ms",
-        kind: Type::Millis32,
-        default: Some("6000"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "least session timeout of a classic member",
         ..Key::EMPTY
     },
     Key {
@@ -2167,7 +2278,7 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "longest wait of an offset commit for its replicas",
         ..Key::EMPTY
     },
@@ -2176,61 +2287,16 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::Bytes32,
         default: Some("5242880"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "bytes read at once when offsets are loaded",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offsets.retention.check.interval.ms",
-        kind: Type::Millis64,
-        default: Some("600000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "time between looks for offsets to forget",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offsets.retention.minutes",
-        kind: Type::I32,
-        default: Some("10080"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "minutes after which an unused group's offsets are forgotten",
         ..Key::EMPTY
     },
     Key {
         name: "offsets.topic.compression.codec",
         kind: Type::I32,
         default: Some("0"),
-        effect: Effect::Known { why: "consumer groups are not served yet" },
+        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
         doc: "codec of `__consumer_offsets`, by number",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offsets.topic.num.partitions",
-        kind: Type::I32,
-        default: Some("50"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "partitions of `__consumer_offsets`",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offsets.topic.replication.factor",
-        kind: Type::I16,
-        default: Some("3"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "replicas of `__consumer_offsets`",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "offsets.topic.segment.bytes",
-        kind: Type::Bytes32,
-        default: Some("104857600"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet" },
-        doc: "segment size of `__consumer_offsets`",
         ..Key::EMPTY
     },
     Key {

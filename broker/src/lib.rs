@@ -19,6 +19,7 @@
 mod broker;
 pub mod config;
 mod controller;
+mod coordinator;
 mod handlers;
 mod listeners;
 pub mod log;

@@ -41,10 +41,28 @@ pub(crate) fn create(
     with_configs: bool,
     random: &mut dyn FnMut() -> Uuid,
 ) -> Decision<CreateTopicsResponse> {
+    create_with(Creation::new(image, rules), request, with_configs, random)
+}
+
+/// Creates topics that are the cluster's own, for a coordinator.
+pub(crate) fn create_internal(
+    image: &Image,
+    rules: &Rules,
+    request: &CreateTopicsRequest,
+    random: &mut dyn FnMut() -> Uuid,
+) -> Decision<CreateTopicsResponse> {
+    create_with(Creation { internal: true, ..Creation::new(image, rules) }, request, false, random)
+}
+
+fn create_with(
+    mut creation: Creation<'_>,
+    request: &CreateTopicsRequest,
+    with_configs: bool,
+    random: &mut dyn FnMut() -> Uuid,
+) -> Decision<CreateTopicsResponse> {
     let mut seen = HashSet::new();
     let twice: HashSet<&TopicName> =
         request.topics.iter().map(|t| &t.name).filter(|n| !seen.insert(*n)).collect();
-    let mut creation = Creation::new(image, rules);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let created = match twice.contains(&topic.name) {
@@ -100,6 +118,8 @@ pub(crate) fn auto_create(
 struct Creation<'a> {
     image: &'a Image,
     rules: &'a Rules,
+    /// Whether the cluster's own topics may be made.
+    internal: bool,
     defaults: TopicDefaults,
     room: Room,
     /// Names of metrics that topics of this request have taken.
@@ -120,6 +140,7 @@ impl<'a> Creation<'a> {
         Self {
             image,
             rules,
+            internal: false,
             defaults,
             room: Room::new(image),
             metric_names: HashMap::new(),
@@ -167,7 +188,7 @@ impl<'a> Creation<'a> {
             let message = format!("there is a topic `{name}`");
             return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
         }
-        if is_internal(name) {
+        if !self.internal && is_internal(name) {
             return refuse(format!("`{name}` is the cluster's own, which makes it when it needs it"));
         }
         let other =

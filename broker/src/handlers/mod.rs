@@ -8,29 +8,52 @@ pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 #[path = "19_create_topics.rs"]
 pub(crate) mod create_topics;
+#[path = "42_delete_groups.rs"]
+pub(crate) mod delete_groups;
 #[path = "20_delete_topics.rs"]
 pub(crate) mod delete_topics;
 #[path = "60_describe_cluster.rs"]
 pub(crate) mod describe_cluster;
 #[path = "32_describe_configs.rs"]
 pub(crate) mod describe_configs;
+#[path = "15_describe_groups.rs"]
+pub(crate) mod describe_groups;
 #[path = "75_describe_topic_partitions.rs"]
 pub(crate) mod describe_topic_partitions;
 #[path = "01_fetch.rs"]
 pub(crate) mod fetch;
+#[path = "10_find_coordinator.rs"]
+pub(crate) mod find_coordinator;
+mod groups;
+#[path = "12_heartbeat.rs"]
+pub(crate) mod heartbeat;
 #[path = "44_incremental_alter_configs.rs"]
 pub(crate) mod incremental_alter_configs;
 #[path = "22_init_producer_id.rs"]
 pub(crate) mod init_producer_id;
+#[path = "11_join_group.rs"]
+pub(crate) mod join_group;
+#[path = "13_leave_group.rs"]
+pub(crate) mod leave_group;
+#[path = "16_list_groups.rs"]
+pub(crate) mod list_groups;
 #[path = "02_list_offsets.rs"]
 pub(crate) mod list_offsets;
 #[path = "03_metadata.rs"]
 pub(crate) mod metadata;
 mod nodes;
+#[path = "08_offset_commit.rs"]
+pub(crate) mod offset_commit;
+#[path = "47_offset_delete.rs"]
+pub(crate) mod offset_delete;
+#[path = "09_offset_fetch.rs"]
+pub(crate) mod offset_fetch;
 #[path = "23_offset_for_leader_epoch.rs"]
 pub(crate) mod offset_for_leader_epoch;
 #[path = "00_produce.rs"]
 pub(crate) mod produce;
+#[path = "14_sync_group.rs"]
+pub(crate) mod sync_group;
 #[cfg(test)]
 mod testing;
 
@@ -42,6 +65,7 @@ use ottla_protocol::types::Str;
 use crate::{
     config::BrokerConfig,
     controller::ControllerHandle,
+    coordinator::runtime::Coordinator,
     metadata::Image,
     replica::{Replicas, fetch_session::FetchSessions},
 };
@@ -56,6 +80,8 @@ pub(crate) struct Context {
     pub(crate) replicas: Arc<Replicas>,
     /// What consumers told once.
     pub(crate) fetch_sessions: FetchSessions,
+    /// The groups that are coordinated here.
+    pub(crate) coordinator: Coordinator,
     /// The settings that the broker started with.
     pub(crate) config: Arc<BrokerConfig>,
 }

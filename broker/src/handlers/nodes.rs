@@ -11,6 +11,8 @@ use crate::{
 /// All that can be done with a topic, one bit an operation, as a broker without an authorizer answers
 /// (`AclEntry.supportedOperations`): read, write, create, delete, alter, describe, describe and alter configs.
 pub(super) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
+/// All that can be done with a group: read, delete, describe, describe and alter configs.
+pub(super) const GROUP_OPERATIONS: i32 = bits(&[3, 6, 8, 10, 11]);
 /// All that can be done with a cluster: create, alter, describe, cluster action, describe and alter configs,
 /// idempotent write.
 pub(super) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);

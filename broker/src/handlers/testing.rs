@@ -12,6 +12,7 @@ use super::{Context, RequestContext};
 use crate::{
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
+    coordinator::runtime::Coordinator,
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -26,11 +27,20 @@ impl Broker {
     pub(super) async fn start(log_dir: &Path, properties: &str) -> Self {
         let (controller, directories) = started(log_dir, properties).await;
         let config = Arc::new(BrokerConfig::from_values(&values(properties)));
+        // The APIs tested so do not come near records.
+        let replicas = Arc::new(Replicas::new(Vec::new()));
+        let coordinator = Coordinator::new(
+            Arc::clone(&controller.image),
+            controller.handle.clone(),
+            Arc::clone(&replicas),
+            Arc::clone(&config),
+            Vec::new(),
+        );
         let cx = Context {
             image: controller.image,
             controller: controller.handle,
-            // The APIs tested so do not come near records.
-            replicas: Arc::new(Replicas::new(Vec::new())),
+            replicas,
+            coordinator,
             fetch_sessions: FetchSessions::new(0),
             config,
         };

@@ -10,6 +10,7 @@ pub(crate) mod record;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ottla_protocol::types::TopicName;
 
 pub(crate) use self::image::Image;
 
@@ -18,6 +19,9 @@ pub(crate) type SharedImage = Arc<ArcSwap<Image>>;
 
 /// The topic of the metadata log itself (`Topic.CLUSTER_METADATA_TOPIC_NAME`).
 pub(crate) const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// The topic in which group coordinators keep their state (`Topic.GROUP_METADATA_TOPIC_NAME`).
+pub(crate) const CONSUMER_OFFSETS_TOPIC: TopicName = TopicName::from_static("__consumer_offsets");
 
 /// Topics that coordinators keep their state in (`Topic.INTERNAL_TOPICS`).
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];

@@ -1,0 +1,5 @@
+//! What coordinates groups: their state lives in `__consumer_offsets`, and in memory only what that tells.
+
+pub(crate) mod group;
+pub(crate) mod record;
+pub(crate) mod runtime;

@@ -1,0 +1,89 @@
+//! FindCoordinator, versions 0 to 6: the broker that coordinates a group.
+//!
+//! - 1: what is looked for may be a transactional id (KIP-98).
+//! - 4: several keys at once (KIP-699).
+//! - 6: share groups (KIP-932).
+//!
+//! Only groups have coordinators here yet. For others the answer is the one error that every client takes as final;
+//! see InitProducerId.
+
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse},
+    types::{BrokerId, Str},
+};
+
+use super::{Context, RequestContext, nodes};
+
+/// What a key may name.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+/// First version with several keys.
+const SEVERAL_VERSION_MIN: i16 = 4;
+
+pub(crate) async fn handle(
+    request: FindCoordinatorRequest,
+    rq: &RequestContext,
+    cx: &Context,
+) -> FindCoordinatorResponse {
+    let keys = match rq.version {
+        version if version >= SEVERAL_VERSION_MIN => request.coordinator_keys,
+        _ => vec![request.key],
+    };
+    let mut coordinators = Vec::with_capacity(keys.len());
+    for key in keys {
+        coordinators.push(find(key, request.key_type, rq, cx).await);
+    }
+    if rq.version >= SEVERAL_VERSION_MIN {
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let Some(found) = coordinators.pop() else { return FindCoordinatorResponse::default() };
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+async fn find(key: Str, key_type: i8, rq: &RequestContext, cx: &Context) -> Coordinator {
+    let found = locate(&key, key_type, rq, cx).await;
+    let mut answer = Coordinator { key, node_id: BrokerId(-1), port: -1, ..Default::default() };
+    match found {
+        Ok((node_id, host, port)) => (answer.node_id, answer.host, answer.port) = (node_id, host, port),
+        Err((error_code, message)) => {
+            (answer.error_code, answer.error_message) = (error_code, Some(message.into()));
+        }
+    }
+    answer
+}
+
+async fn locate(
+    key: &Str,
+    key_type: i8,
+    rq: &RequestContext,
+    cx: &Context,
+) -> Result<(BrokerId, Str, i32), (ErrorCode, &'static str)> {
+    match key_type {
+        GROUP => {}
+        TRANSACTION => {
+            return Err((
+                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                "this broker does not serve transactions yet",
+            ));
+        }
+        _ => return Err((ErrorCode::INVALID_REQUEST, "this broker coordinates groups only")),
+    }
+    if key.is_empty() {
+        return Err((ErrorCode::INVALID_GROUP_ID, "the group id is empty"));
+    }
+    let unavailable =
+        |_| (ErrorCode::COORDINATOR_NOT_AVAILABLE, "the coordinator is not available; try again");
+    cx.coordinator.make_topic().await.map_err(unavailable)?;
+    let image = cx.image.load();
+    let broker = image.broker(cx.controller.node()).ok_or_else(|| unavailable(ErrorCode::NONE))?;
+    let (host, port) = nodes::address(broker, rq, cx).ok_or_else(|| unavailable(ErrorCode::NONE))?;
+    Ok((broker.id, host, port))
+}

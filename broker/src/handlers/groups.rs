@@ -1,0 +1,33 @@
+//! What requests about groups have in common: they go to the group's coordinator.
+
+use ottla_protocol::{error_code::ErrorCode, types::GroupId};
+
+use super::{Context, RequestContext};
+use crate::coordinator::group::{Answer, Caller, Request};
+
+/// Asks the coordinator of `group`.
+pub(super) async fn ask(
+    group: &GroupId,
+    request: Request,
+    rq: &RequestContext,
+    cx: &Context,
+) -> Result<Answer, ErrorCode> {
+    cx.coordinator.ask(group, request, caller(rq)).await
+}
+
+pub(super) fn caller(rq: &RequestContext) -> Caller {
+    Caller {
+        version: rq.version,
+        client_id: rq.client_id.clone().unwrap_or_default(),
+        client_host: format!("/{}", rq.peer.ip().to_canonical()),
+    }
+}
+
+/// Why there is no answer of the kind that was asked for.
+pub(super) fn error_of(answer: &Result<Answer, ErrorCode>) -> ErrorCode {
+    match answer {
+        Err(code) => *code,
+        // A coordinator answers what it was asked.
+        Ok(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
+}
