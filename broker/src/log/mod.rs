@@ -18,6 +18,7 @@
 
 mod append;
 mod checkpoint;
+pub mod cleaner;
 mod directory;
 pub mod dump;
 mod error;

@@ -1,0 +1,4 @@
+//! Compaction.
+mod filter;
+mod offset_map;
+mod transactions;
