@@ -11,11 +11,13 @@ use ottla_protocol::{record::BatchHeader, types::Uuid};
 
 use super::{
     append::{AppendError, Gather},
+    cleaner::Swap,
     error::{LogError, LogErrorKind},
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     producer_state::ProducerState,
     read::LogReader,
     recovery::{self, Checkpointed, Recovered},
+    retention::CleanupPolicy,
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     vfs::{self, LogFile},
 };
@@ -34,7 +36,7 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// How a log behaves. A plain value: the owner replaces it at run time with [`Log::set_config`].
 ///
 /// The defaults are Kafka's.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// Size at which a segment is sealed: `segment.bytes`. At most 2 GiB less one.
     pub segment_bytes: u32,
@@ -58,6 +60,10 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
     /// limit.
     pub max_producers: usize,
+    /// Most that is taken off `roll_ms`, for each segment another part: `segment.jitter.ms`.
+    pub roll_jitter_ms: i64,
+    /// What becomes of old segments.
+    pub cleanup: CleanupPolicy,
 }
 
 impl Default for LogConfig {
@@ -73,6 +79,8 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             max_producers: 50_000,
+            roll_jitter_ms: 0,
+            cleanup: CleanupPolicy::default(),
         }
     }
 }
@@ -103,6 +111,12 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Files of segments that left the log, and when they are to be unlinked; oldest first.
+    pub(super) doomed: VecDeque<(i64, PathBuf)>,
+    /// The exchange of segments that the cleaner has begun.
+    pub(super) swap: Option<Swap>,
+    /// How often segments were exchanged since the log was opened.
+    pub(super) cleanings: u32,
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
     /// Reused from append to append.
@@ -160,9 +174,11 @@ impl Log {
             (tail.size, tail.end_offset, tail.index.first_timestamp)
         };
         let start_offset = checkpointed.log_start_offset.max(parts.first_offset).min(end_offset);
+        let mut epochs = parts.epochs;
+        epochs.truncate_from_start(start_offset);
         let recovery_point = if checkpointed.clean { end_offset } else { checkpointed.recovery_point };
         let mut log = Self {
-            reader: Arc::new(LogReader::new(directory, parts.segments, parts.epochs, start_offset)),
+            reader: Arc::new(LogReader::new(directory, parts.segments, epochs, start_offset)),
             directory: directory.to_owned(),
             topic_id,
             config,
@@ -177,6 +193,9 @@ impl Log {
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            doomed: VecDeque::new(),
+            swap: None,
+            cleanings: 0,
             unchanged: parts.closed,
             gather: Gather::default(),
         };
@@ -311,7 +330,7 @@ impl Log {
         if offset >= self.end_offset {
             return Ok(());
         }
-        let cut = self.cut(offset, now_ms);
+        let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
         if cut.is_err() {
             // Some files may be gone and others not.
             self.reader.set_failed();
@@ -381,18 +400,26 @@ impl Log {
             Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        full || too_far || age_ms > self.config.roll_ms
+        full || too_far || age_ms > self.roll_ms()
+    }
+
+    /// The age at which the active segment is sealed (`LogConfig.maxSegmentMs`, `randomSegmentJitter`).
+    fn roll_ms(&self) -> i64 {
+        let LogConfig { roll_ms, roll_jitter_ms, cleanup, .. } = &self.config;
+        // What is not sealed is not cleaned.
+        let lag_ms = if cleanup.compact { cleanup.max_compaction_lag_ms.max(1) } else { i64::MAX };
+        let most_ms = (*roll_jitter_ms).min(*roll_ms).max(0);
+        // Each segment of each log has a part of its own, the same after a restart.
+        let seed = self.topic_id.unwrap_or(Uuid::ZERO).0 as u64 ^ self.active.base_offset as u64;
+        let jitter_ms = if most_ms > 0 { spread(seed) % most_ms.unsigned_abs() } else { 0 };
+        lag_ms.min(*roll_ms).saturating_sub_unsigned(jitter_ms)
     }
 
     /// Seals the active segment and begins a new one.
     pub(super) fn roll(&mut self, now_ms: i64) -> Result<(), LogError> {
         let (sealed, indexes) = {
             let tail = self.active.tail();
-            let sealed = SealedSegment {
-                base_offset: self.active.base_offset,
-                size: self.size,
-                latest: tail.index.latest,
-            };
+            let sealed = SealedSegment::new(self.active.base_offset, self.size, tail.index.latest);
             (sealed, tail.index.write(&self.directory)?)
         };
         self.write_snapshot()?;
@@ -506,7 +533,12 @@ impl Log {
         Ok(())
     }
 
-    fn sync_later(&mut self, path: PathBuf) {
+    /// Names in the directory changed, and are to be on the medium some time.
+    pub(super) fn directory_changed(&mut self) {
+        self.sync_later(self.directory.clone());
+    }
+
+    pub(super) fn sync_later(&mut self, path: PathBuf) {
         self.unchanged = false;
         self.files_written += 1;
         self.unsynced.push_back((self.files_written, path));
@@ -563,6 +595,14 @@ impl FlushTask {
         // New names come with new files only.
         if self.files.is_empty() { Ok(()) } else { vfs::sync_directory(&self.directory) }
     }
+}
+
+/// Neighbouring numbers become numbers far apart: a round of SplitMix64.
+fn spread(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 fn sane(mut config: LogConfig) -> LogConfig {

@@ -17,6 +17,7 @@ use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
 
 use super::{
     LogConfig,
+    cleaner::finish_swaps,
     error::{LogError, LogErrorKind},
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
@@ -188,7 +189,7 @@ fn each_header(
         let (file, base_offset, position, size) = match segments.sealed.get(place) {
             Some(sealed) => {
                 let position = sealed.lookup(directory, from);
-                (Arc::new(sealed.open(directory)?), sealed.base_offset, position, sealed.size)
+                (sealed.open(directory)?, sealed.base_offset, position, sealed.size)
             }
             None => {
                 let (active, tail) = (&segments.active, segments.active.tail());
@@ -230,6 +231,9 @@ struct Walk {
 
 impl Recovery<'_> {
     fn segments(&mut self) -> Result<Segments, LogError> {
+        if finish_swaps(self.directory)? {
+            self.closed = false;
+        }
         let mut bases = Vec::new();
         for (name, is_directory) in vfs::list(self.directory)? {
             match FileKind::parse(&name) {
@@ -309,7 +313,7 @@ impl Recovery<'_> {
             let times = TimeIndex::read(&FileKind::TimeIndex.path(self.directory, base_offset));
             if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
                 let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
-                return Ok(SealedSegment { base_offset, size, latest });
+                return Ok(SealedSegment::new(base_offset, size, latest));
             }
         }
         let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
@@ -327,7 +331,7 @@ impl Recovery<'_> {
         }
         self.written.extend(walk.index.write(self.directory)?);
         self.recovered.indexes_rebuilt += 1;
-        Ok(SealedSegment { base_offset, size, latest: walk.index.latest })
+        Ok(SealedSegment::new(base_offset, size, walk.index.latest))
     }
 
     /// The last segment.

@@ -8,6 +8,7 @@ use std::{
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
@@ -241,6 +242,13 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// Renames a file or directory; what had the new name before is gone.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), LogError> {
     fs::rename(from, to).map_err(|e| LogError::io("rename", from, e))
+}
+
+/// When a file was last written to, in ms since 1970; 0 if the system does not say.
+pub(crate) fn modified_ms(path: &Path) -> Result<i64, LogError> {
+    let metadata = fs::metadata(path).map_err(|e| LogError::io("read the age of", path, e))?;
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Ok(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Removes a file, if it is there.

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{self, BrokerConfig, TopicConfig},
-    log::{LogConfig, LogReader},
+    log::{CleanupPolicy, LogConfig, LogReader},
 };
 
 /// A partition of a topic, by the topic's id.
@@ -99,8 +99,26 @@ impl PartitionSettings {
                 max_message_bytes: topic.max_message_bytes,
                 producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
                 max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+                roll_jitter_ms: topic.segment_jitter_ms,
+                cleanup: cleanup_policy(topic),
             },
         }
+    }
+}
+
+/// What a topic's configuration says of old segments.
+fn cleanup_policy(topic: &TopicConfig) -> CleanupPolicy {
+    let has = |policy: &str| topic.cleanup_policy.iter().any(|p| p == policy);
+    CleanupPolicy {
+        delete: has("delete"),
+        compact: has("compact"),
+        retention_ms: u64::try_from(topic.retention_ms).ok(),
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
     }
 }
 
