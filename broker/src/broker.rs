@@ -27,7 +27,7 @@ use crate::{
     },
     handlers::Context,
     listeners::{self, Endpoint},
-    log::{CheckpointKind, LogDirectory, LogError, MetaProperties},
+    log::{CheckpointKind, Disk, LogDirectory, LogError, MetaProperties},
     metadata::{SharedImage, image},
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
@@ -330,7 +330,7 @@ fn open_directory(config: &BrokerConfig) -> Result<(Arc<LogDirectory>, MetaPrope
     let [directory] = directories.as_slice() else {
         return Err(StartError::setting("log.dirs", "names several directories; one is served yet"));
     };
-    let mut directory = LogDirectory::open(Path::new(directory)).map_err(StartError::data)?;
+    let mut directory = LogDirectory::open(Disk::Real, Path::new(directory)).map_err(StartError::data)?;
     let identity = match directory.meta() {
         Some(meta) => {
             let cluster_id = config.cluster_id.as_ref().unwrap_or(&meta.cluster_id);

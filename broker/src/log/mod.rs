@@ -47,4 +47,4 @@ pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
 pub use retention::{CleanupPolicy, Deleted, StartOffsetError, UnlinkTask};
-pub use vfs::{FileSlice, LogFile};
+pub use vfs::{Disk, FileSlice, LogFile};

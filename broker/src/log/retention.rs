@@ -12,7 +12,7 @@ use super::{
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     log::Log,
     segment::{FileKind, SealedSegment, Segments},
-    vfs,
+    vfs::Disk,
 };
 
 /// The end of the name of a file that is about to be unlinked, as Kafka has it.
@@ -95,7 +95,10 @@ pub enum StartOffsetError {
 /// Files that are to be unlinked. Takes as long as the disk does, so it belongs on a thread that may wait.
 #[derive(Debug)]
 #[must_use = "nothing is unlinked until it is run"]
-pub struct UnlinkTask(Vec<PathBuf>);
+pub struct UnlinkTask {
+    disk: Disk,
+    paths: Vec<PathBuf>,
+}
 
 /// A segment, as retention sees it.
 struct Candidate {
@@ -152,7 +155,7 @@ impl Log {
             if let Some(retention_ms) = policy.retention_ms {
                 for candidate in &left {
                     let settled = high_watermark >= candidate.end_offset && !candidate.is_empty_end();
-                    let age_ms = now_ms.saturating_sub(candidate.time_ms()?);
+                    let age_ms = now_ms.saturating_sub(candidate.time_ms(&self.disk)?);
                     if !settled || age_ms < 0 || age_ms.unsigned_abs() <= retention_ms {
                         break;
                     }
@@ -195,7 +198,7 @@ impl Log {
         while let Some((_, path)) = self.doomed.pop_front_if(|(at_ms, _)| *at_ms <= now_ms) {
             due.push(path);
         }
-        (!due.is_empty()).then_some(UnlinkTask(due))
+        (!due.is_empty()).then(|| UnlinkTask { disk: self.disk.clone(), paths: due })
     }
 
     /// Takes the oldest segments out of the log; first begins a new one, if there would be none.
@@ -224,7 +227,7 @@ impl Log {
             let mut doomed = path.clone().into_os_string();
             doomed.push(DELETED_SUFFIX);
             let doomed = PathBuf::from(doomed);
-            match vfs::rename(&path, &doomed) {
+            match self.disk.rename(&path, &doomed) {
                 Err(error) if error.is_not_found() => continue,
                 renamed => renamed?,
             }
@@ -237,7 +240,9 @@ impl Log {
 
     /// Removes producer snapshots that no segment begins with any more, but for the newest of all.
     pub(super) fn remove_snapshots(&mut self, is_obsolete: impl Fn(i64) -> bool) -> Result<(), LogError> {
-        let mut snapshots: Vec<i64> = vfs::list(self.directory())?
+        let mut snapshots: Vec<i64> = self
+            .disk
+            .list(self.directory())?
             .iter()
             .filter_map(|(name, _)| FileKind::parse(name))
             .filter_map(|(kind, offset)| (kind == FileKind::Snapshot).then_some(offset))
@@ -245,7 +250,7 @@ impl Log {
         snapshots.sort_unstable();
         snapshots.pop();
         for old in snapshots.into_iter().filter(|offset| is_obsolete(*offset)) {
-            vfs::remove_file(&FileKind::Snapshot.path(self.directory(), old))?;
+            self.disk.remove_file(&FileKind::Snapshot.path(self.directory(), old))?;
         }
         Ok(())
     }
@@ -255,7 +260,7 @@ impl Log {
         let mut epochs = self.reader().epochs.load().as_ref().clone();
         if epochs.truncate_from_start(offset) {
             let path = self.directory().join(LEADER_EPOCH_CHECKPOINT);
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.sync_later(path);
             self.reader().epochs.store(epochs.into());
         }
@@ -298,8 +303,8 @@ impl Candidate {
     }
 
     /// The time by which it is old: of its latest record, or else of its last change.
-    fn time_ms(&self) -> Result<i64, LogError> {
-        if self.latest_ms >= 0 { Ok(self.latest_ms) } else { vfs::modified_ms(&self.path) }
+    fn time_ms(&self, disk: &Disk) -> Result<i64, LogError> {
+        if self.latest_ms >= 0 { Ok(self.latest_ms) } else { disk.modified_ms(&self.path) }
     }
 }
 
@@ -310,8 +315,8 @@ impl UnlinkTask {
     /// If the disk fails.
     pub fn run(self) -> Result<(), LogError> {
         let mut outcome = Ok(());
-        for path in &self.0 {
-            outcome = outcome.and(vfs::remove_file(path));
+        for path in &self.paths {
+            outcome = outcome.and(self.disk.remove_file(path));
         }
         outcome
     }

@@ -18,7 +18,7 @@ use super::{
     offset_index::OffsetIndex,
     scan::Found,
     time_index::{TimeEntry, TimeIndex},
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// Batches at the end of the active segment whose place is known without looking: whoever reads the tail, reads here.
@@ -75,9 +75,9 @@ impl FileKind {
 }
 
 /// Removes all files of the segment at `base_offset` but its snapshot, which is the end of what came before.
-pub(crate) fn remove(directory: &Path, base_offset: i64) -> Result<(), LogError> {
+pub(crate) fn remove(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
     for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Log] {
-        vfs::remove_file(&kind.path(directory, base_offset))?;
+        disk.remove_file(&kind.path(directory, base_offset))?;
     }
     Ok(())
 }
@@ -151,19 +151,24 @@ impl SegmentIndex {
     }
 
     /// Writes both index files, with the latest timestamp as last entry, and says where they are.
-    pub(crate) fn write(&self, directory: &Path) -> Result<[PathBuf; 2], LogError> {
-        self.write_as(directory, "")
+    pub(crate) fn write(&self, disk: &Disk, directory: &Path) -> Result<[PathBuf; 2], LogError> {
+        self.write_as(disk, directory, "")
     }
 
     /// As [`SegmentIndex::write`], under names that end in `suffix`.
-    pub(crate) fn write_as(&self, directory: &Path, suffix: &str) -> Result<[PathBuf; 2], LogError> {
+    pub(crate) fn write_as(
+        &self,
+        disk: &Disk,
+        directory: &Path,
+        suffix: &str,
+    ) -> Result<[PathBuf; 2], LogError> {
         let mut times = self.times.clone();
         times.push(self.latest);
         let paths = [FileKind::OffsetIndex, FileKind::TimeIndex]
             .map(|kind| kind.path_with(directory, self.base_offset, suffix));
         let [offsets_path, times_path] = &paths;
-        vfs::write_file(offsets_path, &self.offsets.encode())?;
-        vfs::write_file(times_path, &times.encode())?;
+        disk.write_file(offsets_path, &self.offsets.encode())?;
+        disk.write_file(times_path, &times.encode())?;
         Ok(paths)
     }
 
@@ -205,36 +210,36 @@ impl SealedSegment {
     }
 
     /// Opens the file. If the segment may have been replaced meanwhile, find out afterwards: see [`Segments::holds`].
-    pub(crate) fn open(&self, directory: &Path) -> Result<Arc<LogFile>, LogError> {
+    pub(crate) fn open(&self, disk: &Disk, directory: &Path) -> Result<Arc<LogFile>, LogError> {
         match &self.unnamed {
             Some(unnamed) => Ok(Arc::clone(&unnamed.file)),
-            None => LogFile::open(FileKind::Log.path(directory, self.base_offset)).map(Arc::new),
+            None => disk.open(FileKind::Log.path(directory, self.base_offset)).map(Arc::new),
         }
     }
 
     /// When its file was last written to, in ms since 1970.
-    pub(crate) fn modified_ms(&self, directory: &Path) -> Result<i64, LogError> {
-        vfs::modified_ms(&FileKind::Log.path(directory, self.base_offset))
+    pub(crate) fn modified_ms(&self, disk: &Disk, directory: &Path) -> Result<i64, LogError> {
+        disk.modified_ms(&FileKind::Log.path(directory, self.base_offset))
     }
 
     /// Where to begin looking for `offset`. An index that is missing or damaged only makes the way longer; it is
     /// written anew at the next start.
-    pub(crate) fn lookup(&self, directory: &Path, offset: i64) -> u32 {
+    pub(crate) fn lookup(&self, disk: &Disk, directory: &Path, offset: i64) -> u32 {
         let relative = relative(offset, self.base_offset);
         if let Some(unnamed) = &self.unnamed {
             return unnamed.index.offsets.lookup(relative);
         }
-        match OffsetIndex::read(&FileKind::OffsetIndex.path(directory, self.base_offset), self.size) {
+        match OffsetIndex::read(disk, &FileKind::OffsetIndex.path(directory, self.base_offset), self.size) {
             Ok(Some(index)) => index.lookup(relative),
             _ => 0,
         }
     }
 
     /// The offset from which on to look for `timestamp`.
-    pub(crate) fn lookup_time(&self, directory: &Path, timestamp: i64) -> i64 {
+    pub(crate) fn lookup_time(&self, disk: &Disk, directory: &Path, timestamp: i64) -> i64 {
         let relative = match &self.unnamed {
             Some(unnamed) => unnamed.index.times.lookup(timestamp),
-            None => match TimeIndex::read(&FileKind::TimeIndex.path(directory, self.base_offset)) {
+            None => match TimeIndex::read(disk, &FileKind::TimeIndex.path(directory, self.base_offset)) {
                 Ok(Some(index)) => index.lookup(timestamp),
                 _ => 0,
             },

@@ -198,7 +198,8 @@ impl Shard {
         let path = self.directory.partition_path(name);
         if path.is_dir() {
             let checkpointed = self.directory.checkpointed(name);
-            let (log, recovered) = Log::open(&path, settings.log.clone(), &checkpointed, now_ms())?;
+            let (log, recovered) =
+                Log::open(self.directory.disk(), &path, settings.log.clone(), &checkpointed, now_ms())?;
             if log.topic_id().is_none_or(|topic| topic == id.topic) {
                 if recovered.torn_bytes > 0 {
                     let bytes = recovered.torn_bytes;
@@ -209,7 +210,7 @@ impl Shard {
             tracing::warn!(partition = %path.display(), "the log is a deleted topic's; it is removed");
             log.delete()?;
         }
-        Log::create(&path, id.topic, settings.log.clone(), now_ms())
+        Log::create(self.directory.disk(), &path, id.topic, settings.log.clone(), now_ms())
     }
 
     /// Appends everything that one wake-up found: one write a partition.

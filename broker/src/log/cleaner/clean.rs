@@ -16,7 +16,7 @@ use crate::log::{
     LogConfig, LogError, LogReader,
     log::Log,
     segment::{FileKind, SealedSegment, SegmentIndex},
-    vfs::{self, LogFile},
+    vfs::LogFile,
 };
 
 /// Largest segment that a cleaner writes: positions are 31 bits.
@@ -184,7 +184,7 @@ impl Pass<'_> {
             if next <= first_dirty_offset {
                 continue;
             }
-            let from = segment.lookup(self.reader.directory(), first_dirty_offset);
+            let from = segment.lookup(self.reader.disk(), self.reader.directory(), first_dirty_offset);
             let mut batches = self.open(segment, from)?;
             while let Some(batch) = batches.next()? {
                 self.owner.moved(batch.bytes().len() as u64)?;
@@ -230,11 +230,11 @@ impl Pass<'_> {
         let directory = self.reader.directory();
         let cleaned = match made {
             // Nothing went: the segment is as good as its copy.
-            Ok(None) => return Ok(remove_all(directory, base_offset, CLEANED_SUFFIX)?),
+            Ok(None) => return Ok(remove_all(self.reader.disk(), directory, base_offset, CLEANED_SUFFIX)?),
             Ok(Some(cleaned)) => cleaned,
             Err(error) => {
                 // What cannot be removed now is removed at the next start.
-                let _ = remove_all(directory, base_offset, CLEANED_SUFFIX);
+                let _ = remove_all(self.reader.disk(), directory, base_offset, CLEANED_SUFFIX);
                 return Err(error);
             }
         };
@@ -259,7 +259,7 @@ impl Pass<'_> {
         let directory = self.reader.directory();
         let path = FileKind::Log.path_with(directory, base_offset, CLEANED_SUFFIX);
         let mut out = Output {
-            file: Arc::new(LogFile::create(path)?),
+            file: Arc::new(self.reader.disk().create(path)?),
             index: SegmentIndex::new(base_offset, self.config),
             buffer: std::mem::take(&mut self.cleaner.out),
             size: 0,
@@ -300,10 +300,10 @@ impl Pass<'_> {
         if !changed {
             return Ok(None);
         }
-        out.index
-            .write_as(directory, CLEANED_SUFFIX)?
-            .iter()
-            .try_for_each(|path| vfs::sync_if_there(path))?;
+        let disk = self.reader.disk();
+        for path in out.index.write_as(disk, directory, CLEANED_SUFFIX)? {
+            disk.sync_if_there(&path)?;
+        }
         out.file.sync()?;
         let Output { file, index, size, .. } = out;
         Ok(Some(CleanedSegment { base_offset, size, file, index, sources: group.to_vec() }))
@@ -318,7 +318,7 @@ impl Pass<'_> {
 
     /// The batches of a segment, from `position` on.
     fn open(&self, segment: &SealedSegment, position: u32) -> Result<Batches, CleanError> {
-        let file = segment.open(self.reader.directory());
+        let file = segment.open(self.reader.disk(), self.reader.directory());
         // As for every reader: what had the name may have been another file.
         if !self.reader.segments.load().holds(segment) {
             return Err(CleanError::Stale);
@@ -335,7 +335,10 @@ impl Pass<'_> {
 
     fn sync_directory(&mut self) -> Result<(), CleanError> {
         // What is on the medium is unknown then, as after any failed flush.
-        vfs::sync_directory(self.reader.directory()).inspect_err(|_| self.reader.set_failed())?;
+        self.reader
+            .disk()
+            .sync_directory(self.reader.directory())
+            .inspect_err(|_| self.reader.set_failed())?;
         Ok(())
     }
 

@@ -104,14 +104,14 @@ impl LogReader {
     /// The time of a segment's latest record, or else of its last change.
     fn latest_ms(&self, segment: &SealedSegment) -> Result<i64, LogError> {
         match segment.latest.timestamp {
-            -1 => segment.modified_ms(self.directory()),
+            -1 => segment.modified_ms(self.disk(), self.directory()),
             timestamp => Ok(timestamp),
         }
     }
 
     /// The header of a segment's first batch, if there is one that can be read: damage is for whoever reads all of it.
     fn first_header(&self, segment: &SealedSegment) -> Result<Option<BatchHeader>, LogError> {
-        let file = segment.open(self.directory())?;
+        let file = segment.open(self.disk(), self.directory())?;
         let mut scan = Scan::new(&file, segment.base_offset, 0, segment.size, SEEK_WINDOW_BYTES);
         Ok(scan.next().ok().flatten().map(|found| found.header))
     }

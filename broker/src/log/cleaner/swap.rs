@@ -23,7 +23,7 @@ use crate::log::{
     log::Log,
     scan::{Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, FileKind, SealedSegment, SegmentIndex, Segments, Unnamed},
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// The end of the name of a file that the cleaner writes.
@@ -67,11 +67,11 @@ impl Log {
         let CleanedSegment { base_offset, size, file, index, sources } = cleaned;
         let segments = self.reader().segments.load();
         if self.swap.is_some() || self.reader().has_failed() || !sources.iter().all(|s| segments.holds(s)) {
-            remove_all(self.directory(), base_offset, CLEANED_SUFFIX)?;
+            remove_all(&self.disk, self.directory(), base_offset, CLEANED_SUFFIX)?;
             return Ok(Err(Stale));
         }
         for kind in KINDS {
-            rename(self.directory(), kind, base_offset, CLEANED_SUFFIX, SWAP_SUFFIX)?;
+            rename(&self.disk, self.directory(), kind, base_offset, CLEANED_SUFFIX, SWAP_SUFFIX)?;
         }
         self.cleanings += 1;
         let sealed = SealedSegment::new(base_offset, size, index.latest);
@@ -104,7 +104,7 @@ impl Log {
             return Ok(Err(Stale));
         };
         for kind in KINDS {
-            rename(self.directory(), kind, base_offset, SWAP_SUFFIX, "")
+            rename(&self.disk, self.directory(), kind, base_offset, SWAP_SUFFIX, "")
                 .inspect_err(|_| self.reader().set_failed())?;
         }
         self.publish(SealedSegment { unnamed: None, ..segment }, &[base_offset]);
@@ -120,15 +120,15 @@ impl Log {
             Some(swap) if !swap.is_in => {
                 let base_offset = swap.base_offset;
                 self.swap = None;
-                remove_all(self.directory(), base_offset, SWAP_SUFFIX)?;
+                remove_all(&self.disk, self.directory(), base_offset, SWAP_SUFFIX)?;
             }
             Some(_) => {
-                vfs::sync_directory(self.directory())?;
+                self.disk.sync_directory(self.directory())?;
                 // It is in, so it is not stale.
                 let _ = self.end_swap()?;
             }
         }
-        vfs::sync_directory(self.directory())
+        self.disk.sync_directory(self.directory())
     }
 
     /// Puts `segment` in place of those that begin at `bases`, as far as they are still there.
@@ -143,13 +143,25 @@ impl Log {
 }
 
 /// Removes a segment's files under names that end in `suffix`; the log file first, whose name is what counts.
-pub(super) fn remove_all(directory: &Path, base_offset: i64, suffix: &str) -> Result<(), LogError> {
-    KINDS.iter().rev().try_for_each(|kind| vfs::remove_file(&kind.path_with(directory, base_offset, suffix)))
+pub(super) fn remove_all(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: i64,
+    suffix: &str,
+) -> Result<(), LogError> {
+    KINDS.iter().rev().try_for_each(|kind| disk.remove_file(&kind.path_with(directory, base_offset, suffix)))
 }
 
-fn rename(directory: &Path, kind: FileKind, base_offset: i64, from: &str, to: &str) -> Result<(), LogError> {
+fn rename(
+    disk: &Disk,
+    directory: &Path,
+    kind: FileKind,
+    base_offset: i64,
+    from: &str,
+    to: &str,
+) -> Result<(), LogError> {
     let from = kind.path_with(directory, base_offset, from);
-    match vfs::rename(&from, &kind.path_with(directory, base_offset, to)) {
+    match disk.rename(&from, &kind.path_with(directory, base_offset, to)) {
         // An index may be missing; it is made anew.
         Err(error) if error.is_not_found() && kind != FileKind::Log => Ok(()),
         renamed => renamed,
@@ -158,24 +170,24 @@ fn rename(directory: &Path, kind: FileKind, base_offset: i64, from: &str, to: &s
 
 /// Does at start what a crash kept the owner from doing (`LogLoader`): removes `.cleaned` and `.deleted` files, and
 /// completes exchanges that had begun. Says whether there were any.
-pub(in crate::log) fn finish_swaps(directory: &Path) -> Result<bool, LogError> {
+pub(in crate::log) fn finish_swaps(disk: &Disk, directory: &Path) -> Result<bool, LogError> {
     let mut swaps = Vec::new();
     let mut orphans = Vec::new();
-    for (name, is_directory) in vfs::list(directory)? {
+    for (name, is_directory) in disk.list(directory)? {
         let Some((stem, suffix)) = name.rsplit_once('.') else { continue };
         let parsed = FileKind::parse(stem).filter(|_| !is_directory);
         match (parsed, suffix) {
             (Some((FileKind::Log, offset)), "swap") => swaps.push(offset),
             (Some((_, offset)), "swap") => orphans.push((offset, directory.join(&name))),
-            (Some(_), "cleaned" | "deleted") => vfs::remove_file(&directory.join(&name))?,
+            (Some(_), "cleaned" | "deleted") => disk.remove_file(&directory.join(&name))?,
             _ => {}
         }
     }
     for (_, path) in orphans.iter().filter(|(offset, _)| !swaps.contains(offset)) {
-        vfs::remove_file(path)?;
+        disk.remove_file(path)?;
     }
     for &base_offset in &swaps {
-        complete(directory, base_offset)?;
+        complete(disk, directory, base_offset)?;
         tracing::info!(directory = %directory.display(), base_offset, "an interrupted exchange of segments is completed");
     }
     Ok(!swaps.is_empty())
@@ -183,30 +195,30 @@ pub(in crate::log) fn finish_swaps(directory: &Path) -> Result<bool, LogError> {
 
 /// Removes what a `.log.swap` file was made of, and gives it its name. A crash in here does not matter: as long as the
 /// `.log.swap` file is there, all of it is done again.
-fn complete(directory: &Path, base_offset: i64) -> Result<(), LogError> {
+fn complete(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
     let path = FileKind::Log.path_with(directory, base_offset, SWAP_SUFFIX);
-    let end_offset = end_of(&path, base_offset)?;
-    for (name, _) in vfs::list(directory)? {
+    let end_offset = end_of(disk, &path, base_offset)?;
+    for (name, _) in disk.list(directory)? {
         if let Some((kind, offset)) = FileKind::parse(&name)
             && (base_offset..end_offset).contains(&offset)
         {
             match kind {
-                FileKind::Log => segment::remove(directory, offset)?,
-                FileKind::Snapshot if offset > base_offset => vfs::remove_file(&directory.join(&name))?,
+                FileKind::Log => segment::remove(disk, directory, offset)?,
+                FileKind::Snapshot if offset > base_offset => disk.remove_file(&directory.join(&name))?,
                 _ => {}
             }
         }
     }
-    vfs::sync_directory(directory)?;
+    disk.sync_directory(directory)?;
     for kind in KINDS {
-        rename(directory, kind, base_offset, SWAP_SUFFIX, "")?;
+        rename(disk, directory, kind, base_offset, SWAP_SUFFIX, "")?;
     }
-    vfs::sync_directory(directory)
+    disk.sync_directory(directory)
 }
 
 /// Where the segment in this file ends. It was flushed before it was called so.
-fn end_of(path: &PathBuf, base_offset: i64) -> Result<i64, LogError> {
-    let file = LogFile::open(path)?;
+fn end_of(disk: &Disk, path: &PathBuf, base_offset: i64) -> Result<i64, LogError> {
+    let file = disk.open(path)?;
     let size = u32::try_from(file.len()?)
         .map_err(|_| LogError::malformed(path, "it is larger than a segment can be"))?;
     let mut scan = Scan::new(&file, base_offset, 0, size, WALK_WINDOW_BYTES);
