@@ -274,9 +274,6 @@ fn append_error_code(error: &AppendError) -> ErrorCode {
         AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
         }
-        AppendError::Producer(ProducerError::DuplicateSequence { .. }) => {
-            ErrorCode::DUPLICATE_SEQUENCE_NUMBER
-        }
         AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => {
             ErrorCode::INVALID_PRODUCER_EPOCH
         }
