@@ -28,7 +28,7 @@ use crate::{
     },
     handlers::Context,
     listeners::{self, Endpoint},
-    log::{LogDirectory, LogErrorKind, MetaProperties, TopicPartition},
+    log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition},
     metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
@@ -425,7 +425,7 @@ fn open_directories(
     let mut opened: Vec<LogDirectory> = Vec::new();
     let mut unusable = Vec::new();
     for path in config.log_dirs.as_ref().unwrap_or(&config.log_dir) {
-        match LogDirectory::open(Path::new(path)) {
+        match LogDirectory::open(Disk::Real, Path::new(path)) {
             Ok(directory) => opened.push(directory),
             Err(error) if matches!(error.kind(), LogErrorKind::Io { .. }) => {
                 unusable.push(Unusable { path: PathBuf::from(path), why: error.to_string() });

@@ -37,6 +37,7 @@ pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
 pub use consumer::{Batch, BatchIter, Consumer, RecordView, Watermarks};
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{ConsumerMetrics, ProducerMetrics};
+pub use ottla_config::{ConfigErrors, Settings, Warning};
 pub use ottla_protocol::{
     error_code::ErrorCode,
     types::{BrokerId, TopicName, Uuid},

@@ -5,7 +5,7 @@
 
 use std::{ops::Deref, path::Path};
 
-use super::{checkpoint, error::LogError};
+use super::{checkpoint, error::LogError, vfs::Disk};
 
 /// The name of the file in a log's directory.
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
@@ -78,8 +78,8 @@ impl LeaderEpochs {
     }
 
     /// Reads the file; `None` if it is not there.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, LogError> {
-        let Some(rows) = checkpoint::read(path)? else { return Ok(None) };
+    pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Option<Self>, LogError> {
+        let Some(rows) = checkpoint::read(disk, path)? else { return Ok(None) };
         let mut epochs = Self::default();
         for row in rows {
             let parsed = row.split_once(' ').and_then(|(epoch, start)| {
@@ -159,12 +159,12 @@ mod tests {
     fn the_file_is_as_kafka_writes_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
-        assert_eq!(LeaderEpochs::read(&path).unwrap(), None);
+        assert_eq!(LeaderEpochs::read(&Disk::Real, &path).unwrap(), None);
         let e = epochs(&[(0, 0), (4, 20)]);
         assert_eq!(e.encode(), "0\n2\n0 0\n4 20\n");
         std::fs::write(&path, e.encode()).unwrap();
-        assert_eq!(LeaderEpochs::read(&path).unwrap(), Some(e));
+        assert_eq!(LeaderEpochs::read(&Disk::Real, &path).unwrap(), Some(e));
         std::fs::write(&path, "0\n1\n4 x\n").unwrap();
-        LeaderEpochs::read(&path).unwrap_err();
+        LeaderEpochs::read(&Disk::Real, &path).unwrap_err();
     }
 }

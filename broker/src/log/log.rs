@@ -17,7 +17,7 @@ use super::{
     read::LogReader,
     recovery::{self, Checkpointed, Recovered},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// Largest segment: positions and relative offsets are 31 bits in Kafka's indexes.
@@ -80,6 +80,7 @@ impl Default for LogConfig {
 /// A partition's records on disk. Whoever has this value owns the log and alone may change it.
 #[derive(Debug)]
 pub struct Log {
+    disk: Disk,
     directory: PathBuf,
     topic_id: Option<Uuid>,
     pub(super) config: LogConfig,
@@ -115,19 +116,20 @@ impl Log {
     /// # Errors
     /// If there are segments in the directory already, or if the disk fails.
     pub fn create(
+        disk: &Disk,
         directory: &Path,
         topic_id: Uuid,
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Self, LogError> {
-        vfs::create_directory(directory)?;
-        if vfs::list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
+        disk.create_directory(directory)?;
+        if disk.list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
             return Err(LogError::malformed(directory, "a log is to be created in it, but it holds one"));
         }
         let metadata = directory.join(PARTITION_METADATA);
         let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
-        vfs::replace_file(&metadata, text.as_bytes())?;
-        let (mut log, _) = Self::open(directory, config, &Checkpointed::default(), now_ms)?;
+        disk.replace_file(&metadata, text.as_bytes())?;
+        let (mut log, _) = Self::open(disk, directory, config, &Checkpointed::default(), now_ms)?;
         // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
         log.sync_later(metadata);
         log.sync_later(log.active.file.path().to_owned());
@@ -146,14 +148,15 @@ impl Log {
     /// # Errors
     /// [`LogErrorKind::Rot`] if what is damaged is not the end: nothing is cut then. Else if the disk fails.
     pub fn open(
+        disk: &Disk,
         directory: &Path,
         config: LogConfig,
         checkpointed: &Checkpointed,
         now_ms: i64,
     ) -> Result<(Self, Recovered), LogError> {
         let config = sane(config);
-        let topic_id = read_partition_metadata(directory)?;
-        let parts = recovery::recover(directory, &config, checkpointed, now_ms)?;
+        let topic_id = read_partition_metadata(disk, directory)?;
+        let parts = recovery::recover(disk, directory, &config, checkpointed, now_ms)?;
         let active = Arc::clone(&parts.segments.active);
         let (size, end_offset, first_timestamp) = {
             let tail = active.tail();
@@ -162,8 +165,9 @@ impl Log {
         let start_offset = checkpointed.log_start_offset.max(parts.first_offset).min(end_offset);
         let recovery_point = if checkpointed.clean { end_offset } else { checkpointed.recovery_point };
         let mut log = Self {
-            reader: Arc::new(LogReader::new(directory, parts.segments, parts.epochs, start_offset)),
+            reader: Arc::new(LogReader::new(disk, directory, parts.segments, parts.epochs, start_offset)),
             directory: directory.to_owned(),
+            disk: disk.clone(),
             topic_id,
             config,
             active,
@@ -248,7 +252,7 @@ impl Log {
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.assign(epoch, self.end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.sync_later(path);
             self.reader.epochs.store(Arc::new(epochs));
         }
@@ -331,7 +335,7 @@ impl Log {
             return Ok(self.end_offset);
         }
         self.write_snapshot()?;
-        let indexes = self.active.tail().index.write(&self.directory)?;
+        let indexes = self.active.tail().index.write(&self.disk, &self.directory)?;
         indexes.into_iter().for_each(|path| self.sync_later(path));
         if let Some(task) = self.flush_task() {
             task.run()?;
@@ -347,26 +351,26 @@ impl Log {
     pub fn delete(self) -> Result<(), LogError> {
         // Whoever appends or closes after this has lost a race; it must not write into the directory's successor.
         self.reader.set_failed();
-        Self::delete_at(&self.directory, self.topic_id)
+        Self::delete_at(&self.disk, &self.directory, self.topic_id)
     }
 
     /// Deletes a log that is not open, as [`Log::delete`] does: also one that cannot be opened.
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn delete_at(directory: &Path, topic_id: Option<Uuid>) -> Result<(), LogError> {
+    pub fn delete_at(disk: &Disk, directory: &Path, topic_id: Option<Uuid>) -> Result<(), LogError> {
         let name = directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let suffix = format!(".{:032x}{DELETE_SUFFIX}", topic_id.unwrap_or(Uuid::ZERO).0);
         // Names of topics are ASCII, so any byte is a boundary.
         let kept = name.get(..FILE_NAME_BYTES_MAX - suffix.len()).unwrap_or(name);
         let doomed = directory.with_file_name(format!("{kept}{suffix}"));
         // A deletion that a crash cut short may have left its remains.
-        vfs::remove_directory(&doomed)?;
-        vfs::rename(directory, &doomed)?;
+        disk.remove_directory(&doomed)?;
+        disk.rename(directory, &doomed)?;
         if let Some(parent) = parent(&doomed) {
-            vfs::sync_directory(parent)?;
+            disk.sync_directory(parent)?;
         }
-        vfs::remove_directory(&doomed)
+        disk.remove_directory(&doomed)
     }
 
     pub(super) fn check_open(&self) -> Result<(), LogError> {
@@ -401,10 +405,10 @@ impl Log {
                 size: self.size,
                 latest: tail.index.latest,
             };
-            (sealed, tail.index.write(&self.directory)?)
+            (sealed, tail.index.write(&self.disk, &self.directory)?)
         };
         self.write_snapshot()?;
-        let file = Arc::new(LogFile::create(FileKind::Log.path(&self.directory, self.end_offset))?);
+        let file = Arc::new(self.disk.create(FileKind::Log.path(&self.directory, self.end_offset))?);
         // From here on nothing can fail.
         indexes.into_iter().for_each(|path| self.sync_later(path));
         self.sync_later(self.active.file.path().to_owned());
@@ -458,7 +462,7 @@ impl Log {
         let size = segments.sealed.get(place).map_or(self.size, |s| s.size);
         let file = match place == segments.sealed.len() {
             true => Arc::clone(&self.active.file),
-            false => Arc::new(LogFile::open_rw(FileKind::Log.path(&self.directory, kept))?),
+            false => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, kept))?),
         };
         let left = recovery::index_until(&file, kept, size, offset, &self.config)?;
         let end_offset = offset.min(left.next_offset);
@@ -479,18 +483,19 @@ impl Log {
 
         // The last segment first, so that a crash leaves no hole.
         for base_offset in doomed.into_iter().chain(last).rev() {
-            segment::remove(&self.directory, base_offset)?;
+            segment::remove(&self.disk, &self.directory, base_offset)?;
         }
         self.active.file.truncate(left.size.into())?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.sync_later(path);
             self.reader.epochs.store(Arc::new(epochs));
         }
         let segments = self.reader.segments.load();
-        (_, self.producers) = recovery::producers(&self.directory, &segments, end_offset, now_ms)?;
+        (_, self.producers) =
+            recovery::producers(&self.disk, &self.directory, &segments, end_offset, now_ms)?;
         Ok(())
     }
 
@@ -509,7 +514,7 @@ impl Log {
         let path = FileKind::Snapshot.path(&self.directory, self.end_offset);
         let bytes =
             self.producers.encode_snapshot().map_err(|e| LogError::malformed(&path, e.to_string()))?;
-        vfs::replace_file(&path, &bytes)?;
+        self.disk.replace_file(&path, &bytes)?;
         self.sync_later(path);
         Ok(())
     }
@@ -566,10 +571,10 @@ impl FlushTask {
 
     fn sync(&self) -> Result<(), LogError> {
         // A file that is gone was replaced or cut off since.
-        self.files.iter().try_for_each(|path| vfs::sync_if_there(path))?;
+        self.files.iter().try_for_each(|path| self.reader.disk.sync_if_there(path))?;
         self.active.sync()?;
         // New names come with new files only.
-        if self.files.is_empty() { Ok(()) } else { vfs::sync_directory(&self.directory) }
+        if self.files.is_empty() { Ok(()) } else { self.reader.disk.sync_directory(&self.directory) }
     }
 }
 
@@ -584,9 +589,9 @@ fn parent(directory: &Path) -> Option<&Path> {
 }
 
 /// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
-pub(super) fn read_partition_metadata(directory: &Path) -> Result<Option<Uuid>, LogError> {
+pub(super) fn read_partition_metadata(disk: &Disk, directory: &Path) -> Result<Option<Uuid>, LogError> {
     let path = directory.join(PARTITION_METADATA);
-    let bytes = vfs::read_file(&path)?.unwrap_or_default();
+    let bytes = disk.read_file(&path)?.unwrap_or_default();
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -44,4 +44,4 @@ pub use meta_properties::MetaProperties;
 pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
-pub use vfs::{FileSlice, LogFile};
+pub use vfs::{Disk, FileSlice, LogFile};

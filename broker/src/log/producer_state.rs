@@ -18,7 +18,7 @@ use ottla_protocol::{
     wire,
 };
 
-use super::{error::LogError, vfs};
+use super::{error::LogError, vfs::Disk};
 
 /// Batches of each producer that a duplicate is recognised among: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`, and as
 /// many as a producer may have in flight.
@@ -251,8 +251,8 @@ impl ProducerState {
     }
 
     /// Reads a snapshot file; `None` if it is not there.
-    pub(crate) fn read_snapshot(path: &Path, now_ms: i64) -> Result<Option<Self>, LogError> {
-        let Some(bytes) = vfs::read_file(path)? else { return Ok(None) };
+    pub(crate) fn read_snapshot(disk: &Disk, path: &Path, now_ms: i64) -> Result<Option<Self>, LogError> {
+        let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
         Self::decode_snapshot(bytes, now_ms).map(Some).map_err(|why| LogError::malformed(path, why))
     }
 }

@@ -24,7 +24,7 @@ use super::{
     leader_epochs::{LeaderEpoch, LeaderEpochs},
     scan::{Found, SEEK_WINDOW_BYTES, Scan, ScanError},
     segment::{Lookup, Place, Segments},
-    vfs::{FileSlice, LogFile},
+    vfs::{Disk, FileSlice, LogFile},
 };
 
 /// Headers that a read looks at to let its end fall between two batches. Where batches are so small that this is
@@ -34,6 +34,7 @@ const ALIGN_HEADERS_MAX: usize = 32;
 /// Reads a log. The owner publishes to it; all others only look.
 #[derive(Debug)]
 pub struct LogReader {
+    pub(super) disk: Disk,
     directory: PathBuf,
     /// First offset that may be read.
     start_offset: AtomicI64,
@@ -98,9 +99,16 @@ pub enum ReadError {
 }
 
 impl LogReader {
-    pub(crate) fn new(directory: &Path, segments: Segments, epochs: LeaderEpochs, start_offset: i64) -> Self {
+    pub(crate) fn new(
+        disk: &Disk,
+        directory: &Path,
+        segments: Segments,
+        epochs: LeaderEpochs,
+        start_offset: i64,
+    ) -> Self {
         let end_offset = segments.active.tail().end_offset;
         Self {
+            disk: disk.clone(),
             directory: directory.to_owned(),
             start_offset: start_offset.into(),
             end_offset: end_offset.into(),
@@ -225,9 +233,10 @@ impl LogReader {
         for place in segments.position_of(start)..=segments.sealed.len() {
             let (latest, from) = match segments.sealed.get(place) {
                 Some(sealed) if sealed.latest.timestamp < timestamp => continue,
-                Some(sealed) => {
-                    (sealed.latest.timestamp, sealed.lookup_time(&self.directory, timestamp).max(start))
-                }
+                Some(sealed) => (
+                    sealed.latest.timestamp,
+                    sealed.lookup_time(&self.disk, &self.directory, timestamp).max(start),
+                ),
                 None => {
                     let tail = segments.active.tail();
                     let from = segments.active.base_offset + i64::from(tail.index.times.lookup(timestamp));
@@ -302,9 +311,9 @@ impl LogReader {
                 bound: (bound < tail.end_offset).then(|| tail.lookup(bound)),
             });
         };
-        let lookup = |offset| Lookup::From(sealed.lookup(&self.directory, offset));
+        let lookup = |offset| Lookup::From(sealed.lookup(&self.disk, &self.directory, offset));
         Ok(Span {
-            file: Arc::new(sealed.open(&self.directory)?),
+            file: Arc::new(sealed.open(&self.disk, &self.directory)?),
             base_offset: sealed.base_offset,
             size: sealed.size,
             first: if from <= sealed.base_offset { Lookup::From(0) } else { lookup(from) },

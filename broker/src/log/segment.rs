@@ -18,7 +18,7 @@ use super::{
     offset_index::OffsetIndex,
     scan::Found,
     time_index::{TimeEntry, TimeIndex},
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// Batches at the end of the active segment whose place is known without looking: whoever reads the tail, reads here.
@@ -70,9 +70,9 @@ impl FileKind {
 }
 
 /// Removes all files of the segment at `base_offset` but its snapshot, which is the end of what came before.
-pub(crate) fn remove(directory: &Path, base_offset: i64) -> Result<(), LogError> {
+pub(crate) fn remove(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
     for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Log] {
-        vfs::remove_file(&kind.path(directory, base_offset))?;
+        disk.remove_file(&kind.path(directory, base_offset))?;
     }
     Ok(())
 }
@@ -146,13 +146,13 @@ impl SegmentIndex {
     }
 
     /// Writes both index files, with the latest timestamp as last entry, and says where they are.
-    pub(crate) fn write(&self, directory: &Path) -> Result<[PathBuf; 2], LogError> {
+    pub(crate) fn write(&self, disk: &Disk, directory: &Path) -> Result<[PathBuf; 2], LogError> {
         let mut times = self.times.clone();
         times.push(self.latest);
         let paths = [FileKind::OffsetIndex, FileKind::TimeIndex].map(|k| k.path(directory, self.base_offset));
         let [offsets_path, times_path] = &paths;
-        vfs::write_file(offsets_path, &self.offsets.encode())?;
-        vfs::write_file(times_path, &times.encode())?;
+        disk.write_file(offsets_path, &self.offsets.encode())?;
+        disk.write_file(times_path, &times.encode())?;
         Ok(paths)
     }
 
@@ -178,22 +178,22 @@ pub(crate) struct SealedSegment {
 
 impl SealedSegment {
     /// Opens the file.
-    pub(crate) fn open(&self, directory: &Path) -> Result<LogFile, LogError> {
-        LogFile::open(FileKind::Log.path(directory, self.base_offset))
+    pub(crate) fn open(&self, disk: &Disk, directory: &Path) -> Result<LogFile, LogError> {
+        disk.open(FileKind::Log.path(directory, self.base_offset))
     }
 
     /// Where to begin looking for `offset`. An index that is missing or damaged only makes the way longer; it is
     /// written anew at the next start.
-    pub(crate) fn lookup(&self, directory: &Path, offset: i64) -> u32 {
-        match OffsetIndex::read(&FileKind::OffsetIndex.path(directory, self.base_offset), self.size) {
+    pub(crate) fn lookup(&self, disk: &Disk, directory: &Path, offset: i64) -> u32 {
+        match OffsetIndex::read(disk, &FileKind::OffsetIndex.path(directory, self.base_offset), self.size) {
             Ok(Some(index)) => index.lookup(relative(offset, self.base_offset)),
             _ => 0,
         }
     }
 
     /// The offset from which on to look for `timestamp`.
-    pub(crate) fn lookup_time(&self, directory: &Path, timestamp: i64) -> i64 {
-        match TimeIndex::read(&FileKind::TimeIndex.path(directory, self.base_offset)) {
+    pub(crate) fn lookup_time(&self, disk: &Disk, directory: &Path, timestamp: i64) -> i64 {
+        match TimeIndex::read(disk, &FileKind::TimeIndex.path(directory, self.base_offset)) {
             Ok(Some(index)) => self.base_offset + i64::from(index.lookup(timestamp)),
             _ => self.base_offset,
         }

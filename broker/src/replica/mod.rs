@@ -27,7 +27,7 @@ use ottla_protocol::{
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
-use shard::{ShardHandle, ShardMessage};
+use shard::{ShardHandle, ShardMessage, Unopened};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -414,8 +414,9 @@ impl Replicas {
             let (directory, unopened) = match place {
                 Some(Place::Here(replica)) => (Some(&replica.directory), None),
                 Some(Place::Offline(Some(directory))) => {
-                    let there = directory.is_online().then(|| directory.log().partition_path(&name));
-                    (Some(directory), there)
+                    let path = directory.log().partition_path(&name);
+                    let unopened = Unopened { directory: Arc::clone(directory), path };
+                    (Some(directory), directory.is_online().then_some(unopened))
                 }
                 Some(Place::Offline(None) | Place::Absent) | None => (None, None),
             };

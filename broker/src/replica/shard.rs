@@ -56,8 +56,8 @@ pub(crate) enum ShardMessage {
     /// Closes a log and deletes its files.
     Delete {
         id: PartitionId,
-        /// Where the log lies if it could not be opened.
-        unopened: Option<PathBuf>,
+        /// The log that could not be opened.
+        unopened: Option<Unopened>,
         reply: oneshot::Sender<Result<(), String>>,
     },
     /// A flush has ended.
@@ -75,6 +75,22 @@ pub(crate) enum ShardMessage {
     Close {
         reply: oneshot::Sender<()>,
     },
+}
+
+/// A log that could not be opened, and where it lies.
+#[derive(Debug)]
+pub(crate) struct Unopened {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) path: PathBuf,
+}
+
+impl Unopened {
+    fn delete(self, id: PartitionId) -> Result<(), LogError> {
+        match Log::delete_at(self.directory.log().disk(), &self.path, Some(id.topic)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            deleted => deleted,
+        }
+    }
 }
 
 /// The batches of one request that belong to this shard, validated.
@@ -219,7 +235,7 @@ impl Shard {
             ShardMessage::Delete { id, unopened, reply } => {
                 let deleted = match (self.partitions.remove(&id), unopened) {
                     (Some(partition), _) => self.let_go(partition, &AppendFailure::Gone).delete(),
-                    (None, Some(path)) if path.is_dir() => Log::delete_at(&path, Some(id.topic)),
+                    (None, Some(left)) => left.delete(id),
                     (None, _) => Ok(()),
                 };
                 let _ = reply.send(deleted.map_err(|error| error.to_string()));
@@ -497,7 +513,8 @@ fn open_log(
     let path = directory.partition_path(name);
     if location.is_there {
         let checkpointed = directory.checkpointed(name);
-        let (log, recovered) = Log::open(&path, settings.log.clone(), &checkpointed, now_ms())?;
+        let (log, recovered) =
+            Log::open(directory.disk(), &path, settings.log.clone(), &checkpointed, now_ms())?;
         if recovered.torn_bytes > 0 {
             let bytes = recovered.torn_bytes;
             tracing::warn!(partition = %path.display(), bytes, "a torn end was cut off the log");
@@ -506,9 +523,9 @@ fn open_log(
     }
     if let Some(stale) = &location.stale {
         tracing::warn!(partition = %path.display(), "the log is a deleted topic's; it is removed");
-        Log::delete_at(&path, stale.topic_id)?;
+        Log::delete_at(directory.disk(), &path, stale.topic_id)?;
     }
-    Log::create(&path, id.topic, settings.log.clone(), now_ms())
+    Log::create(directory.disk(), &path, id.topic, settings.log.clone(), now_ms())
 }
 
 fn append(partition: &mut Partition, batches: &mut Vec<ToAppend>, now_ms: i64) -> Vec<Outcome> {

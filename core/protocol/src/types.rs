@@ -70,6 +70,12 @@ impl From<&str> for Str {
     }
 }
 
+impl From<&String> for Str {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
 impl From<String> for Str {
     fn from(text: String) -> Self {
         Self(Bytes::from(text))
@@ -128,6 +134,12 @@ macro_rules! name {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<&String> for $name {
+            fn from(text: &String) -> Self {
                 Self(text.into())
             }
         }

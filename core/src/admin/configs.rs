@@ -9,9 +9,7 @@ use ottla_protocol::{
 };
 
 use super::{Admin, Target, controller_moved, outcome};
-use crate::{
-    error::{Error, ErrorKind, Result},
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What has a configuration.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -1,4 +1,5 @@
-//! The load: a program of franz-go's, started for each measurement. `benches/peers/README.md` says how it talks.
+//! The loads: programs that write and read at full speed, started for each measurement. `benches/peers/README.md`
+//! says how they talk.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -7,52 +8,135 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 
-use super::{Case, brokers::Broker, process, report::Figures};
+use super::{Case, Codec, brokers::Broker, process, report::Figures};
 use crate::tree;
 
 pub(super) const PARTITIONS: usize = 6;
 
-/// The program, built.
-pub(super) struct Load {
-    program: PathBuf,
+/// Whose client the load is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Client {
+    /// franz-go: neither broker's own, so the brokers are compared under its hands.
+    FranzGo,
+    /// Ours, the crate `ottla`.
+    Ottla,
+    /// librdkafka, built from its source.
+    Librdkafka,
 }
 
-/// The program, with what it is to do.
+impl Client {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::FranzGo => "franz-go",
+            Self::Ottla => "Ottla",
+            Self::Librdkafka => "librdkafka",
+        }
+    }
+}
+
+/// The programs, built.
+pub(super) struct Loads {
+    /// Makes and deletes the topics for all.
+    franz_go: PathBuf,
+    /// Where the loads in Rust are.
+    rust: PathBuf,
+}
+
+/// A program, with what it is to do.
 pub(super) struct Job<'a> {
-    program: &'a Path,
+    loads: &'a Loads,
+    client: Client,
     broker: &'a Broker,
     flags: Vec<String>,
 }
 
-impl Load {
-    /// Builds it into `directory`.
-    pub(super) fn build(directory: &Path) -> anyhow::Result<Self> {
-        let program = directory.join("load-franz-go");
+impl Loads {
+    /// Builds what `clients` needs into `directory`.
+    pub(super) fn build(clients: &[Client], directory: &Path) -> anyhow::Result<Self> {
+        let franz_go = directory.join("load-franz-go");
         let status = Command::new("go")
             .args(["build", "-o"])
-            .arg(&program)
+            .arg(&franz_go)
             .arg(".")
             .current_dir(tree::path("benches/peers/go"))
             .status()
-            .context("running `go`: the load is a Go program")?;
+            .context("running `go`: one load is a Go program")?;
         ensure!(status.success(), "the load in `benches/peers/go` does not build");
-        Ok(Self { program })
+        let target = directory.join("loads");
+        let programs = clients.iter().filter_map(|client| match client {
+            Client::FranzGo => None,
+            Client::Ottla => Some("ottla"),
+            Client::Librdkafka => Some("librdkafka"),
+        });
+        for program in programs {
+            let status = Command::new("cargo")
+                .args(["build", "--release", "--bin", program, "--target-dir"])
+                .arg(&target)
+                .current_dir(tree::path("benches/peers/rust"))
+                .status()
+                .context("running `cargo`")?;
+            ensure!(status.success(), "the load `{program}` in `benches/peers/rust` does not build");
+        }
+        Ok(Self { franz_go, rust: target.join("release") })
     }
 
     /// The load for one topic of `records` records, or as many in each pass.
-    pub(super) fn with<'a>(&'a self, broker: &'a Broker, topic: &str, case: Case, records: usize) -> Job<'a> {
-        let flags = [
+    pub(super) fn with<'a>(
+        &'a self,
+        client: Client,
+        broker: &'a Broker,
+        topic: &str,
+        case: Case,
+        records: usize,
+    ) -> Job<'a> {
+        let mut flags = flags(case, records);
+        for (name, value) in [
             ("bootstrap", broker.address().to_string()),
             ("topic", topic.to_owned()),
             ("partitions", PARTITIONS.to_string()),
-            ("codec", case.codec.name().to_owned()),
-            ("value-bytes", case.value_bytes.to_string()),
-            ("records", records.to_string()),
-        ];
-        let flags = flags.into_iter().map(|(name, value)| format!("-{name}={value}")).collect();
-        Job { program: &self.program, broker, flags }
+        ] {
+            flags.push(format!("--{name}={value}"));
+        }
+        Job { loads: self, client, broker, flags }
     }
+
+    /// What the codec alone takes for records of this case, without client and broker.
+    pub(super) fn codec_alone(&self, case: Case, records: usize) -> anyhow::Result<CodecCost> {
+        let output =
+            Command::new(self.rust.join("ottla")).arg("codec").args(flags(case, records)).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the codec could not be measured: {}", said.trim());
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let number = |name: &str| told[name].as_f64().with_context(|| format!("the load tells `{name}`"));
+        Ok(CodecCost {
+            codec: case.codec,
+            value_bytes: case.value_bytes,
+            compress_s: number("compress_s")?,
+            inflate_s: number("inflate_s")?,
+            ratio: number("ratio")?,
+        })
+    }
+}
+
+/// What a codec takes for full batches of records, in seconds per million.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodecCost {
+    pub(super) codec: Codec,
+    pub(super) value_bytes: usize,
+    pub(super) compress_s: f64,
+    pub(super) inflate_s: f64,
+    /// Bytes before over bytes after.
+    pub(super) ratio: f64,
+}
+
+fn flags(case: Case, records: usize) -> Vec<String> {
+    vec![
+        format!("--codec={}", case.codec.name()),
+        format!("--value-bytes={}", case.value_bytes),
+        format!("--records={records}"),
+    ]
 }
 
 impl Job<'_> {
@@ -70,11 +154,11 @@ impl Job<'_> {
 
     /// Reads the topic `passes` times.
     pub(super) fn consume(&self, passes: usize) -> anyhow::Result<Figures> {
-        self.measured("consume", &[format!("-passes={passes}")])
+        self.measured("consume", &[format!("--passes={passes}")])
     }
 
     fn once(&self, verb: &str) -> anyhow::Result<()> {
-        let output = Command::new(self.program).arg(verb).args(&self.flags).output()?;
+        let output = Command::new(&self.loads.franz_go).arg(verb).args(&self.flags).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the load failed at {}: {}", self.broker.name(), said.trim());
         Ok(())
@@ -82,7 +166,12 @@ impl Job<'_> {
 
     /// Runs a verb that tells when it is about to begin and when it is done, and looks at the clocks then.
     fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<Figures> {
-        let mut child = Command::new(self.program)
+        let program = match self.client {
+            Client::FranzGo => self.loads.franz_go.clone(),
+            Client::Ottla => self.loads.rust.join("ottla"),
+            Client::Librdkafka => self.loads.rust.join("librdkafka"),
+        };
+        let mut child = Command::new(program)
             .arg(verb)
             .args(&self.flags)
             .args(more)

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our broker beside Apache Kafka's, under the same load, one after the other in each run.
+//! `cargo xtask bench`: our broker beside Apache Kafka's, and our client beside others, interleaved run by run.
 
 mod brokers;
 mod load;
@@ -16,17 +16,18 @@ use std::{
 use anyhow::{Context, ensure};
 use brokers::Broker;
 use clap::{Parser, ValueEnum};
-use load::Load;
+use load::{Client, Loads};
 use report::{Idle, Sample};
 
 use crate::tree;
 
-/// Measures our broker beside Apache Kafka's: CPU-seconds per million records, of broker and client apart.
+/// Measures our broker beside Apache Kafka's, and our client beside franz-go and librdkafka: CPU-seconds per million
+/// records, of broker and client apart.
 ///
-/// Both brokers run at the same time and are warm; each run gives one the load, then the other. What is told is the
-/// median of all runs. The load is franz-go's, with six partitions, acks=all, batches of 128 KiB and 5 ms of linger.
-/// Linux only; needs go, and a JDK with Maven for Kafka. The full form takes about half an hour on two cores: let
-/// nothing else run meanwhile.
+/// Both brokers run at the same time and are warm; each run gives one the load of each client, then the other. What is
+/// told is the median of all runs. All clients use six partitions, acks=all with idempotence, batches of 128 KiB and
+/// 5 ms of linger. Linux only; needs go, a C compiler for librdkafka, and a JDK with Maven for Kafka. The full form
+/// takes about an hour on two cores: let nothing else run meanwhile.
 #[derive(Parser)]
 pub struct Args {
     /// A short form: one run of 100-byte records, two million read. Good for a first look, not for a verdict.
@@ -41,6 +42,9 @@ pub struct Args {
     /// The producer's codecs.
     #[arg(long, value_name = "CODEC", value_delimiter = ',', default_value = "none,lz4,zstd")]
     codecs: Vec<Codec>,
+    /// The clients that write and read.
+    #[arg(long, value_name = "CLIENT", value_delimiter = ',', default_value = "franz-go,ottla,librdkafka")]
+    clients: Vec<Client>,
     /// Leave Apache Kafka out.
     #[arg(long)]
     without_kafka: bool,
@@ -89,6 +93,9 @@ const QUICK: Volume =
 const FULL_SIZES: &[usize] = &[100, 1024];
 const QUICK_SIZES: &[usize] = &[100];
 
+/// Records that a codec compresses and inflates when it is measured alone.
+const CODEC_RECORDS: usize = 2_000_000;
+
 /// Rounds of the first case before anything counts, each of [`FULL`]'s volume: a JVM's first passes cost several
 /// times what its later ones do.
 const WARM_UP_ROUNDS: u32 = 3;
@@ -106,34 +113,42 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 5 });
     let directory = tree::path("target/bench");
     fs::create_dir_all(&directory)?;
-    let load = Load::build(&directory)?;
+    let loads = Loads::build(&args.clients, &directory)?;
     let (mut brokers, idle) = start(args, &directory, volume)?;
 
     let path = args.json.clone().unwrap_or_else(|| directory.join("results.jsonl"));
     let file = fs::File::create(&path).with_context(|| format!("writing `{}`", path.display()))?;
-    let mut samples = Samples { load, file, taken: Vec::new() };
+    let mut samples = Samples { loads, file, taken: Vec::new() };
     let cases = cases(args);
+    let warm_up = args.clients.first().zip(cases.first());
     for round in 1..=WARM_UP_ROUNDS {
         eprintln!("warm-up {round} of {WARM_UP_ROUNDS}");
-        for (broker, case) in brokers.iter().flat_map(|broker| cases.first().map(|case| (broker, case))) {
-            samples.measure(broker, *case, None, FULL)?;
+        for (broker, (client, case)) in brokers.iter().flat_map(|broker| warm_up.map(|w| (broker, w))) {
+            samples.measure(*client, broker, *case, None, FULL)?;
         }
     }
+    let mut codecs = Vec::new();
     for case in &cases {
         for broker in &brokers {
-            samples.measure(broker, *case, None, volume)?;
+            samples.measure(args.clients[0], broker, *case, None, volume)?;
         }
         for run in 1..=runs {
-            for broker in &brokers {
-                samples.measure(broker, *case, Some(run), volume)?;
+            for client in &args.clients {
+                for broker in &brokers {
+                    samples.measure(*client, broker, *case, Some(run), volume)?;
+                }
             }
             // Whoever went first goes last: what the one leaves behind is not always the same one's to find.
             brokers.reverse();
         }
+        if args.clients.contains(&Client::Ottla) && case.codec != Codec::None {
+            codecs.push(samples.loads.codec_alone(*case, CODEC_RECORDS)?);
+        }
     }
     brokers.sort_by_key(|b| b.name() != brokers::OTTLA);
     let names: Vec<&str> = brokers.iter().map(Broker::name).collect();
-    println!("{}", report::tables(&names, &idle, &samples.taken, runs));
+    println!("{}", report::tables(&names, &args.clients, &idle, &samples.taken, runs));
+    println!("{}", report::codecs(&codecs));
     println!("each run's figures are in `{}`", path.display());
     Ok(())
 }
@@ -173,7 +188,7 @@ fn watch(broker: &Broker, time: Duration) -> anyhow::Result<Idle> {
 
 /// Takes samples and keeps them.
 struct Samples {
-    load: Load,
+    loads: Loads,
     file: fs::File,
     taken: Vec<Sample>,
 }
@@ -182,6 +197,7 @@ impl Samples {
     /// Writes a topic and reads it. Without a number of the run it is a warm-up, and nothing is kept.
     fn measure(
         &mut self,
+        client: Client,
         broker: &Broker,
         case: Case,
         run: Option<u32>,
@@ -193,19 +209,21 @@ impl Samples {
             None => 1,
         };
         let topic = format!("bench-{}-{}-{}", case.value_bytes, case.codec.name(), run.unwrap_or(0));
-        let load = self.load.with(broker, &topic, case, produced);
+        let load = self.loads.with(client, broker, &topic, case, produced);
         load.create()?;
         for (verb, figures) in [("produce", load.produce()?), ("consume", load.consume(passes)?)] {
             let Some(run) = run else { continue };
             eprintln!(
-                "run {run}: {:7} {:5} bytes, {:4}, {:12} {:.3} CPU-s/M",
+                "run {run}: {:7} {:5} bytes, {:4}, {:10} at {:12} client {:.3}, broker {:.3} CPU-s/M",
                 verb,
                 case.value_bytes,
                 case.codec.name(),
+                client.name(),
                 broker.name(),
+                figures.client_cpu_per_million(),
                 figures.broker_cpu_per_million()
             );
-            let sample = Sample { broker: broker.name(), verb, case, run, figures };
+            let sample = Sample { broker: broker.name(), client, verb, case, run, figures };
             writeln!(self.file, "{}", sample.json())?;
             self.taken.push(sample);
         }

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::Case;
+use super::{
+    Case,
+    load::{Client, CodecCost},
+};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -21,7 +24,7 @@ impl Figures {
         self.per_million(self.broker_cpu_s)
     }
 
-    fn client_cpu_per_million(&self) -> f64 {
+    pub(super) fn client_cpu_per_million(&self) -> f64 {
         self.per_million(self.client_cpu_s)
     }
 
@@ -38,6 +41,7 @@ impl Figures {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) broker: &'static str,
+    pub(super) client: Client,
     pub(super) verb: &'static str,
     pub(super) case: Case,
     pub(super) run: u32,
@@ -48,7 +52,7 @@ impl Sample {
     pub(super) fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "broker": self.broker,
-            "load": "franz-go",
+            "client": self.client.name(),
             "verb": self.verb,
             "value_bytes": self.case.value_bytes,
             "codec": self.case.codec.name(),
@@ -73,7 +77,13 @@ pub(super) struct Idle {
 }
 
 /// The tables: brokers side by side, a line for each case.
-pub(super) fn tables(brokers: &[&str], idle: &[Idle], samples: &[Sample], runs: u32) -> String {
+pub(super) fn tables(
+    brokers: &[&str],
+    clients: &[Client],
+    idle: &[Idle],
+    samples: &[Sample],
+    runs: u32,
+) -> String {
     let mut out = String::new();
     line(
         &mut out,
@@ -95,26 +105,30 @@ pub(super) fn tables(brokers: &[&str], idle: &[Idle], samples: &[Sample], runs: 
         );
     }
     let _ = writeln!(out, "\nMedian of {runs}; CPU-s/M: CPU-seconds per million records.\n");
-    let mut head = vec!["verb".to_owned(), "bytes".to_owned(), "codec".to_owned()];
+    let mut head = ["client", "verb", "bytes", "codec"].map(str::to_owned).to_vec();
     for what in ["broker CPU-s/M", "client CPU-s/M", "k records/s"] {
         head.extend(brokers.iter().map(|broker| format!("{broker}: {what}")));
     }
     let columns = head.len();
     line(&mut out, head);
     line(&mut out, vec!["---"; columns]);
-    let mut cases: Vec<(&str, Case)> = Vec::new();
+    let mut rows: Vec<(Client, &str, Case)> = Vec::new();
     for sample in samples {
-        if !cases.contains(&(sample.verb, sample.case)) {
-            cases.push((sample.verb, sample.case));
+        let row = (sample.client, sample.verb, sample.case);
+        if !rows.contains(&row) {
+            rows.push(row);
         }
     }
-    // Writing first, then reading; else as they were taken.
-    cases.sort_by_key(|(verb, _)| *verb != "produce");
-    for (verb, case) in cases {
-        let mut cells = vec![verb.to_owned(), case.value_bytes.to_string(), case.codec.name().to_owned()];
+    // Client by client, writing first, then reading; else as they were taken.
+    rows.sort_by_key(|(client, verb, _)| (clients.iter().position(|c| c == client), *verb != "produce"));
+    for (client, verb, case) in rows {
+        let mut cells = [client.name(), verb, &case.value_bytes.to_string(), case.codec.name()]
+            .map(str::to_owned)
+            .to_vec();
         let mut column = |value: fn(&Figures) -> f64, digits: usize| {
             for broker in brokers {
-                let of_cell = |s: &&Sample| s.broker == *broker && s.verb == verb && s.case == case;
+                let of_cell =
+                    |s: &&Sample| (s.broker, s.client, s.verb, s.case) == (*broker, client, verb, case);
                 let values = samples.iter().filter(of_cell).map(|s| value(&s.figures)).collect();
                 cells.push(median(values).map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}")));
             }
@@ -123,6 +137,29 @@ pub(super) fn tables(brokers: &[&str], idle: &[Idle], samples: &[Sample], runs: 
         column(Figures::client_cpu_per_million, 3);
         column(|figures| figures.records_per_s() / 1000.0, 0);
         line(&mut out, cells);
+    }
+    out
+}
+
+/// What the codecs take by themselves: the part of a client's time that no client of these codecs is rid of.
+pub(super) fn codecs(costs: &[CodecCost]) -> String {
+    let mut out = String::new();
+    if costs.is_empty() {
+        return out;
+    }
+    line(&mut out, ["codec alone", "bytes", "compress CPU-s/M", "inflate CPU-s/M", "ratio"]);
+    line(&mut out, ["---"; 5]);
+    for cost in costs {
+        line(
+            &mut out,
+            [
+                cost.codec.name().to_owned(),
+                cost.value_bytes.to_string(),
+                format!("{:.3}", cost.compress_s),
+                format!("{:.3}", cost.inflate_s),
+                format!("{:.2}", cost.ratio),
+            ],
+        );
     }
     out
 }
@@ -157,7 +194,7 @@ mod tests {
             broker_cpu_s,
             broker_rss_bytes: 3 << 20,
         };
-        Sample { broker, verb, case, run, figures }
+        Sample { broker, client: Client::FranzGo, verb, case, run, figures }
     }
 
     #[test]
@@ -172,11 +209,14 @@ mod tests {
         ];
         let idle =
             Idle { broker: "a", ready: Duration::from_millis(12), rss_bytes: 1 << 20, cpu_share: 0.001 };
-        let text = tables(&["a", "b"], &[idle], &samples, 3);
+        let text = tables(&["a", "b"], &[Client::FranzGo], &[idle], &samples, 3);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[2], "| a | 12 | 1.0 | 0.10 | 3.0 |");
         let cases: Vec<&&str> = lines.iter().filter(|l| l.contains("lz4")).collect();
-        assert_eq!(*cases[0], "| produce | 100 | lz4 | 0.200 | 0.350 | 0.500 | 0.500 | 4000 | 4000 |");
-        assert_eq!(*cases[1], "| consume | 100 | lz4 | 0.150 | - | 0.500 | - | 4000 | - |");
+        assert_eq!(
+            *cases[0],
+            "| franz-go | produce | 100 | lz4 | 0.200 | 0.350 | 0.500 | 0.500 | 4000 | 4000 |"
+        );
+        assert_eq!(*cases[1], "| franz-go | consume | 100 | lz4 | 0.150 | - | 0.500 | - | 4000 | - |");
     }
 }
