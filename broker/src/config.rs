@@ -174,7 +174,7 @@ pub struct BrokerConfig {
     ///
     /// `security.inter.broker.protocol`: `PLAINTEXT` by default.
     pub security_inter_broker_protocol: SecurityProtocol,
-    /// Directories of the logs; this or `log.dir`.
+    /// Directories of the logs, one a disk; this or `log.dir`. The first holds the metadata log.
     ///
     /// `log.dirs`: none by default.
     pub log_dirs: Option<Vec<String>>,
@@ -266,6 +266,26 @@ pub struct BrokerConfig {
     ///
     /// `log.flush.scheduler.interval.ms`: `9223372036854775807` by default.
     pub log_flush_scheduler_interval_ms: i64,
+    /// Age of a record at which its log is flushed to disk in the background: what a power cut may take. -1 leaves it to the system, as Kafka does. `None` is -1.
+    ///
+    /// `ottla.flush.interval.ms`: `100` ms by default.
+    pub flush_interval: Option<Duration>,
+    /// Bytes at which a log is flushed to disk in the background, before that age; -1 for no limit. `None` is -1.
+    ///
+    /// `ottla.flush.interval.bytes`: `1048576` bytes by default.
+    pub flush_interval_bytes: Option<u64>,
+    /// Milliseconds between checkpoints of what is flushed: how much of the logs is looked at after a crash.
+    ///
+    /// `log.flush.offset.checkpoint.interval.ms`: `60000` by default, at least 0.
+    pub log_flush_offset_checkpoint_interval_ms: i32,
+    /// Milliseconds between checkpoints of where logs begin.
+    ///
+    /// `log.flush.start.offset.checkpoint.interval.ms`: `60000` by default, at least 0.
+    pub log_flush_start_offset_checkpoint_interval_ms: i32,
+    /// Time between checkpoints of high watermarks.
+    ///
+    /// `replica.high.watermark.checkpoint.interval.ms`: `5000` ms by default.
+    pub replica_high_watermark_checkpoint_interval: Duration,
     /// Bytes of log between two entries of the offset index.
     ///
     /// `log.index.interval.bytes`: `4096` bytes by default.
@@ -330,6 +350,10 @@ pub struct BrokerConfig {
     ///
     /// `producer.id.expiration.ms`: `86400000` ms by default, at least 1.
     pub producer_id_expiration: Duration,
+    /// Time between looks for silent producer ids.
+    ///
+    /// `producer.id.expiration.check.interval.ms`: `600000` ms by default, at least 1.
+    pub producer_id_expiration_check_interval: Duration,
     /// Size of a partition beyond which its oldest segments are deleted; -1 for no limit. `None` is -1.
     ///
     /// `log.retention.bytes`: `-1` bytes by default.
@@ -466,6 +490,13 @@ impl BrokerConfig {
             log_flush_interval_messages: values.i64("log.flush.interval.messages"),
             log_flush_interval_ms: values.opt_i64("log.flush.interval.ms"),
             log_flush_scheduler_interval_ms: values.i64("log.flush.scheduler.interval.ms"),
+            flush_interval: values.opt_duration("ottla.flush.interval.ms"),
+            flush_interval_bytes: values.opt_u64("ottla.flush.interval.bytes"),
+            log_flush_offset_checkpoint_interval_ms: values.i32("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_start_offset_checkpoint_interval_ms: values
+                .i32("log.flush.start.offset.checkpoint.interval.ms"),
+            replica_high_watermark_checkpoint_interval: values
+                .duration("replica.high.watermark.checkpoint.interval.ms"),
             log_index_interval_bytes: values.usize("log.index.interval.bytes"),
             log_index_size_max_bytes: values.usize("log.index.size.max.bytes"),
             log_message_timestamp_type: TimestampType::of(values.str("log.message.timestamp.type")),
@@ -482,6 +513,8 @@ impl BrokerConfig {
             record_validation: RecordValidation::of(values.str("ottla.record.validation")),
             max_producers_per_partition: values.i32("ottla.max.producers.per.partition"),
             producer_id_expiration: values.duration("producer.id.expiration.ms"),
+            producer_id_expiration_check_interval: values
+                .duration("producer.id.expiration.check.interval.ms"),
             log_retention_bytes: values.opt_u64("log.retention.bytes"),
             log_retention_check_interval_ms: values.i64("log.retention.check.interval.ms"),
             log_retention_hours: values.i32("log.retention.hours"),
@@ -564,6 +597,27 @@ impl BrokerConfig {
             settings.set("log.flush.interval.ms", value.to_string());
         }
         settings.set("log.flush.scheduler.interval.ms", self.log_flush_scheduler_interval_ms.to_string());
+        settings.set(
+            "ottla.flush.interval.ms",
+            self.flush_interval
+                .map_or_else(|| "-1".to_owned(), |value| value.as_millis().min(i64::MAX as u128).to_string()),
+        );
+        settings.set(
+            "ottla.flush.interval.bytes",
+            self.flush_interval_bytes.map_or_else(|| "-1".to_owned(), |value| value.to_string()),
+        );
+        settings.set(
+            "log.flush.offset.checkpoint.interval.ms",
+            self.log_flush_offset_checkpoint_interval_ms.to_string(),
+        );
+        settings.set(
+            "log.flush.start.offset.checkpoint.interval.ms",
+            self.log_flush_start_offset_checkpoint_interval_ms.to_string(),
+        );
+        settings.set(
+            "replica.high.watermark.checkpoint.interval.ms",
+            self.replica_high_watermark_checkpoint_interval.as_millis().min(i64::MAX as u128).to_string(),
+        );
         settings.set("log.index.interval.bytes", self.log_index_interval_bytes.to_string());
         settings.set("log.index.size.max.bytes", self.log_index_size_max_bytes.to_string());
         settings.set("log.message.timestamp.type", self.log_message_timestamp_type.as_str());
@@ -588,6 +642,10 @@ impl BrokerConfig {
         settings.set(
             "producer.id.expiration.ms",
             self.producer_id_expiration.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "producer.id.expiration.check.interval.ms",
+            self.producer_id_expiration_check_interval.as_millis().min(i32::MAX as u128).to_string(),
         );
         settings.set(
             "log.retention.bytes",
@@ -859,7 +917,7 @@ pub static BROKER: Table = Table {
 /// The keys of the topic.
 pub static TOPIC: Table = Table { name: "topic", parts: &[&TOPIC_KEYS], prefixes: &[], relatives: &[] };
 
-static BROKER_KEYS: [Key; 328] = [
+static BROKER_KEYS: [Key; 330] = [
     Key {
         name: "process.roles",
         kind: Type::ListOf(&[
@@ -937,7 +995,7 @@ static BROKER_KEYS: [Key; 328] = [
     Key {
         name: "log.dirs",
         kind: Type::List,
-        doc: "directories of the logs; this or `log.dir`",
+        doc: "directories of the logs, one a disk; this or `log.dir`. The first holds the metadata log",
         ..Key::EMPTY
     },
     Key {
@@ -1130,6 +1188,46 @@ static BROKER_KEYS: [Key; 328] = [
         ..Key::EMPTY
     },
     Key {
+        name: "ottla.flush.interval.ms",
+        kind: Type::Millis64,
+        default: Some("100"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        doc: "age of a record at which its log is flushed to disk in the background: what a power cut may take. -1 leaves it to the system, as Kafka does",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.flush.interval.bytes",
+        kind: Type::Bytes64,
+        default: Some("1048576"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        doc: "bytes at which a log is flushed to disk in the background, before that age; -1 for no limit",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.flush.offset.checkpoint.interval.ms",
+        kind: Type::I32,
+        default: Some("60000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "milliseconds between checkpoints of what is flushed: how much of the logs is looked at after a crash",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.flush.start.offset.checkpoint.interval.ms",
+        kind: Type::I32,
+        default: Some("60000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "milliseconds between checkpoints of where logs begin",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "replica.high.watermark.checkpoint.interval.ms",
+        kind: Type::Millis64,
+        default: Some("5000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "time between checkpoints of high watermarks",
+        ..Key::EMPTY
+    },
+    Key {
         name: "log.index.interval.bytes",
         kind: Type::Bytes32,
         default: Some("4096"),
@@ -1267,6 +1365,14 @@ static BROKER_KEYS: [Key; 328] = [
         range: Range::Int { min: 1, max: i64::MAX, or: None },
         update: Update::ClusterWide,
         doc: "silence after which a producer id is forgotten",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "producer.id.expiration.check.interval.ms",
+        kind: Type::Millis32,
+        default: Some("600000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between looks for silent producer ids",
         ..Key::EMPTY
     },
     Key {
@@ -1540,46 +1646,13 @@ static BROKER_KEYS: [Key; 328] = [
         ..Key::EMPTY
     },
     Key {
-        name: "log.flush.offset.checkpoint.interval.ms",
-        kind: Type::I32,
-        default: Some("60000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "checkpoints are written when segments roll and at the stop" },
-        doc: "time between checkpoints of what is flushed",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.flush.start.offset.checkpoint.interval.ms",
-        kind: Type::I32,
-        default: Some("60000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "checkpoints are written when segments roll and at the stop" },
-        doc: "time between checkpoints of where logs begin",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "producer.id.expiration.check.interval.ms",
-        kind: Type::Millis32,
-        default: Some("600000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "checkpoints are written when segments roll and at the stop" },
-        doc: "time between looks for silent producer ids",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "replica.high.watermark.checkpoint.interval.ms",
-        kind: Type::Millis64,
-        default: Some("5000"),
-        effect: Effect::Known { why: "checkpoints are written when segments roll and at the stop" },
-        doc: "time between checkpoints of high watermarks",
-        ..Key::EMPTY
-    },
-    Key {
         name: "log.dir.failure.timeout.ms",
         kind: Type::I64,
         default: Some("30000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the broker stops when a log directory fails" },
+        effect: Effect::Known {
+            why: "one broker that is alone stops when all log directories have failed, or the one with the metadata log",
+        },
         doc: "time after which a broker that cannot tell of a failed directory stops",
         ..Key::EMPTY
     },
@@ -1587,7 +1660,9 @@ static BROKER_KEYS: [Key; 328] = [
         name: "cordoned.log.dirs",
         kind: Type::List,
         default: Some(""),
-        effect: Effect::Known { why: "the broker stops when a log directory fails" },
+        effect: Effect::Known {
+            why: "one broker that is alone stops when all log directories have failed, or the one with the metadata log",
+        },
         update: Update::PerBroker,
         doc: "directories that get no new partitions",
         ..Key::EMPTY
@@ -1595,7 +1670,9 @@ static BROKER_KEYS: [Key; 328] = [
     Key {
         name: "num.replica.alter.log.dirs.threads",
         kind: Type::I32,
-        effect: Effect::Known { why: "the broker stops when a log directory fails" },
+        effect: Effect::Known {
+            why: "one broker that is alone stops when all log directories have failed, or the one with the metadata log",
+        },
         doc: "threads that move replicas between directories",
         ..Key::EMPTY
     },
@@ -1604,7 +1681,9 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::I32,
         default: Some("11"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the broker stops when a log directory fails" },
+        effect: Effect::Known {
+            why: "one broker that is alone stops when all log directories have failed, or the one with the metadata log",
+        },
         doc: "samples kept for the quota of such moves",
         ..Key::EMPTY
     },
@@ -1613,7 +1692,9 @@ static BROKER_KEYS: [Key; 328] = [
         kind: Type::I32,
         default: Some("1"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the broker stops when a log directory fails" },
+        effect: Effect::Known {
+            why: "one broker that is alone stops when all log directories have failed, or the one with the metadata log",
+        },
         doc: "length of one such sample",
         ..Key::EMPTY
     },

@@ -20,7 +20,7 @@ use super::{
     api_error::code_and_message,
     configs::{check_topic_settings, config_record},
     effective::{ConfigEntry, TopicDefaults},
-    partitions::{Room, check_assignment, partition_record, place},
+    partitions::{Room, Spread, check_assignment, partition_record, place},
 };
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC,
@@ -102,6 +102,7 @@ struct Creation<'a> {
     rules: &'a Rules,
     defaults: TopicDefaults,
     room: Room,
+    spread: Spread,
     /// Names of metrics that topics of this request have taken.
     metric_names: HashMap<String, TopicName>,
     records: Vec<MetadataRecord>,
@@ -122,6 +123,7 @@ impl<'a> Creation<'a> {
             rules,
             defaults,
             room: Room::new(image),
+            spread: Spread::new(image),
             metric_names: HashMap::new(),
             records: Vec::new(),
         }
@@ -147,7 +149,7 @@ impl<'a> Creation<'a> {
         let partition_count = placed.len() as i32;
         let replication_factor = placed.first().map_or(0, Vec::len) as i16;
         for (index, replicas) in placed.into_iter().enumerate() {
-            records.push(partition_record(self.image, id, index, replicas)?);
+            records.push(partition_record(self.image, id, index, replicas, &mut self.spread)?);
         }
         self.records.append(&mut records);
         self.metric_names.insert(topic.name.replace('.', "_"), topic.name.clone());

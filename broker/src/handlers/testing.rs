@@ -30,7 +30,7 @@ impl Broker {
             image: controller.image,
             controller: controller.handle,
             // The APIs tested so do not come near records.
-            replicas: Arc::new(Replicas::new(Vec::new())),
+            replicas: Arc::new(Replicas::new(Vec::new(), Arc::default())),
             fetch_sessions: FetchSessions::new(0),
             config,
         };

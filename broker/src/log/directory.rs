@@ -40,6 +40,9 @@ pub enum CheckpointKind {
 }
 
 impl CheckpointKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::RecoveryPoint, Self::HighWatermark, Self::LogStartOffset];
+
     const fn file_name(self) -> &'static str {
         match self {
             Self::RecoveryPoint => "recovery-point-offset-checkpoint",
@@ -109,9 +112,7 @@ impl LogDirectory {
             disk.remove_file(&mark)?;
             disk.sync_directory(path)?;
         }
-        let kinds =
-            [CheckpointKind::RecoveryPoint, CheckpointKind::HighWatermark, CheckpointKind::LogStartOffset];
-        let checkpoints = kinds.map(|kind| (kind, read_checkpoint(&disk, path, kind)));
+        let checkpoints = CheckpointKind::ALL.map(|kind| (kind, read_checkpoint(&disk, path, kind)));
         Ok(Self {
             disk,
             path: path.to_owned(),
@@ -184,7 +185,7 @@ impl LogDirectory {
     /// The logs in it, by name.
     ///
     /// # Errors
-    /// If the disk fails, or if a log's `partition.metadata` is malformed.
+    /// If the disk fails. A log whose `partition.metadata` cannot be read is listed without an id: opening it says why.
     pub fn partitions(&self) -> Result<Vec<PartitionDirectory>, LogError> {
         let mut partitions = Vec::new();
         for (name, is_directory) in self.disk.list(&self.path)? {
@@ -192,7 +193,7 @@ impl LogDirectory {
                 let path = self.path.join(name);
                 partitions.push(PartitionDirectory {
                     partition,
-                    topic_id: read_partition_metadata(&self.disk, &path)?,
+                    topic_id: read_partition_metadata(&self.disk, &path).ok().flatten(),
                     path,
                 });
             }
@@ -235,11 +236,12 @@ impl LogDirectory {
         checkpoint::write_offsets(&self.disk, &self.path.join(kind.file_name()), offsets)
     }
 
-    /// Marks that all logs were closed in order, by the broker of this epoch, and gives the directory back.
+    /// Marks that all logs were closed in order, by the broker of this epoch. The directory is given back when this
+    /// value is dropped.
     ///
     /// # Errors
     /// If the disk fails; then the next start checks all logs.
-    pub fn close(self, broker_epoch: i64) -> Result<(), LogError> {
+    pub fn close(&self, broker_epoch: i64) -> Result<(), LogError> {
         let json = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         self.disk.replace_file_durably(&self.path.join(CLEAN_SHUTDOWN), json.as_bytes())
     }
@@ -301,6 +303,7 @@ mod tests {
         let offsets = [(partition("orders", 0), 17), (partition("a-b", 3), 5)];
         directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter()).unwrap();
         directory.close(42).unwrap();
+        drop(directory);
         let json = std::fs::read_to_string(dir.path().join(CLEAN_SHUTDOWN)).unwrap();
         assert_eq!(json, r#"{"version":0,"brokerEpoch":42}"#);
 

@@ -240,7 +240,7 @@ impl Log {
 
     /// How many segments there are.
     pub fn segment_count(&self) -> usize {
-        self.reader.segments.load().sealed.len() + 1
+        self.reader.segment_count()
     }
 
     /// How many idempotent producers are remembered.
@@ -370,18 +370,26 @@ impl Log {
     pub fn delete(self) -> Result<(), LogError> {
         // Whoever appends or closes after this has lost a race; it must not write into the directory's successor.
         self.reader.set_failed();
-        let name = self.directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let suffix = format!(".{:032x}{DELETE_SUFFIX}", self.topic_id.unwrap_or(Uuid::ZERO).0);
+        Self::delete_at(&self.disk, &self.directory, self.topic_id)
+    }
+
+    /// Deletes a log that is not open, as [`Log::delete`] does: also one that cannot be opened.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_at(disk: &Disk, directory: &Path, topic_id: Option<Uuid>) -> Result<(), LogError> {
+        let name = directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let suffix = format!(".{:032x}{DELETE_SUFFIX}", topic_id.unwrap_or(Uuid::ZERO).0);
         // Names of topics are ASCII, so any byte is a boundary.
         let kept = name.get(..FILE_NAME_BYTES_MAX - suffix.len()).unwrap_or(name);
-        let doomed = self.directory.with_file_name(format!("{kept}{suffix}"));
+        let doomed = directory.with_file_name(format!("{kept}{suffix}"));
         // A deletion that a crash cut short may have left its remains.
-        self.disk.remove_directory(&doomed)?;
-        self.disk.rename(&self.directory, &doomed)?;
+        disk.remove_directory(&doomed)?;
+        disk.rename(directory, &doomed)?;
         if let Some(parent) = parent(&doomed) {
-            self.disk.sync_directory(parent)?;
+            disk.sync_directory(parent)?;
         }
-        self.disk.remove_directory(&doomed)
+        disk.remove_directory(&doomed)
     }
 
     pub(super) fn check_open(&self) -> Result<(), LogError> {

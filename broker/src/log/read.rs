@@ -136,6 +136,18 @@ impl LogReader {
         self.start_offset.load(Ordering::Acquire)
     }
 
+    /// Bytes of all segments.
+    pub fn size_bytes(&self) -> u64 {
+        let segments = self.segments.load();
+        let active = u64::from(segments.active.tail().size);
+        segments.sealed.iter().map(|segment| u64::from(segment.size)).sum::<u64>() + active
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().sealed.len() + 1
+    }
+
     /// The offset behind the last record.
     pub fn end_offset(&self) -> i64 {
         self.end_offset.load(Ordering::Acquire)

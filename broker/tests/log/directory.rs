@@ -18,6 +18,7 @@ fn a_log_goes_on_through_a_clean_stop_and_a_crash() {
     let points = [(partition.clone(), recovery_point)];
     directory.write_checkpoint(CheckpointKind::RecoveryPoint, points.into_iter()).unwrap();
     directory.close(1).unwrap();
+    drop(directory);
 
     let directory = LogDirectory::open(Disk::Real, temporary.path()).unwrap();
     let found = directory.partitions().unwrap();
