@@ -5,7 +5,10 @@
 //! them; who reads already keeps its open file. The files get another name at once and are unlinked later
 //! (`file.delete.delay.ms`), for operators that deleted the wrong thing, and because unlinking a large file takes long.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     error::LogError,
@@ -107,7 +110,7 @@ struct Candidate {
     bytes: u64,
     /// The latest timestamp in it; -1 if it has none.
     latest_ms: i64,
-    path: PathBuf,
+    base_offset: i64,
     active: bool,
 }
 
@@ -155,7 +158,7 @@ impl Log {
             if let Some(retention_ms) = policy.retention_ms {
                 for candidate in &left {
                     let settled = high_watermark >= candidate.end_offset && !candidate.is_empty_end();
-                    let age_ms = now_ms.saturating_sub(candidate.time_ms(&self.disk)?);
+                    let age_ms = now_ms.saturating_sub(candidate.time_ms(&self.disk, self.directory())?);
                     if !settled || age_ms < 0 || age_ms.unsigned_abs() <= retention_ms {
                         break;
                     }
@@ -189,6 +192,11 @@ impl Log {
         }
         self.begin_at(offset)?;
         Ok(true)
+    }
+
+    /// When the next file of a deleted segment is to be unlinked.
+    pub fn next_unlink_ms(&self) -> Option<i64> {
+        self.doomed.front().map(|(due_ms, _)| *due_ms)
     }
 
     /// The files of deleted segments whose time has come, to be unlinked on a thread that may wait; `None` if there are
@@ -271,7 +279,6 @@ impl Log {
     fn candidates(&self) -> Vec<Candidate> {
         let reader = self.reader();
         let segments = reader.segments.load();
-        let path = |base_offset| FileKind::Log.path(self.directory(), base_offset);
         let mut candidates: Vec<Candidate> = segments
             .sealed
             .iter()
@@ -280,7 +287,7 @@ impl Log {
                 end_offset: segments.end_of(place),
                 bytes: sealed.size.into(),
                 latest_ms: sealed.latest.timestamp,
-                path: path(sealed.base_offset),
+                base_offset: sealed.base_offset,
                 active: false,
             })
             .collect();
@@ -289,7 +296,7 @@ impl Log {
             end_offset: tail.end_offset,
             bytes: tail.size.into(),
             latest_ms: tail.index.latest.timestamp,
-            path: path(segments.active.base_offset),
+            base_offset: segments.active.base_offset,
             active: true,
         });
         candidates
@@ -303,8 +310,11 @@ impl Candidate {
     }
 
     /// The time by which it is old: of its latest record, or else of its last change.
-    fn time_ms(&self, disk: &Disk) -> Result<i64, LogError> {
-        if self.latest_ms >= 0 { Ok(self.latest_ms) } else { disk.modified_ms(&self.path) }
+    fn time_ms(&self, disk: &Disk, directory: &Path) -> Result<i64, LogError> {
+        match self.latest_ms {
+            0.. => Ok(self.latest_ms),
+            _ => disk.modified_ms(&FileKind::Log.path(directory, self.base_offset)),
+        }
     }
 }
 
