@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(entry(&entries, "node.id").source(), source::STATIC);
         let topic = configs.describe_topic(&image(&[]), &Settings::new());
         assert_eq!(topic.len(), TOPIC.keys().count());
-        assert!(entry(&topic, "retention.ms").documentation().contains("no effect here"));
+        assert!(entry(&topic, "preallocate").documentation().contains("no effect here"));
     }
 
     #[test]
