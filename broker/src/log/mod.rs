@@ -48,3 +48,5 @@ pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
 pub use retention::{CleanupPolicy, Deleted, StartOffsetError, UnlinkTask};
 pub use vfs::{Disk, FileSlice, LogFile};
+#[cfg(any(test, feature = "simulation"))]
+pub use vfs::{Faults, Random, SimulatedDisk};

@@ -5,6 +5,8 @@
 //! `simulated` only do what one system call does.
 
 mod disk;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
 
 use std::{
     fs::{self, File},
@@ -18,6 +20,9 @@ use bytes::Bytes;
 
 use super::error::{LogError, LogErrorKind};
 
+#[cfg(any(test, feature = "simulation"))]
+pub use simulated::{Faults, Random, SimulatedDisk};
+
 /// Most pieces that one vectored write may have: POSIX's `IOV_MAX` on Linux, macOS and the BSDs.
 const IO_SLICES_MAX: usize = 1024;
 
@@ -27,6 +32,9 @@ pub enum Disk {
     /// What the operating system has.
     #[default]
     Real,
+    /// Files in memory, on a disk that fails as it is told to.
+    #[cfg(any(test, feature = "simulation"))]
+    Simulated(SimulatedDisk),
 }
 
 /// For what a file is opened.
@@ -48,6 +56,8 @@ pub struct LogFile {
 #[derive(Debug)]
 enum Handle {
     Real(File),
+    #[cfg(any(test, feature = "simulation"))]
+    Simulated(simulated::SimulatedFile),
 }
 
 impl Disk {
@@ -69,6 +79,8 @@ impl Disk {
     fn open_with(&self, path: PathBuf, doing: &'static str, mode: Mode) -> Result<LogFile, LogError> {
         let opened = match self {
             Self::Real => disk::open(&path, mode).map(Handle::Real),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.open(&path, mode).map(Handle::Simulated),
         };
         match opened {
             Ok(file) => Ok(LogFile { file, path }),
@@ -118,6 +130,8 @@ impl Disk {
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), LogError> {
         let renamed = match self {
             Self::Real => fs::rename(from, to),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.rename(from, to),
         };
         renamed.map_err(|e| LogError::io("rename", from, e))
     }
@@ -136,6 +150,8 @@ impl Disk {
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
             Self::Real => fs::remove_file(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.remove_file(path),
         };
         match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path, e)),
@@ -147,6 +163,8 @@ impl Disk {
     pub(crate) fn remove_directory(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
             Self::Real => fs::remove_dir_all(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.remove_directory(path),
         };
         match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path, e)),
@@ -158,6 +176,8 @@ impl Disk {
     pub(crate) fn create_directory(&self, path: &Path) -> Result<(), LogError> {
         let created = match self {
             Self::Real => fs::create_dir_all(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.create_directory(path),
         };
         created.map_err(|e| LogError::io("create", path, e))
     }
@@ -174,6 +194,8 @@ impl Disk {
     pub(crate) fn sync_directory(&self, path: &Path) -> Result<(), LogError> {
         let synced = match self {
             Self::Real => disk::sync(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.sync(path),
         };
         synced.map_err(|e| LogError::io("flush", path, e))
     }
@@ -183,6 +205,8 @@ impl Disk {
     pub(crate) fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, LogError> {
         let listed = match self {
             Self::Real => disk::list(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.list(path),
         };
         let mut names = listed.map_err(|e| LogError::io("list", path, e))?;
         names.sort();
@@ -200,6 +224,8 @@ impl LogFile {
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.file {
             Handle::Real(file) => Some(file.as_fd()),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(_) => None,
         }
     }
 
@@ -207,6 +233,8 @@ impl LogFile {
     pub(crate) fn len(&self) -> Result<u64, LogError> {
         let len = match &self.file {
             Handle::Real(file) => file.metadata().map(|m| m.len()),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.len(),
         };
         len.map_err(|e| LogError::io("read the length of", &self.path, e))
     }
@@ -234,6 +262,8 @@ impl LogFile {
         while !into.is_empty() {
             let read = match &self.file {
                 Handle::Real(file) => disk::read(file, into, position),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.read(into, position),
             };
             match read {
                 Ok(0) => {
@@ -260,6 +290,8 @@ impl LogFile {
             let at = position + (into.len() - start) as u64;
             let read = match &self.file {
                 Handle::Real(file) => disk::read_spare(file, into, at),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.read_spare(into, at),
             };
             match read {
                 Ok(0) => break,
@@ -280,6 +312,8 @@ impl LogFile {
             let now = slices.get(..IO_SLICES_MAX).unwrap_or(slices);
             let written = match &self.file {
                 Handle::Real(file) => disk::write(file, now, at),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.write(now, at),
             };
             match written {
                 Ok(0) => {
@@ -300,6 +334,8 @@ impl LogFile {
     pub(crate) fn truncate(&self, len: u64) -> Result<(), LogError> {
         let truncated = match &self.file {
             Handle::Real(file) => file.set_len(len),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.set_len(len),
         };
         truncated.map_err(|e| LogError::io("truncate", &self.path, e))
     }
@@ -308,6 +344,8 @@ impl LogFile {
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let synced = match &self.file {
             Handle::Real(file) => file.sync_data(),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.sync(),
         };
         synced.map_err(|e| LogError::io("flush", &self.path, e))
     }
@@ -316,6 +354,8 @@ impl LogFile {
     pub(crate) fn lock(&self, directory: &Path) -> Result<(), LogError> {
         let locked = match &self.file {
             Handle::Real(file) => file.try_lock(),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.try_lock(),
         };
         match locked {
             Ok(()) => Ok(()),
