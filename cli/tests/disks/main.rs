@@ -10,7 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,8 @@ use ottla_interop::{
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
-        DeleteTopicsRequest, MetadataRequest, ProduceRequest,
+        DeleteTopicsRequest, DescribeLogDirsRequest, MetadataRequest, ProduceRequest,
+        describe_log_dirs::DescribableLogDirTopic,
         metadata::{MetadataRequestTopic, MetadataResponsePartition},
     },
     types::BrokerId,
@@ -45,15 +46,12 @@ impl Disks {
         Self { _root: root, first, second, launch }
     }
 
-    /// The same, with a second disk that fails or waits when it is told to. None without a C compiler.
-    fn failing() -> Option<Self> {
-        let disks = Self::new();
-        let launch = disks
-            .launch
-            .clone()
-            .env("LD_PRELOAD", shim()?.display())
-            .env("FAILING_DISK", disks.second.display());
-        Some(Self { launch, ..disks })
+    /// The same, with a second disk that fails or waits when it is told to.
+    fn failing() -> Self {
+        let mut disks = Self::new();
+        disks.launch =
+            disks.launch.env("LD_PRELOAD", shim().display()).env("FAILING_DISK", disks.second.display());
+        disks
     }
 
     fn tell(&self, what: &str) {
@@ -82,27 +80,18 @@ fn partitions_in(directory: &Path, topic: &str) -> Vec<i32> {
     found
 }
 
-/// The library that stands for a failing disk, built once.
-fn shim() -> Option<&'static Path> {
-    static SHIM: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
-    let built = SHIM.get_or_init(|| {
+/// The library that stands for a failing disk, built once. The project itself needs a C compiler, so there is one.
+fn shim() -> &'static Path {
+    static SHIM: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
         let directory = tempfile::tempdir().unwrap();
         let library = directory.path().join("failing_disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/disks/failing_disk.c");
         let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         let built = Command::new(cc).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-        match built {
-            Ok(status) => {
-                assert!(status.success(), "the failing disk does not compile");
-                Some((directory, library))
-            }
-            Err(error) => {
-                println!("SKIPPED: no C compiler ({error})");
-                None
-            }
-        }
+        assert!(built.expect("there is a C compiler").success(), "the failing disk does not compile");
+        (directory, library)
     });
-    built.as_ref().map(|(_, library)| library.as_path())
+    &SHIM.1
 }
 
 fn connect(broker: &Running) -> Wire {
@@ -136,7 +125,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn records_come_to_the_disk_and_checkpoints_are_written_while_the_broker_runs() {
-    let Some(disks) = Disks::failing() else { return };
+    let disks = Disks::failing();
     let launch = disks
         .launch
         .clone()
@@ -177,7 +166,7 @@ fn records_come_to_the_disk_and_checkpoints_are_written_while_the_broker_runs() 
 #[test]
 fn with_group_commit_answers_and_consumers_wait_for_the_disk_and_what_comes_meanwhile_shares_one_flush() {
     const MEANWHILE: usize = 50;
-    let Some(disks) = Disks::failing() else { return };
+    let disks = Disks::failing();
     let broker = disks.launch.clone().set("log.dirs", disks.second.display()).start();
     let mut wire = connect(&broker);
     wire.create_topic("t", 1, &[("flush.messages", "1")]);
@@ -212,7 +201,7 @@ fn with_group_commit_answers_and_consumers_wait_for_the_disk_and_what_comes_mean
 
 #[test]
 fn a_disk_that_fails_to_flush_takes_its_directory_offline_and_the_others_go_on() {
-    let Some(disks) = Disks::failing() else { return };
+    let disks = Disks::failing();
     let broker = disks.launch.start();
     let mut wire = connect(&broker);
     wire.create_topic("t", 4, &[]);
@@ -266,7 +255,7 @@ fn a_disk_that_fails_to_flush_takes_its_directory_offline_and_the_others_go_on()
 
 #[test]
 fn a_broker_without_a_working_disk_stops_and_says_so() {
-    let Some(disks) = Disks::failing() else { return };
+    let disks = Disks::failing();
     let broker = disks.launch.clone().set("log.dirs", disks.second.display()).start();
     let mut wire = connect(&broker);
     wire.create_topic("t", 1, &[]);
@@ -362,6 +351,68 @@ fn a_log_that_was_moved_to_another_directory_is_found_there_and_stays_there() {
         let answer = wire.produce("t", partition, &wire::batch(&[b"lost"]));
         assert_eq!(answer.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
     }
+}
+
+#[test]
+fn log_dirs_are_described_with_sizes_room_and_what_is_offline() {
+    let disks = Disks::new();
+    let broker = disks.launch.start();
+    let mut wire = connect(&broker);
+    wire.create_topic("t", 4, &[]);
+    wire.create_topic("u", 1, &[]);
+    for partition in 0..4 {
+        store(&mut wire, "t", partition, b"a");
+    }
+    let (second, _) = disks.partitions("t");
+    for version in 1..=5 {
+        let answer = wire.call(version, &DescribeLogDirsRequest { topics: None });
+        assert_eq!((answer.error_code, answer.results.len()), (ErrorCode::NONE, 2));
+        let paths: Vec<_> = answer.results.iter().map(|result| PathBuf::from(&*result.log_dir)).collect();
+        assert_eq!(paths, [disks.first.clone(), disks.second.clone()]);
+        let mut count = 0;
+        for (result, directory) in answer.results.iter().zip(&paths) {
+            assert_eq!((result.error_code, result.is_cordoned), (ErrorCode::NONE, false));
+            let room = result.usable_bytes > 0 && result.usable_bytes <= result.total_bytes;
+            assert!(if version >= 4 { room } else { result.total_bytes == -1 }, "{result:?}");
+            for topic in &result.topics {
+                for partition in &topic.partitions {
+                    let name = format!("{}-{}", &*topic.name, partition.partition_index);
+                    let segment = directory.join(name).join("00000000000000000000.log");
+                    assert_eq!(partition.partition_size as u64, fs::metadata(segment).unwrap().len());
+                    assert_eq!((partition.offset_lag, partition.is_future_key), (0, false));
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, 5);
+    }
+    let one = DescribableLogDirTopic { topic: "t".into(), partitions: vec![second[0], 99] };
+    let answer = wire.call(5, &DescribeLogDirsRequest { topics: Some(vec![one]) });
+    assert!(answer.results[0].topics.is_empty());
+    assert_eq!(answer.results[1].topics[0].partitions.len(), 1);
+
+    let bootstrap = broker.address().to_string();
+    let described = |more: &[&str]| {
+        let args = ["topic", "describe", "t", "--storage", "--bootstrap-server", &bootstrap];
+        let output = Command::new(env!("CARGO_BIN_EXE_ottla")).args(args).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = described(&[]);
+    assert_eq!(text.matches(&*disks.second.to_string_lossy()).count(), 2, "{text}");
+    let json: serde_json::Value = serde_json::from_str(&described(&["--json"])).unwrap();
+    let replicas = json["replicas"].as_array().unwrap();
+    assert_eq!(replicas.len(), 4);
+    assert!(replicas.iter().all(|r| r["bytes"].as_u64() > Some(60) && r["next_offset"] == 1), "{json}");
+
+    assert!(broker.terminate().0.success());
+    fs::rename(&disks.second, disks.second.with_extension("aside")).unwrap();
+    fs::write(&disks.second, b"").unwrap();
+    let broker = disks.launch.start();
+    let answer = connect(&broker).call(5, &DescribeLogDirsRequest { topics: None });
+    let codes: Vec<_> = answer.results.iter().map(|r| (&*r.log_dir, r.error_code)).collect();
+    let (first, second) = (disks.first.to_string_lossy(), disks.second.to_string_lossy());
+    assert_eq!(codes, [(&*first, ErrorCode::NONE), (&*second, ErrorCode::KAFKA_STORAGE_ERROR)]);
 }
 
 #[test]
