@@ -16,6 +16,8 @@ pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 #[path = "32_describe_configs.rs"]
 pub(crate) mod describe_configs;
+#[path = "35_describe_log_dirs.rs"]
+pub(crate) mod describe_log_dirs;
 #[path = "75_describe_topic_partitions.rs"]
 pub(crate) mod describe_topic_partitions;
 #[path = "01_fetch.rs"]

@@ -67,6 +67,15 @@ pub struct PartitionDirectory {
     pub path: PathBuf,
 }
 
+/// A volume's room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Space {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes that the broker may still write.
+    pub usable_bytes: u64,
+}
+
 /// A data directory, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct LogDirectory {
@@ -136,6 +145,19 @@ impl LogDirectory {
     /// The disk that it is on.
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// How large its volume is, and how much room is left on it. Blocks.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn space(&self) -> Result<Space, LogError> {
+        let volume = rustix::fs::statvfs(&self.path)
+            .map_err(|errno| LogError::io("read the free space of", &self.path, errno))?;
+        Ok(Space {
+            total_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
+            usable_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
+        })
     }
 
     /// What it says of itself; `None` if no broker was given it yet.

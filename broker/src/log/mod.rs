@@ -38,7 +38,7 @@ mod vfs;
 
 pub use append::{AppendError, Appended, ToAppend};
 pub use checkpoint::TopicPartition;
-pub use directory::{CheckpointKind, LogDirectory, PartitionDirectory};
+pub use directory::{CheckpointKind, LogDirectory, PartitionDirectory, Space};
 pub use error::{LogError, LogErrorKind};
 pub use leader_epochs::LeaderEpoch;
 pub use log::{FlushTask, Flushed, Log, LogConfig};

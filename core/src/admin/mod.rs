@@ -5,6 +5,7 @@
 
 mod cluster;
 mod configs;
+mod log_dirs;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 pub use self::{
     cluster::{Broker, ClusterDescription},
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
+    log_dirs::{LogDirDescription, LogDirReplica},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
 };
 use crate::{
