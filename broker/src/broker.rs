@@ -4,15 +4,16 @@
 //! own, a shard, and the connections that were given to it.
 
 use std::{
+    collections::HashMap,
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use ottla_config::Settings;
-use ottla_protocol::types::{BrokerId, Str};
+use ottla_protocol::types::{BrokerId, Str, TopicName, Uuid};
 use ottla_transport::{Budget, FrameLimits};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -28,12 +29,16 @@ use crate::{
     coordinator::runtime::Coordinator,
     handlers::Context,
     listeners::{self, Endpoint},
-    log::{CheckpointKind, LogDirectory, LogError, MetaProperties},
-    metadata::{SharedImage, image},
+    log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition, cleaner::HashKey},
+    metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
+        cleaner::{self, CleanerPool},
+        directories::{Directories, Directory, FoundLog, Unusable},
         fetch_session::FetchSessions,
+        flush::{FlushPolicy, FlushPool, FlushQueue},
         shard::{Shard, ShardHandle},
+        upkeep,
     },
     server::{limits::ConnectionLimits, listener::Listener},
 };
@@ -51,18 +56,21 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     cluster_id: String,
     stop: watch::Sender<bool>,
+    /// Closed once the control thread has ended.
+    ended: watch::Receiver<()>,
     control: Option<JoinHandle<Result<(), String>>>,
 }
 
 impl Broker {
     /// Starts a broker with `settings` and returns once it takes connections.
     ///
-    /// A log directory that does not exist, or is empty, is made ready.
+    /// A log directory that does not exist, or is empty, is made ready. One whose disk fails is offline, as long as
+    /// there is another.
     ///
     /// # Errors
     ///
-    /// If the settings are wrong, an address cannot be listened on, or the log directory is another's, is of another
-    /// format, or cannot be read.
+    /// If the settings are wrong, an address cannot be listened on, a log directory is another's or of another format,
+    /// or if none can be read.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         let values = BROKER.parse(settings).map_err(StartError::config)?;
         for warning in values.warnings() {
@@ -75,33 +83,71 @@ impl Broker {
             let (address, socket) = listeners::bind(&endpoint)?;
             sockets.push((endpoint, address, socket));
         }
-        let (directory, identity) = open_directory(&config)?;
-        let clean = directory.was_clean();
+        check_cleaner(&config)?;
+        let (failures, failed) = mpsc::unbounded_channel();
+        let opened = open_directories(&config, &failures)?;
+        let directories = Arc::new(opened.directories);
 
         let control = runtime().map_err(|e| StartError::system("a runtime could not be made", e))?;
+        let flushes =
+            FlushPool::start().map_err(|e| StartError::system("a thread could not be started", e))?;
         let mut cores = Vec::new();
         let mut shards = Vec::new();
         for index in 0..core_count(&config) {
-            let (core, shard) = Core::start(index, Arc::clone(&directory))?;
+            let (core, shard) = Core::start(index, FlushPolicy::new(&config), flushes.queue())?;
             cores.push(core);
             shards.push(shard);
         }
-        let replicas = Arc::new(Replicas::new(shards));
+        let replicas = Arc::new(Replicas::new(shards, Arc::clone(&directories)));
         let registration = Registration {
             broker: BrokerId(config.node_id),
             incarnation: controller::random_id(),
             endpoints: registered(&sockets, &advertised),
-            log_dirs: vec![identity.directory_id],
-            clean_shutdown: clean,
+            log_dirs: directories.usable().iter().map(|directory| directory.id()).collect(),
+            found: found(&directories),
         };
+        let metadata_dir = opened.metadata_dir;
         let start = Start {
-            cluster_id: Str::from(identity.cluster_id.as_str()),
-            log_dir: directory.path().to_owned(),
+            cluster_id: Str::from(opened.cluster_id.as_str()),
+            log_dir: metadata_dir.path().to_owned(),
             config: values,
             registration,
         };
         let hosted = Arc::new(Hosted { replicas: Arc::clone(&replicas), config: Arc::clone(&config) });
         let started = control.block_on(controller::start(start, hosted)).map_err(StartError::data)?;
+        for (partition, logs) in directories.found().iter() {
+            for log in logs {
+                let directory = log.directory.path().display();
+                let name = format!("{}-{}", partition.topic, partition.partition);
+                tracing::warn!(%directory, name, "a log is of no topic that there is; remove it by hand");
+            }
+        }
+        let upkeep = {
+            let (controller, directories) = (started.handle.clone(), Arc::clone(&directories));
+            let failed_one = move |directory: Arc<Directory>| {
+                let (controller, directories) = (controller.clone(), Arc::clone(&directories));
+                let holds_metadata = Arc::ptr_eq(&directory, &metadata_dir);
+                async move {
+                    if directories.online().next().is_none() {
+                        return Err("all log directories have failed".to_owned());
+                    }
+                    if holds_metadata {
+                        let path = directory.path().display();
+                        return Err(format!(
+                            "the log directory `{path}` has failed, which holds the metadata log"
+                        ));
+                    }
+                    if let Err(error) = controller.directory_failed(directory.id()).await {
+                        tracing::error!(%error, "the metadata does not say that a log directory has failed");
+                    }
+                    Ok(())
+                }
+            };
+            control.spawn(upkeep::run(Arc::clone(&replicas), Arc::clone(&config), failed, failed_one))
+        };
+
+        let cleaners = CleanerPool::start(&replicas, &config, HashKey(controller::random_id().0))
+            .map_err(|e| StartError::system("a thread could not be started", e))?;
 
         let coordinator = Coordinator::new(
             Arc::clone(&started.image),
@@ -147,13 +193,27 @@ impl Broker {
         }
         drop(listener);
         let image = started.image;
-        let running = Running { cores, replicas, directory, image, controller: started.task, closed };
+        let controller = started.task;
+        let running =
+            Running { cores, flushes, cleaners, replicas, directories, image, controller, upkeep, closed };
+        let (alive, ended) = watch::channel(());
         let stopped = stop.subscribe();
         let thread = thread::Builder::new()
             .name("ottla-control".into())
-            .spawn(move || control.block_on(running.until(stopped)))
+            .spawn(move || {
+                let result = control.block_on(running.until(stopped));
+                drop(alive);
+                result
+            })
             .map_err(|e| StartError::system("a thread could not be started", e))?;
-        Ok(Self { addresses, cluster_id: identity.cluster_id, stop, control: Some(thread) })
+        Ok(Self { addresses, cluster_id: opened.cluster_id, stop, ended, control: Some(thread) })
+    }
+
+    /// Returns if the broker ends by itself, because it has no working disk left; [`Broker::stop`] says why.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent: an error is what is waited for.
+        let _ = ended.changed().await;
     }
 
     /// Where it listens: the real ports, also where the configuration said 0.
@@ -170,7 +230,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// If a log could not be closed cleanly: the next start recovers it.
+    /// If a log could not be closed cleanly, which the next start recovers, or if the broker had ended by itself.
     pub fn stop(mut self) -> Result<(), StartError> {
         self.finish().map_err(StartError::data)
     }
@@ -197,43 +257,52 @@ impl Drop for Broker {
 /// What runs until the broker stops.
 struct Running {
     cores: Vec<Core>,
+    flushes: FlushPool,
+    cleaners: CleanerPool,
     replicas: Arc<Replicas>,
-    directory: Arc<LogDirectory>,
+    directories: Arc<Directories>,
     image: SharedImage,
     controller: tokio::task::JoinHandle<()>,
+    /// Ends if the broker cannot go on.
+    upkeep: tokio::task::JoinHandle<String>,
     /// Ends when the last connection and listener are gone.
     closed: mpsc::Receiver<()>,
 }
 
 impl Running {
     async fn until(mut self, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-        // An error means that the broker's handle is gone, and that is a wish to stop.
-        let _ = stop.wait_for(|stop| *stop).await;
-        if tokio::time::timeout(DRAIN_MAX, self.closed.recv()).await.is_err() {
-            tracing::warn!("some connections did not finish in time; they are cut off");
+        let fatal = tokio::select! {
+            // An error means that the broker's handle is gone, and that is a wish to stop.
+            _ = stop.wait_for(|stop| *stop) => None,
+            why = &mut self.upkeep => Some(why.unwrap_or_else(|_| "the upkeep task has panicked".to_owned())),
+        };
+        match &fatal {
+            Some(why) => tracing::error!(why, "the broker stops"),
+            None => {
+                if tokio::time::timeout(DRAIN_MAX, self.closed.recv()).await.is_err() {
+                    tracing::warn!("some connections did not finish in time; they are cut off");
+                }
+            }
         }
-        // The controller's task ends when nobody can ask it any more; what it has committed is on the medium.
+        // What the controller has committed is on the medium.
         self.controller.abort();
-        let expected = self.replicas.table().partition_count();
-        let closed = self.replicas.close().await;
+        self.upkeep.abort();
+        let _ = self.controller.await;
+        if fatal.is_none() {
+            let _ = self.upkeep.await;
+        }
+        // They ask the shards, which are still there.
+        self.cleaners.stop();
+        self.replicas.close().await;
         drop(self.replicas);
         self.cores.into_iter().for_each(Core::stop);
-        let Some(directory) = Arc::into_inner(self.directory) else {
-            return Err("the log directory is still in use".to_owned());
-        };
-        let told = |error: LogError| error.to_string();
-        let points = closed.iter().map(|c| (c.partition.clone(), c.recovery_point));
-        directory.write_checkpoint(CheckpointKind::RecoveryPoint, points).map_err(told)?;
-        let starts = closed.iter().map(|c| (c.partition.clone(), c.start_offset));
-        directory.write_checkpoint(CheckpointKind::LogStartOffset, starts).map_err(told)?;
-        let marks = closed.iter().map(|c| (c.partition.clone(), c.recovery_point));
-        directory.write_checkpoint(CheckpointKind::HighWatermark, marks).map_err(told)?;
-        if closed.len() < expected {
-            return Err(format!("{} logs were not closed cleanly", expected - closed.len()));
-        }
+        self.flushes.stop();
         let image = self.image.load();
         let epoch = image.brokers().map(|broker| broker.epoch).max().unwrap_or(-1);
-        directory.close(epoch).map_err(told)
+        for directory in self.directories.usable() {
+            directory.close(epoch).map_err(|error| error.to_string())?;
+        }
+        fatal.map_or(Ok(()), Err)
     }
 }
 
@@ -247,11 +316,15 @@ struct Core {
 }
 
 impl Core {
-    fn start(index: usize, directory: Arc<LogDirectory>) -> Result<(Self, ShardHandle), StartError> {
+    fn start(
+        index: usize,
+        policy: FlushPolicy,
+        flushes: FlushQueue,
+    ) -> Result<(Self, ShardHandle), StartError> {
         let runtime = runtime().map_err(|e| StartError::system("a runtime could not be made", e))?;
         let handle = runtime.handle().clone();
         let (messages, queue) = mpsc::unbounded_channel();
-        runtime.spawn(Shard::run(index, directory, queue));
+        runtime.spawn(Shard::new(index, policy, flushes, &messages).run(queue));
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("ottla-core-{index}"))
@@ -278,42 +351,62 @@ impl Partitions for Hosted {
     fn apply(&self, changes: Vec<PartitionChange>) -> BoxFuture<'_, Vec<PartitionFailure>> {
         Box::pin(async move {
             let mut failures = Vec::new();
-            let mut opening = Vec::new();
+            let mut batch = Batch::default();
             for change in changes {
+                // Those of one kind are carried out together; kinds follow each other in order.
                 match change {
-                    PartitionChange::Open { topic, topic_id, partition, leader_epoch, config } => {
+                    PartitionChange::Open { topic, topic_id, partition, leader_epoch, directory, config } => {
+                        self.carry_out(&mut batch.deleting(), &mut failures).await;
                         let id = PartitionId { topic: topic_id, index: partition };
                         let settings = Arc::new(PartitionSettings::new(&config, &self.config));
-                        opening.push(Opening { topic, id, leader_epoch, settings });
-                        continue;
+                        batch.opening.push(Opening { topic, id, leader_epoch, directory, settings });
                     }
                     PartitionChange::Configure { topic_id, partition, config } => {
-                        self.open(&mut opening, &mut failures).await;
+                        self.carry_out(&mut batch, &mut failures).await;
                         let id = PartitionId { topic: topic_id, index: partition };
                         self.replicas.configure(id, Arc::new(PartitionSettings::new(&config, &self.config)));
                     }
                     PartitionChange::Delete { topic, topic_id, partition } => {
-                        self.open(&mut opening, &mut failures).await;
-                        let id = PartitionId { topic: topic_id, index: partition };
-                        if let Err(why) = self.replicas.delete(&topic, id).await {
-                            failures.push(PartitionFailure { topic_id, partition, why });
-                        }
+                        self.carry_out(&mut batch.opening(), &mut failures).await;
+                        batch.doomed.push((topic, PartitionId { topic: topic_id, index: partition }));
                     }
                 }
             }
-            self.open(&mut opening, &mut failures).await;
+            self.carry_out(&mut batch, &mut failures).await;
             failures
         })
     }
 }
 
+/// Changes that are carried out together.
+#[derive(Default)]
+struct Batch {
+    opening: Vec<Opening>,
+    doomed: Vec<(TopicName, PartitionId)>,
+}
+
+impl Batch {
+    /// Takes what is to be opened.
+    fn opening(&mut self) -> Self {
+        Self { opening: std::mem::take(&mut self.opening), doomed: Vec::new() }
+    }
+
+    /// Takes what is to be deleted.
+    fn deleting(&mut self) -> Self {
+        Self { opening: Vec::new(), doomed: std::mem::take(&mut self.doomed) }
+    }
+}
+
 impl Hosted {
-    /// Opens what has gathered, all at once.
-    async fn open(&self, opening: &mut Vec<Opening>, failures: &mut Vec<PartitionFailure>) {
-        if opening.is_empty() {
-            return;
+    async fn carry_out(&self, batch: &mut Batch, failures: &mut Vec<PartitionFailure>) {
+        let Batch { opening, doomed } = std::mem::take(batch);
+        let mut failed = Vec::new();
+        if !opening.is_empty() {
+            failed = self.replicas.open(opening).await;
         }
-        let failed = self.replicas.open(std::mem::take(opening)).await;
+        if !doomed.is_empty() {
+            failed.extend(self.replicas.delete(doomed).await);
+        }
         failures.extend(failed.into_iter().map(|(id, why)| PartitionFailure {
             topic_id: id.topic,
             partition: id.index,
@@ -326,6 +419,21 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// Whether each thread that compacts has room for keys, by Kafka's measure.
+fn check_cleaner(config: &BrokerConfig) -> Result<(), StartError> {
+    let threads = cleaner::thread_count(config) as u64;
+    let bytes = config.log_cleaner_dedupe_buffer_size;
+    match bytes.checked_div(threads) {
+        Some(each) if each <= cleaner::MAP_BYTES_MIN => Err(StartError::setting(
+            "log.cleaner.dedupe.buffer.size",
+            format!(
+                "`{bytes}` is too little for {threads} threads; give more than 1 MiB for each of `log.cleaner.threads`"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn core_count(config: &BrokerConfig) -> usize {
     match usize::try_from(config.shards) {
         Ok(0) | Err(_) => thread::available_parallelism().map_or(1, usize::from),
@@ -333,28 +441,107 @@ fn core_count(config: &BrokerConfig) -> usize {
     }
 }
 
-/// Locks the log directory and finds out whose it is; a new one is given to this broker.
-fn open_directory(config: &BrokerConfig) -> Result<(Arc<LogDirectory>, MetaProperties), StartError> {
-    let directories = config.log_dirs.as_ref().unwrap_or(&config.log_dir);
-    let [directory] = directories.as_slice() else {
-        return Err(StartError::setting("log.dirs", "names several directories; one is served yet"));
-    };
-    let mut directory = LogDirectory::open(Path::new(directory)).map_err(StartError::data)?;
-    let identity = match directory.meta() {
-        Some(meta) => {
-            let cluster_id = config.cluster_id.as_ref().unwrap_or(&meta.cluster_id);
-            directory.check(cluster_id, config.node_id).map_err(StartError::data)?;
-            meta.clone()
+/// What was found at start.
+struct Opened {
+    directories: Directories,
+    cluster_id: String,
+    /// The directory that the metadata log lies in.
+    metadata_dir: Arc<Directory>,
+}
+
+/// Locks the log directories and finds out whose they are; new ones are given to this broker. One that the disk does
+/// not give is left out, as long as there is another.
+fn open_directories(
+    config: &BrokerConfig,
+    failures: &mpsc::UnboundedSender<Arc<Directory>>,
+) -> Result<Opened, StartError> {
+    let mut opened: Vec<LogDirectory> = Vec::new();
+    let mut unusable = Vec::new();
+    for path in config.log_dirs.as_ref().unwrap_or(&config.log_dir) {
+        match LogDirectory::open(Disk::Real, Path::new(path)) {
+            Ok(directory) => opened.push(directory),
+            Err(error) if matches!(error.kind(), LogErrorKind::Io { .. }) => {
+                unusable.push(Unusable { path: PathBuf::from(path), why: error.to_string() });
+            }
+            Err(error) => return Err(StartError::data(error)),
         }
-        None => {
-            let cluster_id = config.cluster_id.clone().unwrap_or_else(|| controller::random_id().to_string());
-            let meta =
-                MetaProperties { cluster_id, node_id: config.node_id, directory_id: controller::random_id() };
-            directory.format(meta.clone()).map_err(StartError::data)?;
-            meta
+    }
+    if opened.is_empty() {
+        let why: Vec<String> = unusable.into_iter().map(|directory| directory.why).collect();
+        return Err(StartError::data(format!("no log directory can be used: {}", why.join("; "))));
+    }
+    for Unusable { path, why } in &unusable {
+        tracing::error!(
+            directory = %path.display(),
+            why,
+            "a log directory is offline; check the disk, then restart the broker"
+        );
+    }
+    let known = opened.iter().find_map(|directory| directory.meta()).map(|meta| meta.cluster_id.clone());
+    let is_new = known.is_none();
+    let cluster_id =
+        config.cluster_id.clone().or(known).unwrap_or_else(|| controller::random_id().to_string());
+    let mut usable: Vec<Arc<Directory>> = Vec::with_capacity(opened.len());
+    for mut directory in opened {
+        let meta = match directory.meta() {
+            Some(meta) => {
+                directory.check(&cluster_id, config.node_id).map_err(StartError::data)?;
+                meta.clone()
+            }
+            None => {
+                let (cluster_id, directory_id) = (cluster_id.clone(), controller::random_id());
+                let meta = MetaProperties { cluster_id, node_id: config.node_id, directory_id };
+                directory.format(meta.clone()).map_err(StartError::data)?;
+                meta
+            }
+        };
+        if let Some(twin) = usable.iter().find(|other| other.id() == meta.directory_id) {
+            let (one, other) = (directory.path().display(), twin.path().display());
+            let why = format!("`{one}` and `{other}` have the same directory id; one is a copy: remove it");
+            return Err(StartError::setting("log.dirs", why));
         }
-    };
-    Ok((Arc::new(directory), identity))
+        usable.push(Directory::new(directory, &meta, failures.clone()));
+    }
+    let metadata_dir = metadata_directory(config, &usable, is_new)?;
+    let directories = Directories::new(usable, unusable).map_err(StartError::data)?;
+    // The metadata log is the controller's.
+    directories.found().retain(|partition, _| &*partition.topic != CLUSTER_METADATA_TOPIC);
+    Ok(Opened { directories, cluster_id, metadata_dir })
+}
+
+/// The directory with the metadata log: where it was found; of a new broker the first.
+fn metadata_directory(
+    config: &BrokerConfig,
+    usable: &[Arc<Directory>],
+    is_new: bool,
+) -> Result<Arc<Directory>, StartError> {
+    let name = format!("{CLUSTER_METADATA_TOPIC}-0");
+    let found = usable.iter().find(|directory| directory.path().join(&name).is_dir());
+    let first = config.log_dirs.as_ref().unwrap_or(&config.log_dir).first().map(Path::new);
+    let named = || usable.iter().find(|directory| Some(directory.path()) == first);
+    match found.or_else(named) {
+        Some(directory) if found.is_some() || is_new => Ok(Arc::clone(directory)),
+        // A broker that was stopped before its first record.
+        Some(directory) if usable.iter().all(|d| d.log().partitions().is_ok_and(|logs| logs.is_empty())) => {
+            Ok(Arc::clone(directory))
+        }
+        _ => Err(StartError::setting(
+            "log.dirs",
+            format!(
+                "no directory that can be used holds the metadata log, `{name}`; bring back the disk with it"
+            ),
+        )),
+    }
+}
+
+/// Which logs lie where, if that is a question.
+fn found(directories: &Directories) -> HashMap<TopicPartition, Vec<(Option<Uuid>, Uuid)>> {
+    if directories.usable().len() < 2 {
+        return HashMap::new();
+    }
+    let found = directories.found();
+    let logs = |logs: &Vec<FoundLog>| logs.iter().map(|log| (log.topic_id, log.directory.id())).collect();
+    found.iter().map(|(partition, found)| (partition.clone(), logs(found))).collect()
 }
 
 /// Where the cluster's metadata says that this broker is: the advertised address of each listener, or its own.

@@ -39,8 +39,13 @@ pub(crate) fn serve(
     let stop = runtime.block_on(async { StopSignal::new() })?;
     let broker = Broker::start(settings)?;
     ready(&broker)?;
-    let signal = runtime.block_on(stop.wait());
-    tracing::info!(signal, "stopping");
+    runtime.block_on(async {
+        tokio::select! {
+            signal = stop.wait() => tracing::info!(signal, "stopping"),
+            // Why, is what stopping it tells.
+            () = broker.ended() => {}
+        }
+    });
     broker.stop()?;
     Ok(())
 }

@@ -49,6 +49,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ("listeners", format!("PLAINTEXT://{}", args.listen)),
         ("log.dirs", data.display().to_string()),
         ("auto.create.topics.enable", "true".to_owned()),
+        // One developer's members come one by one; nobody waits for a fleet to start.
+        ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ];
     let settings = args.settings.read(None, &preset);
     broker::serve(&settings, |broker| {

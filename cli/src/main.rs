@@ -9,6 +9,7 @@ mod dump_log;
 mod logging;
 mod produce;
 mod settings;
+mod storage;
 mod topic;
 
 use std::process::ExitCode;

@@ -10,7 +10,10 @@ use ottla::{
 };
 use serde_json::{Value, json};
 
-use crate::client::{self, ClientArgs};
+use crate::{
+    client::{self, ClientArgs},
+    storage,
+};
 
 /// Create, list, describe, alter and delete topics.
 #[derive(clap::Args)]
@@ -50,6 +53,9 @@ enum Verb {
         /// Their names.
         #[arg(required = true)]
         topics: Vec<String>,
+        /// Show what each replica takes on its broker's disk, instead.
+        #[arg(long)]
+        storage: bool,
     },
     /// Add partitions, or change the configuration.
     Alter {
@@ -89,7 +95,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 create(&admin, topic, *if_not_exists, args.json).await
             }
             Verb::List => list(&admin, args.json).await,
-            Verb::Describe { topics } => describe(&admin, topics, args.json).await,
+            Verb::Describe { topics, storage: true } => storage::describe(&admin, topics, args.json).await,
+            Verb::Describe { topics, storage: false } => describe(&admin, topics, args.json).await,
             Verb::Alter { topic, partitions, add_config, delete_config } => {
                 if let Some(partitions) = partitions {
                     first(admin.create_partitions([(topic, *partitions)], false).await?)?;
@@ -200,7 +207,7 @@ async fn describe(admin: &Admin, topics: &[String], json: bool) -> anyhow::Resul
 }
 
 /// First and next offset of each partition; -1 where it has no leader to ask.
-async fn offsets(admin: &Admin, topic: &TopicDescription) -> anyhow::Result<Vec<(i64, i64)>> {
+pub(crate) async fn offsets(admin: &Admin, topic: &TopicDescription) -> anyhow::Result<Vec<(i64, i64)>> {
     let ask = |spec| {
         let partitions = topic.partitions.iter();
         admin.list_offsets(

@@ -270,7 +270,7 @@ fn the_last_five_batches_of_a_producer_are_answered_with_their_offsets_also_afte
         }
         for n in 0..2 {
             let answer = t.wire.produce("t", 0, &batch(3 * n));
-            assert_eq!(answer.error_code, ErrorCode::DUPLICATE_SEQUENCE_NUMBER, "batch {n} is forgotten");
+            assert_eq!(answer.error_code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, "batch {n} is forgotten");
         }
         let gap = t.wire.produce("t", 0, &batch(24));
         assert_eq!(gap.error_code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);

@@ -31,7 +31,8 @@ mod time;
 
 pub use admin::{
     Admin, AlterConfig, Broker, ClusterDescription, ConfigEntry, ConfigOperation, ConfigResource,
-    ConfigSource, CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing,
+    ConfigSource, CreatedTopic, LogDirDescription, LogDirReplica, NewTopic, PartitionDescription,
+    TopicDescription, TopicListing,
 };
 pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
 pub use consumer::{Batch, BatchIter, Consumer, RecordView, Watermarks};

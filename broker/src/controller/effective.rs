@@ -33,9 +33,6 @@ impl Configs {
     /// Goes by `fixed`, what the broker of id `node` was started with. Fails if a topic could not take its values.
     pub(crate) fn new(node: BrokerId, fixed: Values) -> Result<Self, ConfigErrors> {
         TOPIC.inherit(&fixed)?;
-        if fixed.list("log.cleanup.policy").iter().any(|policy| policy == COMPACT) {
-            return Err(fixed.error("log.cleanup.policy", NO_COMPACTION));
-        }
         Ok(Self { node: node.to_string(), fixed })
     }
 
@@ -78,7 +75,7 @@ impl Configs {
             }
             let names: Vec<_> = key.synonyms.iter().map(|synonym| synonym.name).collect();
             self.broker_synonyms(image, &names, key.is_sensitive(), &mut synonyms);
-            ConfigEntry { key, value, read_only: false, synonyms }
+            ConfigEntry { name: key.name, key, value, read_only: false, synonyms }
         };
         values.iter().map(|(key, ..)| entry(key)).collect()
     }
@@ -89,9 +86,16 @@ impl Configs {
         let entry = |key: &'static Key| {
             let mut synonyms = Vec::new();
             self.broker_synonyms(image, &family(key.name), key.is_sensitive(), &mut synonyms);
-            ConfigEntry { key, value: text(key, &values), read_only: !is_dynamic(key), synonyms }
+            let value = text(key, &values);
+            ConfigEntry { name: key.name, key, value, read_only: !is_dynamic(key), synonyms }
         };
-        values.iter().map(|(key, ..)| entry(key)).collect()
+        // Kafka 4 still tells the id under its old name too, and tools look there.
+        let broker_id = BROKER.key(BROKER_ID).map(|key| ConfigEntry {
+            name: BROKER_ID,
+            synonyms: Vec::new(),
+            ..entry(key)
+        });
+        values.iter().map(|(key, ..)| entry(key)).chain(broker_id).collect()
     }
 
     /// What was set for all brokers, and nothing else.
@@ -101,7 +105,8 @@ impl Configs {
             let key = exact_key(&BROKER, name)?;
             let value = (!key.is_sensitive()).then(|| value.to_string());
             let synonym = Synonym { name: key.name, value: value.clone(), source: source::ALL_BROKERS };
-            Some(ConfigEntry { key, value, read_only: !is_dynamic(key), synonyms: vec![synonym] })
+            let (name, read_only) = (key.name, !is_dynamic(key));
+            Some(ConfigEntry { name, key, value, read_only, synonyms: vec![synonym] })
         };
         set.iter().filter_map(entry).collect()
     }
@@ -184,6 +189,8 @@ impl TopicDefaults {
 /// One key as it is described.
 #[derive(Debug)]
 pub(crate) struct ConfigEntry {
+    /// The name that it is told under.
+    pub(crate) name: &'static str,
     /// The key.
     pub(crate) key: &'static Key,
     /// The value that holds; `None` for null and for what must not be shown.
@@ -249,10 +256,8 @@ pub(crate) mod source {
     pub(crate) const DEFAULT: i8 = 5;
 }
 
-/// The value of `cleanup.policy` that is not served yet.
-pub(super) const COMPACT: &str = "compact";
-/// What is said to those who ask for it.
-pub(super) const NO_COMPACTION: &str = "`delete`; compaction comes with a later release";
+/// The name of `node.id` before KRaft.
+const BROKER_ID: &str = "broker.id";
 
 /// The key of exactly this name. Kafka's tools do not know snake case or other clients' aliases, and what is stored
 /// under one name must be found under it.
@@ -388,14 +393,14 @@ mod tests {
     fn every_key_is_described_and_says_whether_it_can_be_changed() {
         let configs = configs("node.id=1");
         let entries = configs.describe_broker(&image(&[]));
-        assert_eq!(entries.len(), BROKER.keys().count());
+        assert_eq!(entries.len(), BROKER.keys().count() + 1, "`broker.id` is told beside `node.id`");
         assert!(entry(&entries, "node.id").read_only);
         assert!(!entry(&entries, "message.max.bytes").read_only);
         assert!(entry(&entries, "num.io.threads").read_only, "dynamic in Kafka, not here");
         assert_eq!(entry(&entries, "node.id").source(), source::STATIC);
         let topic = configs.describe_topic(&image(&[]), &Settings::new());
         assert_eq!(topic.len(), TOPIC.keys().count());
-        assert!(entry(&topic, "retention.ms").documentation().contains("no effect here"));
+        assert!(entry(&topic, "preallocate").documentation().contains("no effect here"));
     }
 
     #[test]
@@ -415,17 +420,5 @@ mod tests {
             image(&[("", "message.max.bytes", "x"), ("", "no.such.key", "1"), ("", "log.roll.ms", "9")]);
         let config = configs.topic_defaults(&image).topic(None);
         assert_eq!((config.max_message_bytes, config.segment_ms), (1_048_588, 9));
-    }
-
-    #[test]
-    fn a_broker_that_is_to_compact_does_not_start() {
-        let mut settings = ottla_config::Settings::new();
-        settings.properties("server.properties", b"log.cleanup.policy=compact");
-        let error = Configs::new(BrokerId(1), BROKER.parse(&settings).unwrap()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "server.properties line 1: `log.cleanup.policy`: `compact` will not do: \
-             give `delete`; compaction comes with a later release"
-        );
     }
 }

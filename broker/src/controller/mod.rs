@@ -138,6 +138,8 @@ pub(crate) enum PartitionChange {
         partition: i32,
         /// The epoch in which this broker leads.
         leader_epoch: i32,
+        /// The id of the log directory that it is assigned to, or one of those that stand for none.
+        directory: Uuid,
         /// The configuration in effect.
         config: Arc<TopicConfig>,
     },
@@ -319,6 +321,12 @@ impl ControllerHandle {
         validate_only: bool,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         self.ask(move |image, rules| configs::alter(image, rules, &alterations, validate_only)).await
+    }
+
+    /// Says that a log directory of this broker has failed: nothing new is put there.
+    pub(crate) async fn directory_failed(&self, directory: Uuid) -> Result<(), ApiError> {
+        let node = self.node;
+        self.ask(move |image, _| brokers::directory_failed(image, node, directory)).await
     }
 
     /// An id that no producer had before.
@@ -514,6 +522,7 @@ impl<C: Consensus> Controller<C> {
                     topic_id: topic.id,
                     partition,
                     leader_epoch: state.leader_epoch,
+                    directory: state.directory_of(self.node).unwrap_or(partitions::UNASSIGNED),
                     config: Arc::clone(&config),
                 });
             }
@@ -621,7 +630,7 @@ mod tests {
 
     use super::{
         configs::{Change, SET},
-        testing::{NODE, restarted, started},
+        testing::{NODE, started},
         *,
     };
     use crate::metadata::image::{NO_LEADER_CHANGE, resource};
@@ -683,32 +692,26 @@ mod tests {
         let image = before.image.load_full();
         stop(before).await;
 
-        let (after, directories) = restarted(dir.path(), "", true).await;
+        let (after, directories) = started(dir.path(), "").await;
         let again = after.image.load();
-        assert!(again.topics().eq(image.topics()), "the same ids, leaders and epochs");
+        for (again, before) in again.topics().zip(image.topics()) {
+            assert_eq!((&again.name, again.id), (&before.name, before.id));
+            for (again, before) in again.partitions.iter().zip(&before.partitions) {
+                assert_eq!((again.leader, again.leader_epoch), (before.leader, before.leader_epoch + 1));
+            }
+        }
         assert_eq!(again.topic_settings(&"a".into()), image.topic_settings(&"a".into()));
         assert!(again.broker(NODE).unwrap().epoch > image.broker(NODE).unwrap().epoch);
         let opened: Vec<_> = directories.take();
         for (i, change) in opened.iter().enumerate() {
             match change {
-                PartitionChange::Open { topic, partition, leader_epoch: 0, config, .. } => {
+                PartitionChange::Open { topic, partition, leader_epoch: 1, config, .. } => {
                     assert_eq!((&**topic, *partition, config.segment_bytes), ("a", i as i32, 2_000_000));
                 }
                 other => panic!("{other:?}"),
             }
         }
         assert_eq!(opened.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn after_an_unclean_stop_partitions_are_led_in_a_new_epoch() {
-        let dir = tempfile::tempdir().unwrap();
-        let (before, _) = started(dir.path(), "").await;
-        create(&before.handle, "a", 1).await;
-        stop(before).await;
-        let (after, directories) = restarted(dir.path(), "", false).await;
-        assert_eq!(after.image.load().topic(&"a".into()).unwrap().partitions[0].leader_epoch, 1);
-        assert!(matches!(directories.take()[..], [PartitionChange::Open { leader_epoch: 1, .. }]));
     }
 
     #[tokio::test]
@@ -800,7 +803,7 @@ mod tests {
         Set(u8, u16),
         SetAll(u16),
         Ids,
-        Restart(bool),
+        Restart,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -811,7 +814,7 @@ mod tests {
             1 => (0..6u8, any::<u16>()).prop_map(|(t, v)| Step::Set(t, v)),
             1 => any::<u16>().prop_map(Step::SetAll),
             1 => Just(Step::Ids),
-            1 => any::<bool>().prop_map(Step::Restart),
+            1 => Just(Step::Restart),
         ]
     }
 
@@ -854,7 +857,7 @@ mod tests {
                 drop(handle.alter_configs(vec![alteration], false).await.unwrap());
             }
             Step::Ids => drop(handle.producer_id().await.unwrap()),
-            Step::Restart(_) => {}
+            Step::Restart => {}
         }
     }
 
@@ -887,9 +890,9 @@ mod tests {
                 let mut ids = HashMap::new();
                 let (mut live, mut directories) = started(dir.path(), "").await;
                 for step in &steps {
-                    if let Step::Restart(clean) = step {
+                    if let Step::Restart = step {
                         stop(live).await;
-                        (live, directories) = restarted(dir.path(), "", *clean).await;
+                        (live, directories) = started(dir.path(), "").await;
                     }
                     run(step, &live.handle).await;
                     let image = live.image.load();

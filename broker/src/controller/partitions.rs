@@ -1,6 +1,6 @@
 //! Which brokers hold a partition; and CreatePartitions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ottla_protocol::{
     error_code::ErrorCode,
@@ -21,7 +21,7 @@ use crate::metadata::{
 };
 
 /// The place of a replica that no log directory was chosen for yet (`DirectoryId.UNASSIGNED`).
-const UNASSIGNED: Uuid = Uuid(1);
+pub(super) const UNASSIGNED: Uuid = Uuid(1);
 
 /// Adds partitions to topics, each topic whole or not at all.
 pub(crate) fn create(image: &Image, request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
@@ -30,11 +30,12 @@ pub(crate) fn create(image: &Image, request: &CreatePartitionsRequest) -> Decisi
     let twice: HashSet<&TopicName> =
         request.topics.iter().map(|t| &t.name).filter(|n| !seen.insert(*n)).collect();
     let mut room = Room::new(image);
+    let mut spread = Spread::new(image);
     let mut one = |topic: &CreatePartitionsTopic| {
         if twice.contains(&topic.name) {
             return Err(ApiError::new(ErrorCode::INVALID_REQUEST, "the request names the topic twice"));
         }
-        records.extend(create_in(image, topic, &mut room)?);
+        records.extend(create_in(image, topic, &mut room, &mut spread)?);
         Ok(())
     };
     let results = request.topics.iter().map(|topic| {
@@ -52,6 +53,7 @@ fn create_in(
     image: &Image,
     asked: &CreatePartitionsTopic,
     room: &mut Room,
+    spread: &mut Spread,
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     let name = &asked.name;
     let topic = image.topic(name).ok_or_else(|| {
@@ -84,7 +86,7 @@ fn create_in(
             placed
         }
     };
-    let record = |(i, replicas)| partition_record(image, topic.id, now + i, replicas);
+    let record = |(i, replicas)| partition_record(image, topic.id, now + i, replicas, spread);
     placed.into_iter().enumerate().map(record).collect()
 }
 
@@ -179,12 +181,51 @@ pub(super) fn check_assignment(
     }
 }
 
+/// Partitions in each log directory, of brokers that have several: new ones go to the directory with the fewest, as
+/// Kafka's brokers choose.
+pub(super) struct Spread {
+    counts: HashMap<(BrokerId, Uuid), usize>,
+}
+
+impl Spread {
+    pub(super) fn new(image: &Image) -> Self {
+        let mut counts: HashMap<_, _> = image
+            .brokers()
+            .filter(|broker| broker.log_dirs.len() > 1)
+            .flat_map(|broker| broker.log_dirs.iter().map(|directory| ((broker.id, *directory), 0)))
+            .collect();
+        if !counts.is_empty() {
+            for partition in image.topics().flat_map(|topic| &topic.partitions) {
+                for place in partition.replicas.iter().copied().zip(partition.directories.iter().copied()) {
+                    counts.entry(place).and_modify(|count| *count += 1);
+                }
+            }
+        }
+        Self { counts }
+    }
+
+    /// The directory of a broker that a new replica goes to.
+    fn take(&mut self, image: &Image, broker: BrokerId) -> Uuid {
+        let directories = image.broker(broker).map_or(&[][..], |broker| &broker.log_dirs);
+        match directories {
+            [only] => *only,
+            several => {
+                let count = |directory: &&Uuid| self.counts.get(&(broker, **directory)).copied();
+                let Some(fewest) = several.iter().min_by_key(count).copied() else { return UNASSIGNED };
+                *self.counts.entry((broker, fewest)).or_default() += 1;
+                fewest
+            }
+        }
+    }
+}
+
 /// The record of a new partition: led by the first of its brokers that is at work.
 pub(super) fn partition_record(
     image: &Image,
     topic_id: Uuid,
     index: usize,
     replicas: Vec<BrokerId>,
+    spread: &mut Spread,
 ) -> Result<MetadataRecord, ApiError> {
     let active = |id: &BrokerId| image.broker(*id).is_some_and(|broker| broker.is_active());
     let isr: Vec<BrokerId> = replicas.iter().copied().filter(active).collect();
@@ -192,14 +233,10 @@ pub(super) fn partition_record(
         let message = format!("none of the brokers of partition {index} is at work");
         return Err(ApiError::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
     };
-    let directory = |id: &BrokerId| match image.broker(*id).map(|broker| &*broker.log_dirs) {
-        Some([only]) => *only,
-        _ => UNASSIGNED,
-    };
     let record = PartitionRecord {
         partition_id: index as i32,
         topic_id,
-        directories: replicas.iter().map(directory).collect(),
+        directories: replicas.iter().map(|id| spread.take(image, *id)).collect(),
         replicas,
         isr: isr.iter().map(|id| id.0).collect(),
         leader,

@@ -1,6 +1,7 @@
 //! What tests of the controller share: a broker to decide for, and one that is at work in a directory.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -44,7 +45,7 @@ pub(crate) fn registration(broker: BrokerId) -> Registration {
             port: 9092,
         }],
         log_dirs: vec![LOG_DIR],
-        clean_shutdown: true,
+        found: HashMap::new(),
     }
 }
 
@@ -125,21 +126,12 @@ impl Partitions for Directories {
 
 /// A controller at work in `log_dir`, of a broker that was started with `properties`.
 pub(crate) async fn started(log_dir: &Path, properties: &str) -> (Started, Arc<Directories>) {
-    restarted(log_dir, properties, true).await
-}
-
-/// As [`started`], after a stop that was clean or not.
-pub(crate) async fn restarted(
-    log_dir: &Path,
-    properties: &str,
-    clean_shutdown: bool,
-) -> (Started, Arc<Directories>) {
     let directories = Directories::new(log_dir);
     let start_with = Start {
         cluster_id: Str::from("cluster"),
         log_dir: log_dir.to_owned(),
         config: values(properties),
-        registration: Registration { clean_shutdown, ..registration(NODE) },
+        registration: registration(NODE),
     };
     let started = start(start_with, Arc::clone(&directories) as Arc<dyn Partitions>).await.unwrap();
     (started, directories)

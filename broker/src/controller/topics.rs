@@ -20,7 +20,7 @@ use super::{
     api_error::code_and_message,
     configs::{check_topic_settings, config_record},
     effective::{ConfigEntry, TopicDefaults},
-    partitions::{Room, check_assignment, partition_record, place},
+    partitions::{Room, Spread, check_assignment, partition_record, place},
 };
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC,
@@ -122,6 +122,7 @@ struct Creation<'a> {
     internal: bool,
     defaults: TopicDefaults,
     room: Room,
+    spread: Spread,
     /// Names of metrics that topics of this request have taken.
     metric_names: HashMap<String, TopicName>,
     records: Vec<MetadataRecord>,
@@ -143,6 +144,7 @@ impl<'a> Creation<'a> {
             internal: false,
             defaults,
             room: Room::new(image),
+            spread: Spread::new(image),
             metric_names: HashMap::new(),
             records: Vec::new(),
         }
@@ -168,7 +170,7 @@ impl<'a> Creation<'a> {
         let partition_count = placed.len() as i32;
         let replication_factor = placed.first().map_or(0, Vec::len) as i16;
         for (index, replicas) in placed.into_iter().enumerate() {
-            records.push(partition_record(self.image, id, index, replicas)?);
+            records.push(partition_record(self.image, id, index, replicas, &mut self.spread)?);
         }
         self.records.append(&mut records);
         self.metric_names.insert(topic.name.replace('.', "_"), topic.name.clone());
@@ -506,9 +508,6 @@ mod tests {
             (ErrorCode::INVALID_CONFIG, "`retention.ms`: `-2` will not do: give -1 or more".into())
         );
         assert_eq!(refused("retention.ms", None).0, ErrorCode::INVALID_CONFIG);
-        let (code, message) = refused("cleanup.policy", Some("delete,compact"));
-        assert_eq!(code, ErrorCode::INVALID_CONFIG);
-        assert!(message.ends_with("compaction comes with a later release"), "{message}");
         assert_eq!(refused("cleanup.policy", Some(&"delete,".repeat(5000))).0, ErrorCode::INVALID_CONFIG);
     }
 

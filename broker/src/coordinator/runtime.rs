@@ -361,7 +361,9 @@ impl Task {
         let batches = batches(records, bytes_max, &mut self.compressor)?;
         let batches = batches.into_iter().map(|batch| (self.replica.id, batch)).collect();
         let (reply, outcomes) = oneshot::channel();
-        let sent = self.replicas.send(self.replica.shard, ShardMessage::Append(Append { batches, reply }));
+        let sent = self
+            .replicas
+            .send(self.replica.shard, ShardMessage::Append(Append { batches, committed: true, reply }));
         if sent.is_err() {
             return Err("the broker stops".to_owned());
         }

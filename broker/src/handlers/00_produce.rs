@@ -67,6 +67,7 @@ pub(crate) fn begin(
     } else {
         None
     };
+    let committed = request.acks != 0;
     let table = cx.replicas.table();
     let mut by_shard: Vec<Share> = Vec::new();
     by_shard.resize_with(cx.replicas.shard_count(), Default::default);
@@ -103,7 +104,7 @@ pub(crate) fn begin(
     for (shard, (batches, places)) in by_shard.into_iter().enumerate().filter(|(_, (b, _))| !b.is_empty()) {
         let (reply, outcomes) = oneshot::channel();
         // If the shard is gone its end of the channel is dropped, which `finish` answers.
-        let _ = cx.replicas.send(shard, ShardMessage::Append(Append { batches, reply }));
+        let _ = cx.replicas.send(shard, ShardMessage::Append(Append { batches, committed, reply }));
         pending.shards.push((outcomes, places));
     }
     pending
@@ -173,7 +174,8 @@ fn find(topic: Option<&std::sync::Arc<TopicReplicas>>, id: Uuid, index: i32) -> 
             code,
             match code {
                 ErrorCode::KAFKA_STORAGE_ERROR => format!(
-                    "the log of `{name}-{index}` could not be opened when the broker started; its log says why"
+                    "the log of `{name}-{index}` is offline: it could not be opened, or its disk has failed; the \
+                     broker's log says why"
                 ),
                 _ => format!("topic `{name}` has no partition {index}"),
             },
@@ -210,6 +212,7 @@ fn check(
     }
     let rules = Rules {
         depth: if settings.validate_headers_only { Depth::Header } else { Depth::Full },
+        compacted: settings.log.cleanup.compact,
         timestamp_type: settings.timestamp_type,
         timestamp_before_max_ms: settings.timestamp_before_max_ms,
         timestamp_after_max_ms: settings.timestamp_after_max_ms,
@@ -287,9 +290,6 @@ fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Producer(ProducerError::OutOfOrderSequence { .. }) => {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-        }
-        AppendError::Producer(ProducerError::DuplicateSequence { .. }) => {
-            ErrorCode::DUPLICATE_SEQUENCE_NUMBER
         }
         AppendError::Producer(ProducerError::InvalidProducerEpoch { .. }) => {
             ErrorCode::INVALID_PRODUCER_EPOCH

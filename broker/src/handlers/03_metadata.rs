@@ -18,10 +18,10 @@ use ottla_protocol::{
 
 use super::{
     Context, RequestContext,
-    nodes::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, address, is_online, operations},
+    nodes::{CLUSTER_OPERATIONS, Cluster, TOPIC_OPERATIONS, address, is_online, operations},
 };
 use crate::metadata::{
-    image::{Image, Partition, Topic},
+    image::{Partition, Topic},
     is_internal,
 };
 
@@ -31,8 +31,8 @@ const TOPIC_IDS_FROM: i16 = 12;
 pub(crate) async fn handle(request: MetadataRequest, rq: &RequestContext, cx: &Context) -> MetadataResponse {
     let topic_operations = operations(request.include_topic_authorized_operations, TOPIC_OPERATIONS);
     let topics = match &request.topics {
-        None => all(&cx.image.load(), topic_operations),
-        Some(topics) if topics.is_empty() && rq.version == 0 => all(&cx.image.load(), topic_operations),
+        None => all(&Cluster::now(cx), topic_operations),
+        Some(topics) if topics.is_empty() && rq.version == 0 => all(&Cluster::now(cx), topic_operations),
         Some(topics) => some(topics, &request, topic_operations, rq, cx).await,
     };
     // After the topics: one may have been made for this answer.
@@ -56,8 +56,8 @@ pub(crate) async fn handle(request: MetadataRequest, rq: &RequestContext, cx: &C
     }
 }
 
-fn all(image: &Image, operations: i32) -> Vec<MetadataResponseTopic> {
-    image.topics().map(|topic| describe(image, topic, operations)).collect()
+fn all(cluster: &Cluster, operations: i32) -> Vec<MetadataResponseTopic> {
+    cluster.image.topics().map(|topic| describe(cluster, topic, operations)).collect()
 }
 
 async fn some(
@@ -76,8 +76,8 @@ async fn some(
     let ids: Vec<Uuid> =
         topics.iter().map(|t| t.topic_id).filter(|id| !id.is_zero() && seen.insert(*id)).collect();
     if !ids.is_empty() {
-        let image = cx.image.load();
-        return ids.into_iter().map(|id| by_id(&image, id, operations)).collect();
+        let cluster = Cluster::now(cx);
+        return ids.into_iter().map(|id| by_id(&cluster, id, operations)).collect();
     }
     let mut seen = HashSet::new();
     let names = topics.iter().filter_map(|topic| topic.name.clone()).filter(|name| seen.insert(name.clone()));
@@ -86,9 +86,9 @@ async fn some(
         true => make_missing(&names, cx).await,
         false => Vec::new(),
     };
-    let image = cx.image.load();
-    let answer = |name: TopicName| match image.topic(&name) {
-        Some(topic) => describe(&image, topic, operations),
+    let cluster = Cluster::now(cx);
+    let answer = |name: TopicName| match cluster.image.topic(&name) {
+        Some(topic) => describe(&cluster, topic, operations),
         None => {
             let refused = made.iter().find(|(refused, _)| *refused == name);
             let code = refused.map_or_else(|| missing(&name), |&(_, code)| code);
@@ -129,9 +129,9 @@ fn missing(name: &TopicName) -> ErrorCode {
     }
 }
 
-fn by_id(image: &Image, id: Uuid, operations: i32) -> MetadataResponseTopic {
-    match image.topic_by_id(id) {
-        Some(topic) => describe(image, topic, operations),
+fn by_id(cluster: &Cluster, id: Uuid, operations: i32) -> MetadataResponseTopic {
+    match cluster.image.topic_by_id(id) {
+        Some(topic) => describe(cluster, topic, operations),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UNKNOWN_TOPIC_ID,
             name: None,
@@ -152,7 +152,7 @@ fn invalid(topic: &MetadataRequestTopic) -> MetadataResponseTopic {
     }
 }
 
-fn describe(image: &Image, topic: &Topic, operations: i32) -> MetadataResponseTopic {
+fn describe(cluster: &Cluster, topic: &Topic, operations: i32) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().enumerate();
     MetadataResponseTopic {
         error_code: ErrorCode::NONE,
@@ -160,22 +160,28 @@ fn describe(image: &Image, topic: &Topic, operations: i32) -> MetadataResponseTo
         topic_id: topic.id,
         is_internal: is_internal(&topic.name),
         partitions: partitions
-            .map(|(index, partition)| describe_partition(image, index, partition))
+            .map(|(index, partition)| describe_partition(cluster, topic, index, partition))
             .collect(),
         topic_authorized_operations: operations,
     }
 }
 
-fn describe_partition(image: &Image, index: usize, partition: &Partition) -> MetadataResponsePartition {
-    let led = is_online(image, partition.leader);
+fn describe_partition(
+    cluster: &Cluster,
+    topic: &Topic,
+    index: usize,
+    partition: &Partition,
+) -> MetadataResponsePartition {
+    let index = index as i32;
+    let leader = cluster.leader(topic, index, partition);
     MetadataResponsePartition {
-        error_code: if led { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
-        partition_index: index as i32,
-        leader_id: if led { partition.leader } else { BrokerId::NONE },
+        error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+        partition_index: index,
+        leader_id: leader.unwrap_or(BrokerId::NONE),
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.to_vec(),
         isr_nodes: partition.isr.to_vec(),
-        offline_replicas: partition.replicas.iter().copied().filter(|&id| !is_online(image, id)).collect(),
+        offline_replicas: cluster.offline_replicas(topic, index, partition),
     }
 }
 

@@ -8,6 +8,7 @@ use ottla_protocol::{
     messages::delete_topics::{
         DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
     },
+    types::TopicName,
 };
 
 use super::{Context, RequestContext};
@@ -34,6 +35,16 @@ pub(crate) async fn handle(
         };
         DeleteTopicsResponse { throttle_time_ms: 0, responses: topics.into_iter().map(result).collect() }
     });
+    let deleted: Vec<TopicName> = response
+        .responses
+        .iter()
+        .filter(|topic| !topic.error_code.is_error())
+        .filter_map(|topic| topic.name.clone())
+        .collect();
+    if !deleted.is_empty() {
+        // Whoever makes a topic of the same name anew begins without offsets.
+        cx.coordinator.topics_deleted(deleted).await;
+    }
     if rq.version < DELETION_DISABLED_FROM {
         for topic in &mut response.responses {
             if topic.error_code == ErrorCode::TOPIC_DELETION_DISABLED {

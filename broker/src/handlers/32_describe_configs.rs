@@ -33,7 +33,7 @@ pub(crate) async fn handle(
         let entries = entries(resource, &image, cx);
         let (error_code, error_message) = code_and_message(&entries);
         let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-        let wanted = |entry: &ConfigEntry| keys.is_empty() || keys.iter().any(|key| *key == entry.key.name);
+        let wanted = |entry: &ConfigEntry| keys.is_empty() || keys.iter().any(|key| *key == entry.name);
         let entries = entries.unwrap_or_default().into_iter().filter(wanted);
         DescribeConfigsResult {
             error_code,
@@ -90,7 +90,7 @@ fn describe_entry(entry: ConfigEntry, request: &DescribeConfigsRequest) -> Descr
         source: synonym.source,
     };
     DescribeConfigsResourceResult {
-        name: Str::from_static(entry.key.name),
+        name: Str::from_static(entry.name),
         read_only: entry.read_only,
         config_source: entry.source(),
         is_sensitive: entry.key.is_sensitive(),
@@ -149,6 +149,7 @@ mod tests {
         let count =
             async |keys| ask!(broker, 4, request(resource::BROKER, "1", keys)).results[0].configs.len();
         assert_eq!(count(Some(&["node.id", "no.such.key"])).await, 1);
+        assert_eq!(count(Some(&["broker.id"])).await, 1, "Kafka tells the id under both names");
         assert!(count(None).await > 300);
         assert_eq!(count(Some(&[])).await, count(None).await, "as Kafka has it");
     }

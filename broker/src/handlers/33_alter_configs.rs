@@ -6,11 +6,8 @@ use ottla_protocol::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
-use super::{Context, RequestContext};
-use crate::controller::{
-    api_error::code_and_message,
-    configs::{Alteration, Change, SET},
-};
+use super::{Context, RequestContext, incremental_alter_configs::alter};
+use crate::controller::configs::{Alteration, Change, SET};
 
 pub(crate) async fn handle(
     request: AlterConfigsRequest,
@@ -28,18 +25,10 @@ pub(crate) async fn handle(
             .collect(),
     };
     let alterations = request.resources.iter().map(alteration).collect();
-    let altered = match cx.controller.alter_configs(alterations, request.validate_only).await {
-        Ok(altered) => altered,
-        Err(error) => vec![Err(error); request.resources.len()],
-    };
-    let response = |(asked, altered): (AlterConfigsResource, _)| {
-        let (error_code, error_message) = code_and_message(&altered);
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: asked.resource_type,
-            resource_name: asked.resource_name,
-        }
+    let altered = alter(alterations, request.validate_only, cx).await;
+    let response = |(asked, (error_code, error_message)): (AlterConfigsResource, _)| {
+        let AlterConfigsResource { resource_type, resource_name, .. } = asked;
+        AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
     };
     let responses = request.resources.into_iter().zip(altered).map(response).collect();
     AlterConfigsResponse { throttle_time_ms: 0, responses }

@@ -1,8 +1,12 @@
 //! IncrementalAlterConfigs, versions 0 to 1: sets, deletes, appends to and subtracts from keys (KIP-339).
 
-use ottla_protocol::messages::incremental_alter_configs::{
-    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::incremental_alter_configs::{
+        AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+        IncrementalAlterConfigsResponse,
+    },
+    types::Str,
 };
 
 use super::{Context, RequestContext};
@@ -31,26 +35,29 @@ pub(crate) async fn handle(
             .collect(),
     };
     let alterations = request.resources.iter().map(alteration).collect();
-    let altered = match cx.controller.alter_configs(alterations, request.validate_only).await {
-        Ok(altered) => altered,
-        Err(error) => vec![Err(error); request.resources.len()],
-    };
-    let response = |(asked, altered): (AlterConfigsResource, _)| {
-        let (error_code, error_message) = code_and_message(&altered);
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: asked.resource_type,
-            resource_name: asked.resource_name,
-        }
+    let altered = alter(alterations, request.validate_only, cx).await;
+    let response = |(asked, (error_code, error_message)): (AlterConfigsResource, _)| {
+        let AlterConfigsResource { resource_type, resource_name, .. } = asked;
+        AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
     };
     let responses = request.resources.into_iter().zip(altered).map(response).collect();
     IncrementalAlterConfigsResponse { throttle_time_ms: 0, responses }
 }
 
+/// Changes resources; code and message for each, in order.
+pub(super) async fn alter(
+    alterations: Vec<Alteration>,
+    validate_only: bool,
+    cx: &Context,
+) -> Vec<(ErrorCode, Option<Str>)> {
+    let count = alterations.len();
+    let altered = cx.controller.alter_configs(alterations, validate_only).await;
+    altered.unwrap_or_else(|error| vec![Err(error); count]).iter().map(code_and_message).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use ottla_protocol::{error_code::ErrorCode, messages::incremental_alter_configs::AlterableConfig};
+    use ottla_protocol::messages::incremental_alter_configs::AlterableConfig;
 
     use super::*;
     use crate::handlers::testing::{Broker, ask, make_topics};

@@ -15,10 +15,10 @@ use ottla_protocol::{
 
 use super::{
     Context, RequestContext,
-    nodes::{TOPIC_OPERATIONS, is_online},
+    nodes::{Cluster, TOPIC_OPERATIONS},
 };
 use crate::metadata::{
-    image::{Image, Partition, Topic},
+    image::{Partition, Topic},
     is_internal,
 };
 
@@ -30,7 +30,8 @@ pub(crate) async fn handle(
     _rq: &RequestContext,
     cx: &Context,
 ) -> DescribeTopicPartitionsResponse {
-    let image = cx.image.load();
+    let cluster = Cluster::now(cx);
+    let image = &cluster.image;
     let asked: BTreeSet<&TopicName> = request.topics.iter().map(|topic| &topic.name).collect();
     let mut page = Page::new(&request);
     let Some(first) = first_topic(&request, &asked) else {
@@ -41,10 +42,10 @@ pub(crate) async fn handle(
         };
     };
     if asked.is_empty() {
-        image.topics_from(&first).all(|topic| page.add(&image, topic));
+        image.topics_from(&first).all(|topic| page.add(&cluster, topic));
     } else {
         asked.into_iter().filter(|name| **name >= first).all(|name| match image.topic(name) {
-            Some(topic) => page.add(&image, topic),
+            Some(topic) => page.add(&cluster, topic),
             None => page.add_missing(name),
         });
     }
@@ -76,7 +77,7 @@ impl<'a> Page<'a> {
     }
 
     /// Adds what has room of a topic; false once the page is full.
-    fn add(&mut self, image: &Image, topic: &Topic) -> bool {
+    fn add(&mut self, cluster: &Cluster, topic: &Topic) -> bool {
         let from = match self.cursor {
             Some(cursor) if cursor.topic_name == topic.name => cursor.partition_index as usize,
             _ => 0,
@@ -85,7 +86,8 @@ impl<'a> Page<'a> {
             return false;
         }
         let rest = topic.partitions.iter().enumerate().skip(from);
-        let partitions: Vec<_> = rest.take(self.room).map(|(index, p)| describe(image, index, p)).collect();
+        let partitions: Vec<_> =
+            rest.take(self.room).map(|(index, p)| describe(cluster, topic, index, p)).collect();
         let next = from + partitions.len();
         self.room -= partitions.len();
         self.response.topics.push(DescribeTopicPartitionsResponseTopic {
@@ -135,18 +137,24 @@ fn failed(name: &TopicName, error_code: ErrorCode) -> DescribeTopicPartitionsRes
     }
 }
 
-fn describe(image: &Image, index: usize, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
-    let led = is_online(image, partition.leader);
+fn describe(
+    cluster: &Cluster,
+    topic: &Topic,
+    index: usize,
+    partition: &Partition,
+) -> DescribeTopicPartitionsResponsePartition {
+    let index = index as i32;
+    let leader = cluster.leader(topic, index, partition);
     DescribeTopicPartitionsResponsePartition {
-        error_code: if led { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
-        partition_index: index as i32,
-        leader_id: if led { partition.leader } else { BrokerId::NONE },
+        error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+        partition_index: index,
+        leader_id: leader.unwrap_or(BrokerId::NONE),
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.to_vec(),
         isr_nodes: partition.isr.to_vec(),
         eligible_leader_replicas: Some(partition.eligible_leader_replicas.to_vec()),
         last_known_elr: Some(partition.last_known_elr.to_vec()),
-        offline_replicas: partition.replicas.iter().copied().filter(|&id| !is_online(image, id)).collect(),
+        offline_replicas: cluster.offline_replicas(topic, index, partition),
     }
 }
 

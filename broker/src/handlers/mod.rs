@@ -10,6 +10,8 @@ pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 #[path = "42_delete_groups.rs"]
 pub(crate) mod delete_groups;
+#[path = "21_delete_records.rs"]
+pub(crate) mod delete_records;
 #[path = "20_delete_topics.rs"]
 pub(crate) mod delete_topics;
 #[path = "60_describe_cluster.rs"]
@@ -18,6 +20,8 @@ pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 #[path = "15_describe_groups.rs"]
 pub(crate) mod describe_groups;
+#[path = "35_describe_log_dirs.rs"]
+pub(crate) mod describe_log_dirs;
 #[path = "75_describe_topic_partitions.rs"]
 pub(crate) mod describe_topic_partitions;
 #[path = "01_fetch.rs"]

@@ -1,11 +1,14 @@
 //! What answers about the cluster have in common: where a broker is reached, and what a client may do.
 
+use std::sync::Arc;
+
 use ottla_protocol::types::{BrokerId, Str};
 
 use super::{Context, RequestContext};
 use crate::{
     listeners,
-    metadata::image::{Broker, Image},
+    metadata::image::{Broker, Image, Partition, Topic},
+    replica::Table,
 };
 
 /// All that can be done with a topic, one bit an operation, as a broker without an authorizer answers
@@ -58,6 +61,33 @@ pub(super) fn address(broker: &Broker, rq: &RequestContext, cx: &Context) -> Opt
 fn listener(rq: &RequestContext, cx: &Context) -> Option<String> {
     let listeners = listeners::endpoints(&cx.config).ok()?;
     listeners.into_iter().find(|listener| listener.port == rq.local.port()).map(|listener| listener.name)
+}
+
+/// The cluster as clients are told of it: what the metadata says, but for partitions whose disk has failed here.
+pub(super) struct Cluster {
+    pub(super) image: Arc<Image>,
+    table: Arc<Table>,
+    node: BrokerId,
+}
+
+impl Cluster {
+    pub(super) fn now(cx: &Context) -> Self {
+        Self { image: cx.image.load_full(), table: cx.replicas.table(), node: cx.controller.node() }
+    }
+
+    /// The leader of a partition, if it can serve it.
+    pub(super) fn leader(&self, topic: &Topic, index: i32, partition: &Partition) -> Option<BrokerId> {
+        Some(partition.leader).filter(|leader| self.serves(*leader, topic, index))
+    }
+
+    /// The replicas that are not there: their broker is away, or their disk.
+    pub(super) fn offline_replicas(&self, topic: &Topic, index: i32, partition: &Partition) -> Vec<BrokerId> {
+        partition.replicas.iter().copied().filter(|id| !self.serves(*id, topic, index)).collect()
+    }
+
+    fn serves(&self, broker: BrokerId, topic: &Topic, index: i32) -> bool {
+        is_online(&self.image, broker) && !(broker == self.node && self.table.is_offline(topic.id, index))
+    }
 }
 
 /// Whether a broker takes part: brokers that are down or fenced are as good as absent.

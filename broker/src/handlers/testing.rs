@@ -28,7 +28,7 @@ impl Broker {
         let (controller, directories) = started(log_dir, properties).await;
         let config = Arc::new(BrokerConfig::from_values(&values(properties)));
         // The APIs tested so do not come near records.
-        let replicas = Arc::new(Replicas::new(Vec::new()));
+        let replicas = Arc::new(Replicas::new(Vec::new(), Arc::default()));
         let coordinator = Coordinator::new(
             Arc::clone(&controller.image),
             controller.handle.clone(),

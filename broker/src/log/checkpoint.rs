@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt::Write, path::Path};
 
 use ottla_protocol::types::TopicName;
 
-use super::{error::LogError, vfs};
+use super::{error::LogError, vfs::Disk};
 
 /// The version of all checkpoint files.
 const VERSION: &str = "0";
@@ -31,8 +31,8 @@ pub(crate) fn encode(rows: impl Iterator<Item = String>) -> String {
 
 /// The rows of a checkpoint file; `None` if it is not there. An empty file has no rows, as for Kafka, which creates
 /// it so.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<String>>, LogError> {
-    let Some(bytes) = vfs::read_file(path)? else { return Ok(None) };
+pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Option<Vec<String>>, LogError> {
+    let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
     let malformed = |why: String| LogError::malformed(path, why);
     let text = String::from_utf8(bytes).map_err(|_| malformed("it is not text".into()))?;
     let mut lines = text.lines();
@@ -50,9 +50,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<String>>, LogError> {
 }
 
 /// Reads a file of `topic partition offset` rows; empty if it is not there.
-pub(crate) fn read_offsets(path: &Path) -> Result<HashMap<TopicPartition, i64>, LogError> {
+pub(crate) fn read_offsets(disk: &Disk, path: &Path) -> Result<HashMap<TopicPartition, i64>, LogError> {
     let mut offsets = HashMap::new();
-    for row in read(path)?.unwrap_or_default() {
+    for row in read(disk, path)?.unwrap_or_default() {
         let mut words = row.split_whitespace();
         let parsed = (|| {
             let topic = TopicName::from(words.next()?);
@@ -69,6 +69,7 @@ pub(crate) fn read_offsets(path: &Path) -> Result<HashMap<TopicPartition, i64>, 
 
 /// Writes a file of `topic partition offset` rows; it is on the medium when this returns.
 pub(crate) fn write_offsets(
+    disk: &Disk,
     path: &Path,
     offsets: impl Iterator<Item = (TopicPartition, i64)>,
 ) -> Result<(), LogError> {
@@ -78,7 +79,7 @@ pub(crate) fn write_offsets(
         let _ = write!(row, "{} {} {offset}", p.topic, p.partition);
         row
     }));
-    vfs::replace_file_durably(path, text.as_bytes())
+    disk.replace_file_durably(path, text.as_bytes())
 }
 
 #[cfg(test)]
@@ -93,12 +94,12 @@ mod tests {
     fn the_file_is_as_kafka_writes_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("recovery-point-offset-checkpoint");
-        assert!(read_offsets(&path).unwrap().is_empty());
+        assert!(read_offsets(&Disk::Real, &path).unwrap().is_empty());
         let offsets = [(partition("orders", 0), 17), (partition("a.b_c-d", 12), i64::MAX)];
-        write_offsets(&path, offsets.clone().into_iter()).unwrap();
+        write_offsets(&Disk::Real, &path, offsets.clone().into_iter()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "0\n2\norders 0 17\na.b_c-d 12 9223372036854775807\n");
-        assert_eq!(read_offsets(&path).unwrap(), HashMap::from(offsets));
+        assert_eq!(read_offsets(&Disk::Real, &path).unwrap(), HashMap::from(offsets));
     }
 
     #[test]
@@ -115,11 +116,11 @@ mod tests {
             "0\n1\na 0 -1\n",
         ] {
             std::fs::write(&path, text).unwrap();
-            read_offsets(&path).unwrap_err();
+            read_offsets(&Disk::Real, &path).unwrap_err();
         }
         for text in ["", "0\n", "0\n0\n"] {
             std::fs::write(&path, text).unwrap();
-            assert!(read_offsets(&path).unwrap().is_empty(), "{text:?}");
+            assert!(read_offsets(&Disk::Real, &path).unwrap().is_empty(), "{text:?}");
         }
     }
 }

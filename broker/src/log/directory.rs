@@ -18,7 +18,7 @@ use super::{
     log::{DELETE_SUFFIX, read_partition_metadata},
     meta_properties::{META_PROPERTIES, MetaProperties},
     recovery::Checkpointed,
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// The file whose lock says that a broker runs here.
@@ -37,14 +37,21 @@ pub enum CheckpointKind {
     HighWatermark,
     /// Nothing before it is to be read: `log-start-offset-checkpoint`.
     LogStartOffset,
+    /// Everything before it was compacted: `cleaner-offset-checkpoint`. Only of partitions that ever were.
+    CleanerOffset,
 }
 
 impl CheckpointKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] =
+        [Self::RecoveryPoint, Self::HighWatermark, Self::LogStartOffset, Self::CleanerOffset];
+
     const fn file_name(self) -> &'static str {
         match self {
             Self::RecoveryPoint => "recovery-point-offset-checkpoint",
             Self::HighWatermark => "replication-offset-checkpoint",
             Self::LogStartOffset => "log-start-offset-checkpoint",
+            Self::CleanerOffset => "cleaner-offset-checkpoint",
         }
     }
 }
@@ -60,9 +67,19 @@ pub struct PartitionDirectory {
     pub path: PathBuf,
 }
 
+/// A volume's room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Space {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes that the broker may still write.
+    pub usable_bytes: u64,
+}
+
 /// A data directory, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct LogDirectory {
+    disk: Disk,
     path: PathBuf,
     meta: Option<MetaProperties>,
     was_clean: bool,
@@ -81,12 +98,12 @@ impl LogDirectory {
     ///
     /// # Errors
     /// If another broker uses it; if it is Kafka's, another release's, or holds something else; if the disk fails.
-    pub fn open(path: &Path) -> Result<Self, LogError> {
-        vfs::create_directory(path)?;
-        let lock = LogFile::create(path.join(LOCK))?;
+    pub fn open(disk: Disk, path: &Path) -> Result<Self, LogError> {
+        disk.create_directory(path)?;
+        let lock = disk.create(path.join(LOCK))?;
         lock.lock(path)?;
-        let meta = MetaProperties::read(path)?;
-        let names = vfs::list(path)?;
+        let meta = MetaProperties::read(&disk, path)?;
+        let names = disk.list(path)?;
         if meta.is_none() {
             let ours =
                 |name: &str| name.starts_with(META_PROPERTIES) || matches!(name, LOCK | LOST_AND_FOUND);
@@ -99,19 +116,18 @@ impl LogDirectory {
         }
         for (name, is_directory) in &names {
             if *is_directory && name.ends_with(DELETE_SUFFIX) {
-                vfs::remove_directory(&path.join(name))?;
+                disk.remove_directory(&path.join(name))?;
             }
         }
         let mark = path.join(CLEAN_SHUTDOWN);
-        let clean = vfs::read_file(&mark)?;
+        let clean = disk.read_file(&mark)?;
         if clean.is_some() {
-            vfs::remove_file(&mark)?;
-            vfs::sync_directory(path)?;
+            disk.remove_file(&mark)?;
+            disk.sync_directory(path)?;
         }
-        let kinds =
-            [CheckpointKind::RecoveryPoint, CheckpointKind::HighWatermark, CheckpointKind::LogStartOffset];
-        let checkpoints = kinds.map(|kind| (kind, read_checkpoint(path, kind)));
+        let checkpoints = CheckpointKind::ALL.map(|kind| (kind, read_checkpoint(&disk, path, kind)));
         Ok(Self {
+            disk,
             path: path.to_owned(),
             meta,
             was_clean: clean.is_some(),
@@ -124,6 +140,24 @@ impl LogDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The disk that it is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// How large its volume is, and how much room is left on it. Blocks.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn space(&self) -> Result<Space, LogError> {
+        let volume = rustix::fs::statvfs(&self.path)
+            .map_err(|errno| LogError::io("read the free space of", &self.path, errno))?;
+        Ok(Space {
+            total_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
+            usable_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
+        })
     }
 
     /// What it says of itself; `None` if no broker was given it yet.
@@ -139,7 +173,7 @@ impl LogDirectory {
         if self.meta.is_some() {
             return Err(LogError::foreign(&self.path, "it was given to a broker already"));
         }
-        meta.write(&self.path)?;
+        meta.write(&self.disk, &self.path)?;
         self.meta = Some(meta);
         Ok(())
     }
@@ -177,15 +211,15 @@ impl LogDirectory {
     /// The logs in it, by name.
     ///
     /// # Errors
-    /// If the disk fails, or if a log's `partition.metadata` is malformed.
+    /// If the disk fails. A log whose `partition.metadata` cannot be read is listed without an id: opening it says why.
     pub fn partitions(&self) -> Result<Vec<PartitionDirectory>, LogError> {
         let mut partitions = Vec::new();
-        for (name, is_directory) in vfs::list(&self.path)? {
+        for (name, is_directory) in self.disk.list(&self.path)? {
             if let Some(partition) = is_directory.then(|| parse_name(&name)).flatten() {
                 let path = self.path.join(name);
                 partitions.push(PartitionDirectory {
                     partition,
-                    topic_id: read_partition_metadata(&path)?,
+                    topic_id: read_partition_metadata(&self.disk, &path).ok().flatten(),
                     path,
                 });
             }
@@ -225,22 +259,23 @@ impl LogDirectory {
         kind: CheckpointKind,
         offsets: impl Iterator<Item = (TopicPartition, i64)>,
     ) -> Result<(), LogError> {
-        checkpoint::write_offsets(&self.path.join(kind.file_name()), offsets)
+        checkpoint::write_offsets(&self.disk, &self.path.join(kind.file_name()), offsets)
     }
 
-    /// Marks that all logs were closed in order, by the broker of this epoch, and gives the directory back.
+    /// Marks that all logs were closed in order, by the broker of this epoch. The directory is given back when this
+    /// value is dropped.
     ///
     /// # Errors
     /// If the disk fails; then the next start checks all logs.
-    pub fn close(self, broker_epoch: i64) -> Result<(), LogError> {
+    pub fn close(&self, broker_epoch: i64) -> Result<(), LogError> {
         let json = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-        vfs::replace_file_durably(&self.path.join(CLEAN_SHUTDOWN), json.as_bytes())
+        self.disk.replace_file_durably(&self.path.join(CLEAN_SHUTDOWN), json.as_bytes())
     }
 }
 
 /// Reads a checkpoint file. One that is damaged is as good as none: more is checked at start then.
-fn read_checkpoint(directory: &Path, kind: CheckpointKind) -> HashMap<TopicPartition, i64> {
-    checkpoint::read_offsets(&directory.join(kind.file_name())).unwrap_or_else(|error| {
+fn read_checkpoint(disk: &Disk, directory: &Path, kind: CheckpointKind) -> HashMap<TopicPartition, i64> {
+    checkpoint::read_offsets(disk, &directory.join(kind.file_name())).unwrap_or_else(|error| {
         tracing::warn!(%error, "a checkpoint file is passed over");
         HashMap::new()
     })
@@ -277,41 +312,42 @@ mod tests {
     #[test]
     fn only_one_broker_at_a_time_uses_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let first = LogDirectory::open(dir.path()).unwrap();
-        let error = LogDirectory::open(dir.path()).unwrap_err();
+        let first = LogDirectory::open(Disk::Real, dir.path()).unwrap();
+        let error = LogDirectory::open(Disk::Real, dir.path()).unwrap_err();
         assert!(matches!(error.kind(), LogErrorKind::Locked { .. }));
         assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
         drop(first);
-        LogDirectory::open(dir.path()).unwrap();
+        LogDirectory::open(Disk::Real, dir.path()).unwrap();
     }
 
     #[test]
     fn a_clean_stop_counts_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut directory = LogDirectory::open(dir.path()).unwrap();
+        let mut directory = LogDirectory::open(Disk::Real, dir.path()).unwrap();
         assert!(!directory.was_clean());
         directory.format(meta()).unwrap();
         let offsets = [(partition("orders", 0), 17), (partition("a-b", 3), 5)];
         directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter()).unwrap();
         directory.close(42).unwrap();
+        drop(directory);
         let json = std::fs::read_to_string(dir.path().join(CLEAN_SHUTDOWN)).unwrap();
         assert_eq!(json, r#"{"version":0,"brokerEpoch":42}"#);
 
-        let directory = LogDirectory::open(dir.path()).unwrap();
+        let directory = LogDirectory::open(Disk::Real, dir.path()).unwrap();
         assert_eq!((directory.was_clean(), directory.broker_epoch()), (true, Some(42)));
         let checkpointed = directory.checkpointed(&partition("a-b", 3));
         assert_eq!(checkpointed, Checkpointed { clean: true, recovery_point: 5, log_start_offset: 0 });
         assert_eq!(directory.checkpoint(CheckpointKind::HighWatermark, &partition("a-b", 3)), None);
         drop(directory);
 
-        let directory = LogDirectory::open(dir.path()).unwrap();
+        let directory = LogDirectory::open(Disk::Real, dir.path()).unwrap();
         assert_eq!((directory.was_clean(), directory.broker_epoch()), (false, None));
     }
 
     #[test]
     fn another_clusters_directory_and_anothers_data_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let mut directory = LogDirectory::open(dir.path()).unwrap();
+        let mut directory = LogDirectory::open(Disk::Real, dir.path()).unwrap();
         directory.check("b3R0bGE", 1).unwrap_err();
         directory.format(meta()).unwrap();
         directory.format(meta()).unwrap_err();
@@ -323,14 +359,14 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("holiday.jpg"), b"").unwrap();
-        let error = LogDirectory::open(dir.path()).unwrap_err();
+        let error = LogDirectory::open(Disk::Real, dir.path()).unwrap_err();
         assert!(error.to_string().contains("holiday.jpg"), "{error}");
     }
 
     #[test]
     fn logs_are_found_by_name_and_deletions_are_finished() {
         let dir = tempfile::tempdir().unwrap();
-        LogDirectory::open(dir.path()).unwrap().format(meta()).unwrap();
+        LogDirectory::open(Disk::Real, dir.path()).unwrap().format(meta()).unwrap();
         for name in ["a-b-3", "orders-0", "no_index", "orders-01", "x-1.00ff-delete", "orders-0-stray"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
@@ -338,7 +374,7 @@ mod tests {
         let id = Uuid(77);
         let metadata = format!("version: 0\ntopic_id: {id}");
         std::fs::write(dir.path().join("orders-0/partition.metadata"), metadata).unwrap();
-        let directory = LogDirectory::open(dir.path()).unwrap();
+        let directory = LogDirectory::open(Disk::Real, dir.path()).unwrap();
         let found: Vec<_> =
             directory.partitions().unwrap().into_iter().map(|p| (p.partition, p.topic_id)).collect();
         assert_eq!(found, [(partition("a-b", 3), None), (partition("orders", 0), Some(id))]);

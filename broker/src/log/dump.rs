@@ -16,7 +16,7 @@ use super::{
     scan::{Scan, ScanError, WALK_WINDOW_BYTES},
     segment::FileKind,
     time_index::TimeIndex,
-    vfs::{self, LogFile},
+    vfs::Disk,
 };
 
 /// A batch in a segment.
@@ -35,7 +35,7 @@ pub struct DumpedBatch {
 /// # Errors
 /// If the directory cannot be read.
 pub fn segments(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
-    let names = vfs::list(directory)?;
+    let names = Disk::Real.list(directory)?;
     let segments = names.iter().filter(|(name, _)| matches!(FileKind::parse(name), Some((FileKind::Log, _))));
     Ok(segments.map(|(name, _)| directory.join(name)).collect())
 }
@@ -45,7 +45,7 @@ pub fn segments(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
 /// # Errors
 /// If the file cannot be read, or at the first bytes that are no batch.
 pub fn batches(path: &Path, mut each: impl FnMut(DumpedBatch)) -> Result<(), LogError> {
-    let file = LogFile::open(path)?;
+    let file = Disk::Real.open(path)?;
     let size = u32::try_from(file.len()?)
         .map_err(|_| LogError::malformed(path, "it is larger than a segment can be"))?;
     let mut scan = Scan::new(&file, base_offset(path)?, 0, size, WALK_WINDOW_BYTES);
@@ -73,7 +73,7 @@ pub fn batches(path: &Path, mut each: impl FnMut(DumpedBatch)) -> Result<(), Log
 /// If the file cannot be read, or is malformed.
 pub fn offset_index(path: &Path) -> Result<Vec<(i64, u32)>, LogError> {
     let base_offset = base_offset(path)?;
-    let index = OffsetIndex::read(path, u32::MAX)?.ok_or_else(|| not_found(path))?;
+    let index = OffsetIndex::read(&Disk::Real, path, u32::MAX)?.ok_or_else(|| not_found(path))?;
     Ok(index.iter().map(|(offset, position)| (base_offset + i64::from(offset), position)).collect())
 }
 
@@ -83,7 +83,7 @@ pub fn offset_index(path: &Path) -> Result<Vec<(i64, u32)>, LogError> {
 /// If the file cannot be read, or is malformed.
 pub fn time_index(path: &Path) -> Result<Vec<(i64, i64)>, LogError> {
     let base_offset = base_offset(path)?;
-    let index = TimeIndex::read(path)?.ok_or_else(|| not_found(path))?;
+    let index = TimeIndex::read(&Disk::Real, path)?.ok_or_else(|| not_found(path))?;
     Ok(index.iter().map(|e| (e.timestamp, base_offset + i64::from(e.relative_offset))).collect())
 }
 
@@ -92,7 +92,7 @@ pub fn time_index(path: &Path) -> Result<Vec<(i64, i64)>, LogError> {
 /// # Errors
 /// If the file cannot be read, or is malformed.
 pub fn producer_snapshot(path: &Path) -> Result<Vec<ProducerEntry>, LogError> {
-    let bytes = vfs::read_file(path)?.ok_or_else(|| not_found(path))?;
+    let bytes = Disk::Real.read_file(path)?.ok_or_else(|| not_found(path))?;
     producer_state::decode_rows(bytes).map_err(|why| LogError::malformed(path, why))
 }
 
@@ -101,7 +101,7 @@ pub fn producer_snapshot(path: &Path) -> Result<Vec<ProducerEntry>, LogError> {
 /// # Errors
 /// If the file cannot be read, or is malformed.
 pub fn leader_epochs(path: &Path) -> Result<Vec<LeaderEpoch>, LogError> {
-    Ok(LeaderEpochs::read(path)?.ok_or_else(|| not_found(path))?.to_vec())
+    Ok(LeaderEpochs::read(&Disk::Real, path)?.ok_or_else(|| not_found(path))?.to_vec())
 }
 
 /// The offset that a file's name says.

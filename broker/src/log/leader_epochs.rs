@@ -5,7 +5,7 @@
 
 use std::{ops::Deref, path::Path};
 
-use super::{checkpoint, error::LogError};
+use super::{checkpoint, error::LogError, vfs::Disk};
 
 /// The name of the file in a log's directory.
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
@@ -72,14 +72,27 @@ impl LeaderEpochs {
         self.0.len() < before
     }
 
+    /// Forgets what lies before `start_offset`: the epoch that holds it begins there from now on. Says whether that
+    /// changed anything (`LeaderEpochFileCache.truncateFromStart`).
+    pub(crate) fn truncate_from_start(&mut self, start_offset: i64) -> bool {
+        let before = self.0.partition_point(|e| e.start_offset <= start_offset);
+        let Some(last) = before.checked_sub(1) else { return false };
+        let changed = last > 0 || self.0.first().is_some_and(|e| e.start_offset < start_offset);
+        self.0.drain(..last);
+        if let Some(first) = self.0.first_mut() {
+            first.start_offset = start_offset;
+        }
+        changed
+    }
+
     /// The file's text.
     pub(crate) fn encode(&self) -> String {
         checkpoint::encode(self.0.iter().map(|e| format!("{} {}", e.epoch, e.start_offset)))
     }
 
     /// Reads the file; `None` if it is not there.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, LogError> {
-        let Some(rows) = checkpoint::read(path)? else { return Ok(None) };
+    pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Option<Self>, LogError> {
+        let Some(rows) = checkpoint::read(disk, path)? else { return Ok(None) };
         let mut epochs = Self::default();
         for row in rows {
             let parsed = row.split_once(' ').and_then(|(epoch, start)| {
@@ -156,15 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn deletion_takes_the_epochs_before_it_and_moves_the_one_that_it_cuts() {
+        let mut e = epochs(&[(2, 10), (4, 20), (7, 35)]);
+        assert!(!e.truncate_from_start(9));
+        assert!(!e.truncate_from_start(10));
+        assert!(e.truncate_from_start(25));
+        assert_eq!(entries(&e), [(4, 25), (7, 35)]);
+        assert!(e.truncate_from_start(35));
+        assert_eq!(entries(&e), [(7, 35)]);
+        assert!(e.truncate_from_start(99));
+        assert_eq!(entries(&e), [(7, 99)], "the newest epoch is never forgotten");
+    }
+
+    #[test]
     fn the_file_is_as_kafka_writes_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
-        assert_eq!(LeaderEpochs::read(&path).unwrap(), None);
+        assert_eq!(LeaderEpochs::read(&Disk::Real, &path).unwrap(), None);
         let e = epochs(&[(0, 0), (4, 20)]);
         assert_eq!(e.encode(), "0\n2\n0 0\n4 20\n");
         std::fs::write(&path, e.encode()).unwrap();
-        assert_eq!(LeaderEpochs::read(&path).unwrap(), Some(e));
+        assert_eq!(LeaderEpochs::read(&Disk::Real, &path).unwrap(), Some(e));
         std::fs::write(&path, "0\n1\n4 x\n").unwrap();
-        LeaderEpochs::read(&path).unwrap_err();
+        LeaderEpochs::read(&Disk::Real, &path).unwrap_err();
     }
 }

@@ -11,13 +11,15 @@ use ottla_protocol::{record::BatchHeader, types::Uuid};
 
 use super::{
     append::{AppendError, Gather},
+    cleaner::Swap,
     error::{LogError, LogErrorKind},
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     producer_state::ProducerState,
     read::LogReader,
     recovery::{self, Checkpointed, Recovered},
+    retention::CleanupPolicy,
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// Largest segment: positions and relative offsets are 31 bits in Kafka's indexes.
@@ -34,7 +36,7 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// How a log behaves. A plain value: the owner replaces it at run time with [`Log::set_config`].
 ///
 /// The defaults are Kafka's.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// Size at which a segment is sealed: `segment.bytes`. At most 2 GiB less one.
     pub segment_bytes: u32,
@@ -58,6 +60,10 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
     /// limit.
     pub max_producers: usize,
+    /// Most that is taken off `roll_ms`, for each segment another part: `segment.jitter.ms`.
+    pub roll_jitter_ms: i64,
+    /// What becomes of old segments.
+    pub cleanup: CleanupPolicy,
 }
 
 impl Default for LogConfig {
@@ -73,6 +79,8 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             max_producers: 50_000,
+            roll_jitter_ms: 0,
+            cleanup: CleanupPolicy::default(),
         }
     }
 }
@@ -80,6 +88,7 @@ impl Default for LogConfig {
 /// A partition's records on disk. Whoever has this value owns the log and alone may change it.
 #[derive(Debug)]
 pub struct Log {
+    pub(super) disk: Disk,
     directory: PathBuf,
     topic_id: Option<Uuid>,
     pub(super) config: LogConfig,
@@ -103,6 +112,12 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Files of segments that left the log, and when they are to be unlinked; oldest first.
+    pub(super) doomed: VecDeque<(i64, PathBuf)>,
+    /// The exchange of segments that the cleaner has begun.
+    pub(super) swap: Option<Swap>,
+    /// How often segments were exchanged since the log was opened.
+    pub(super) cleanings: u32,
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
     /// Reused from append to append.
@@ -115,19 +130,20 @@ impl Log {
     /// # Errors
     /// If there are segments in the directory already, or if the disk fails.
     pub fn create(
+        disk: &Disk,
         directory: &Path,
         topic_id: Uuid,
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Self, LogError> {
-        vfs::create_directory(directory)?;
-        if vfs::list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
+        disk.create_directory(directory)?;
+        if disk.list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
             return Err(LogError::malformed(directory, "a log is to be created in it, but it holds one"));
         }
         let metadata = directory.join(PARTITION_METADATA);
         let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
-        vfs::replace_file(&metadata, text.as_bytes())?;
-        let (mut log, _) = Self::open(directory, config, &Checkpointed::default(), now_ms)?;
+        disk.replace_file(&metadata, text.as_bytes())?;
+        let (mut log, _) = Self::open(disk, directory, config, &Checkpointed::default(), now_ms)?;
         // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
         log.sync_later(metadata);
         log.sync_later(log.active.file.path().to_owned());
@@ -146,24 +162,28 @@ impl Log {
     /// # Errors
     /// [`LogErrorKind::Rot`] if what is damaged is not the end: nothing is cut then. Else if the disk fails.
     pub fn open(
+        disk: &Disk,
         directory: &Path,
         config: LogConfig,
         checkpointed: &Checkpointed,
         now_ms: i64,
     ) -> Result<(Self, Recovered), LogError> {
         let config = sane(config);
-        let topic_id = read_partition_metadata(directory)?;
-        let parts = recovery::recover(directory, &config, checkpointed, now_ms)?;
+        let topic_id = read_partition_metadata(disk, directory)?;
+        let parts = recovery::recover(disk, directory, &config, checkpointed, now_ms)?;
         let active = Arc::clone(&parts.segments.active);
         let (size, end_offset, first_timestamp) = {
             let tail = active.tail();
             (tail.size, tail.end_offset, tail.index.first_timestamp)
         };
         let start_offset = checkpointed.log_start_offset.max(parts.first_offset).min(end_offset);
+        let mut epochs = parts.epochs;
+        epochs.truncate_from_start(start_offset);
         let recovery_point = if checkpointed.clean { end_offset } else { checkpointed.recovery_point };
         let mut log = Self {
-            reader: Arc::new(LogReader::new(directory, parts.segments, parts.epochs, start_offset)),
+            reader: Arc::new(LogReader::new(disk, directory, parts.segments, epochs, start_offset)),
             directory: directory.to_owned(),
+            disk: disk.clone(),
             topic_id,
             config,
             active,
@@ -177,6 +197,9 @@ impl Log {
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            doomed: VecDeque::new(),
+            swap: None,
+            cleanings: 0,
             unchanged: parts.closed,
             gather: Gather::default(),
         };
@@ -217,7 +240,7 @@ impl Log {
 
     /// How many segments there are.
     pub fn segment_count(&self) -> usize {
-        self.reader.segments.load().sealed.len() + 1
+        self.reader.segment_count()
     }
 
     /// How many idempotent producers are remembered.
@@ -248,7 +271,7 @@ impl Log {
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.assign(epoch, self.end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.sync_later(path);
             self.reader.epochs.store(Arc::new(epochs));
         }
@@ -311,7 +334,7 @@ impl Log {
         if offset >= self.end_offset {
             return Ok(());
         }
-        let cut = self.cut(offset, now_ms);
+        let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
         if cut.is_err() {
             // Some files may be gone and others not.
             self.reader.set_failed();
@@ -331,7 +354,7 @@ impl Log {
             return Ok(self.end_offset);
         }
         self.write_snapshot()?;
-        let indexes = self.active.tail().index.write(&self.directory)?;
+        let indexes = self.active.tail().index.write(&self.disk, &self.directory)?;
         indexes.into_iter().for_each(|path| self.sync_later(path));
         if let Some(task) = self.flush_task() {
             task.run()?;
@@ -347,18 +370,26 @@ impl Log {
     pub fn delete(self) -> Result<(), LogError> {
         // Whoever appends or closes after this has lost a race; it must not write into the directory's successor.
         self.reader.set_failed();
-        let name = self.directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let suffix = format!(".{:032x}{DELETE_SUFFIX}", self.topic_id.unwrap_or(Uuid::ZERO).0);
+        Self::delete_at(&self.disk, &self.directory, self.topic_id)
+    }
+
+    /// Deletes a log that is not open, as [`Log::delete`] does: also one that cannot be opened.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn delete_at(disk: &Disk, directory: &Path, topic_id: Option<Uuid>) -> Result<(), LogError> {
+        let name = directory.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let suffix = format!(".{:032x}{DELETE_SUFFIX}", topic_id.unwrap_or(Uuid::ZERO).0);
         // Names of topics are ASCII, so any byte is a boundary.
         let kept = name.get(..FILE_NAME_BYTES_MAX - suffix.len()).unwrap_or(name);
-        let doomed = self.directory.with_file_name(format!("{kept}{suffix}"));
+        let doomed = directory.with_file_name(format!("{kept}{suffix}"));
         // A deletion that a crash cut short may have left its remains.
-        vfs::remove_directory(&doomed)?;
-        vfs::rename(&self.directory, &doomed)?;
+        disk.remove_directory(&doomed)?;
+        disk.rename(directory, &doomed)?;
         if let Some(parent) = parent(&doomed) {
-            vfs::sync_directory(parent)?;
+            disk.sync_directory(parent)?;
         }
-        vfs::remove_directory(&doomed)
+        disk.remove_directory(&doomed)
     }
 
     pub(super) fn check_open(&self) -> Result<(), LogError> {
@@ -381,22 +412,30 @@ impl Log {
             Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        full || too_far || age_ms > self.config.roll_ms
+        full || too_far || age_ms > self.roll_ms()
+    }
+
+    /// The age at which the active segment is sealed (`LogConfig.maxSegmentMs`, `randomSegmentJitter`).
+    fn roll_ms(&self) -> i64 {
+        let LogConfig { roll_ms, roll_jitter_ms, cleanup, .. } = &self.config;
+        // What is not sealed is not cleaned.
+        let lag_ms = if cleanup.compact { cleanup.max_compaction_lag_ms.max(1) } else { i64::MAX };
+        let most_ms = (*roll_jitter_ms).min(*roll_ms).max(0);
+        // Each segment of each log has a part of its own, the same after a restart.
+        let seed = self.topic_id.unwrap_or(Uuid::ZERO).0 as u64 ^ self.active.base_offset as u64;
+        let jitter_ms = if most_ms > 0 { spread(seed) % most_ms.unsigned_abs() } else { 0 };
+        lag_ms.min(*roll_ms).saturating_sub_unsigned(jitter_ms)
     }
 
     /// Seals the active segment and begins a new one.
     pub(super) fn roll(&mut self, now_ms: i64) -> Result<(), LogError> {
         let (sealed, indexes) = {
             let tail = self.active.tail();
-            let sealed = SealedSegment {
-                base_offset: self.active.base_offset,
-                size: self.size,
-                latest: tail.index.latest,
-            };
-            (sealed, tail.index.write(&self.directory)?)
+            let sealed = SealedSegment::new(self.active.base_offset, self.size, tail.index.latest);
+            (sealed, tail.index.write(&self.disk, &self.directory)?)
         };
         self.write_snapshot()?;
-        let file = Arc::new(LogFile::create(FileKind::Log.path(&self.directory, self.end_offset))?);
+        let file = Arc::new(self.disk.create(FileKind::Log.path(&self.directory, self.end_offset))?);
         // From here on nothing can fail.
         indexes.into_iter().for_each(|path| self.sync_later(path));
         self.sync_later(self.active.file.path().to_owned());
@@ -450,7 +489,7 @@ impl Log {
         let size = segments.sealed.get(place).map_or(self.size, |s| s.size);
         let file = match place == segments.sealed.len() {
             true => Arc::clone(&self.active.file),
-            false => Arc::new(LogFile::open_rw(FileKind::Log.path(&self.directory, kept))?),
+            false => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, kept))?),
         };
         let left = recovery::index_until(&file, kept, size, offset, &self.config)?;
         let end_offset = offset.min(left.next_offset);
@@ -471,18 +510,19 @@ impl Log {
 
         // The last segment first, so that a crash leaves no hole.
         for base_offset in doomed.into_iter().chain(last).rev() {
-            segment::remove(&self.directory, base_offset)?;
+            segment::remove(&self.disk, &self.directory, base_offset)?;
         }
         self.active.file.truncate(left.size.into())?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.sync_later(path);
             self.reader.epochs.store(Arc::new(epochs));
         }
         let segments = self.reader.segments.load();
-        (_, self.producers) = recovery::producers(&self.directory, &segments, end_offset, now_ms)?;
+        (_, self.producers) =
+            recovery::producers(&self.disk, &self.directory, &segments, end_offset, now_ms)?;
         Ok(())
     }
 
@@ -501,12 +541,17 @@ impl Log {
         let path = FileKind::Snapshot.path(&self.directory, self.end_offset);
         let bytes =
             self.producers.encode_snapshot().map_err(|e| LogError::malformed(&path, e.to_string()))?;
-        vfs::replace_file(&path, &bytes)?;
+        self.disk.replace_file(&path, &bytes)?;
         self.sync_later(path);
         Ok(())
     }
 
-    fn sync_later(&mut self, path: PathBuf) {
+    /// Names in the directory changed, and are to be on the medium some time.
+    pub(super) fn directory_changed(&mut self) {
+        self.sync_later(self.directory.clone());
+    }
+
+    pub(super) fn sync_later(&mut self, path: PathBuf) {
         self.unchanged = false;
         self.files_written += 1;
         self.unsynced.push_back((self.files_written, path));
@@ -558,11 +603,19 @@ impl FlushTask {
 
     fn sync(&self) -> Result<(), LogError> {
         // A file that is gone was replaced or cut off since.
-        self.files.iter().try_for_each(|path| vfs::sync_if_there(path))?;
+        self.files.iter().try_for_each(|path| self.reader.disk.sync_if_there(path))?;
         self.active.sync()?;
         // New names come with new files only.
-        if self.files.is_empty() { Ok(()) } else { vfs::sync_directory(&self.directory) }
+        if self.files.is_empty() { Ok(()) } else { self.reader.disk.sync_directory(&self.directory) }
     }
+}
+
+/// Neighbouring numbers become numbers far apart: a round of SplitMix64.
+fn spread(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 fn sane(mut config: LogConfig) -> LogConfig {
@@ -576,9 +629,9 @@ fn parent(directory: &Path) -> Option<&Path> {
 }
 
 /// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
-pub(super) fn read_partition_metadata(directory: &Path) -> Result<Option<Uuid>, LogError> {
+pub(super) fn read_partition_metadata(disk: &Disk, directory: &Path) -> Result<Option<Uuid>, LogError> {
     let path = directory.join(PARTITION_METADATA);
-    let bytes = vfs::read_file(&path)?.unwrap_or_default();
+    let bytes = disk.read_file(&path)?.unwrap_or_default();
     if bytes.is_empty() {
         return Ok(None);
     }

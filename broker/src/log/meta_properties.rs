@@ -7,7 +7,7 @@ use std::{collections::HashMap, path::Path};
 
 use ottla_protocol::types::Uuid;
 
-use super::{error::LogError, vfs};
+use super::{error::LogError, vfs::Disk};
 
 /// The name of the file in a data directory.
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
@@ -33,9 +33,9 @@ impl MetaProperties {
     ///
     /// # Errors
     /// If it is Kafka's, or another release's, or malformed.
-    pub(crate) fn read(directory: &Path) -> Result<Option<Self>, LogError> {
+    pub(crate) fn read(disk: &Disk, directory: &Path) -> Result<Option<Self>, LogError> {
         let path = directory.join(META_PROPERTIES);
-        let Some(bytes) = vfs::read_file(&path)? else { return Ok(None) };
+        let Some(bytes) = disk.read_file(&path)? else { return Ok(None) };
         let properties = parse(&String::from_utf8_lossy(&bytes));
         let property = |key: &str| properties.get(key).map(String::as_str);
         match property("ottla.format") {
@@ -66,7 +66,7 @@ impl MetaProperties {
     }
 
     /// Writes the file; it is on the medium when this returns.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), LogError> {
+    pub(crate) fn write(&self, disk: &Disk, directory: &Path) -> Result<(), LogError> {
         let text = format!(
             "# Written once, when the directory was given to its broker. Do not edit.\n\
              cluster.id={}\ndirectory.id={}\nnode.id={}\nottla.format={FORMAT}\nversion={VERSION}\n",
@@ -74,7 +74,7 @@ impl MetaProperties {
             self.directory_id,
             self.node_id,
         );
-        vfs::replace_file_durably(&directory.join(META_PROPERTIES), text.as_bytes())
+        disk.replace_file_durably(&directory.join(META_PROPERTIES), text.as_bytes())
     }
 }
 
@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn the_file_reads_what_it_writes() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), None);
+        assert_eq!(MetaProperties::read(&Disk::Real, dir.path()).unwrap(), None);
         let meta =
             MetaProperties { cluster_id: "a=b\\c:#d".into(), node_id: 7, directory_id: Uuid(0x1234_5678) };
-        meta.write(dir.path()).unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(meta));
+        meta.write(&Disk::Real, dir.path()).unwrap();
+        assert_eq!(MetaProperties::read(&Disk::Real, dir.path()).unwrap(), Some(meta));
     }
 
     #[test]
@@ -128,17 +128,17 @@ mod tests {
         let kafkas = "#\n#Sat Nov 21 05:03:04 UTC 2026\ncluster.id=b3R0bGEtcGVlci1rYWZrYQ\nversion=1\n\
                       directory.id=ASNFZ4mrze8BI0VniavN7w\nnode.id=1\n";
         std::fs::write(dir.path().join(META_PROPERTIES), kafkas).unwrap();
-        let error = MetaProperties::read(dir.path()).unwrap_err();
+        let error = MetaProperties::read(&Disk::Real, dir.path()).unwrap_err();
         assert!(matches!(error.kind(), LogErrorKind::Foreign { .. }));
         assert!(error.to_string().contains("Apache Kafka"), "{error}");
 
         std::fs::write(dir.path().join(META_PROPERTIES), format!("{kafkas}ottla.format=2\n")).unwrap();
-        let error = MetaProperties::read(dir.path()).unwrap_err();
+        let error = MetaProperties::read(&Disk::Real, dir.path()).unwrap_err();
         assert!(matches!(error.kind(), LogErrorKind::Foreign { .. }), "{error}");
 
         // With our key, Kafka's form of the file is read.
         std::fs::write(dir.path().join(META_PROPERTIES), format!("{kafkas}ottla.format=1\n")).unwrap();
-        let meta = MetaProperties::read(dir.path()).unwrap().unwrap();
+        let meta = MetaProperties::read(&Disk::Real, dir.path()).unwrap().unwrap();
         assert_eq!((meta.cluster_id.as_str(), meta.node_id), ("b3R0bGEtcGVlci1rYWZrYQ", 1));
     }
 }

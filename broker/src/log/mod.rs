@@ -18,6 +18,7 @@
 
 mod append;
 mod checkpoint;
+pub mod cleaner;
 mod directory;
 pub mod dump;
 mod error;
@@ -29,6 +30,7 @@ mod offset_index;
 mod producer_state;
 mod read;
 mod recovery;
+mod retention;
 mod scan;
 mod segment;
 mod time_index;
@@ -36,7 +38,7 @@ mod vfs;
 
 pub use append::{AppendError, Appended, ToAppend};
 pub use checkpoint::TopicPartition;
-pub use directory::{CheckpointKind, LogDirectory, PartitionDirectory};
+pub use directory::{CheckpointKind, LogDirectory, PartitionDirectory, Space};
 pub use error::{LogError, LogErrorKind};
 pub use leader_epochs::LeaderEpoch;
 pub use log::{FlushTask, Flushed, Log, LogConfig};
@@ -44,4 +46,7 @@ pub use meta_properties::MetaProperties;
 pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
-pub use vfs::{FileSlice, LogFile};
+pub use retention::{CleanupPolicy, Deleted, StartOffsetError, UnlinkTask};
+pub use vfs::{Disk, FileSlice, LogFile};
+#[cfg(any(test, feature = "simulation"))]
+pub use vfs::{Faults, Random, SimulatedDisk};

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{error::LogError, vfs};
+use super::{error::LogError, vfs::Disk};
 
 const ENTRY_BYTES: usize = 8;
 
@@ -95,8 +95,8 @@ impl OffsetIndex {
     }
 
     /// Reads the file; `None` if it is not there.
-    pub(crate) fn read(path: &Path, segment_bytes: u32) -> Result<Option<Self>, LogError> {
-        let Some(bytes) = vfs::read_file(path)? else { return Ok(None) };
+    pub(crate) fn read(disk: &Disk, path: &Path, segment_bytes: u32) -> Result<Option<Self>, LogError> {
+        let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
         Self::decode(&bytes, segment_bytes).map(Some).map_err(|why| LogError::malformed(path, why))
     }
 

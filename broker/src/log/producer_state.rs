@@ -18,7 +18,11 @@ use ottla_protocol::{
     wire,
 };
 
-use super::{error::LogError, vfs};
+use super::{
+    cleaner::{LastRecord, LastRecords},
+    error::LogError,
+    vfs::Disk,
+};
 
 /// Batches of each producer that a duplicate is recognised among: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`, and as
 /// many as a producer may have in flight.
@@ -49,9 +53,6 @@ struct Producer {
     current_txn_first_offset: i64,
     /// When it was last heard of, by this broker's clock.
     last_used_ms: i64,
-    /// Whether all of its epoch's batches came by here, from sequence 0 on. Only then is a sequence that lies
-    /// behind known to be stored.
-    since_zero: bool,
     batches: RecentBatches,
 }
 
@@ -106,17 +107,10 @@ pub enum ProducerError {
         /// The batch's.
         found: i16,
     },
-    /// A batch before this one is missing.
+    /// A batch before this one is missing, or it is a duplicate of one that is forgotten.
     OutOfOrderSequence {
         /// The sequence number that would be next.
         expected: i32,
-        /// The batch's first.
-        found: i32,
-    },
-    /// The batch was stored so long ago that its offset is forgotten.
-    DuplicateSequence {
-        /// The last sequence number stored.
-        last: i32,
         /// The batch's first.
         found: i32,
     },
@@ -169,6 +163,15 @@ impl ProducerState {
         self.producers.retain(|_, p| {
             p.current_txn_first_offset >= 0 || now_ms.saturating_sub(p.last_used_ms) < expiration_ms
         });
+    }
+
+    /// The last record of each producer that is known.
+    pub(crate) fn last_records(&self) -> LastRecords {
+        let last = |p: &Producer| LastRecord {
+            data_offset: p.batches.as_slice().last().map(|batch| batch.last_offset),
+            epoch: p.epoch,
+        };
+        self.producers.iter().map(|(id, producer)| (*id, last(producer))).collect()
     }
 
     /// How many producers are known.
@@ -254,7 +257,6 @@ impl ProducerState {
                     offset_delta: row.offset_delta,
                     timestamp: row.timestamp,
                 };
-                producer.since_zero |= batch.first_sequence() == 0;
                 producer.batches.push(batch);
             }
         }
@@ -262,8 +264,8 @@ impl ProducerState {
     }
 
     /// Reads a snapshot file; `None` if it is not there.
-    pub(crate) fn read_snapshot(path: &Path, now_ms: i64) -> Result<Option<Self>, LogError> {
-        let Some(bytes) = vfs::read_file(path)? else { return Ok(None) };
+    pub(crate) fn read_snapshot(disk: &Disk, path: &Path, now_ms: i64) -> Result<Option<Self>, LogError> {
+        let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
         Self::decode_snapshot(bytes, now_ms).map(Some).map_err(|why| LogError::malformed(path, why))
     }
 }
@@ -291,12 +293,11 @@ impl Producer {
             coordinator_epoch: -1,
             current_txn_first_offset: -1,
             last_used_ms: 0,
-            since_zero: false,
             batches: RecentBatches::default(),
         }
     }
 
-    /// The rules of `ProducerAppendInfo`, with one more: what certainly was stored is not out of order.
+    /// The rules of `ProducerAppendInfo`: what lies behind the batches remembered is out of order too.
     fn judge(&self, batch: &BatchHeader) -> Result<Verdict, ProducerError> {
         let found = batch.base_sequence;
         let sequenced = is_sequenced(batch);
@@ -324,9 +325,6 @@ impl Producer {
         let expected = BatchHeader::sequence_after(last, 1);
         if found == expected {
             Ok(Verdict::New)
-        } else if self.since_zero && is_behind(found, expected) && is_behind(batch.last_sequence(), expected)
-        {
-            Err(ProducerError::DuplicateSequence { last, found })
         } else {
             Err(ProducerError::OutOfOrderSequence { expected, found })
         }
@@ -336,11 +334,9 @@ impl Producer {
         if self.epoch != batch.producer_epoch {
             self.epoch = batch.producer_epoch;
             self.batches = RecentBatches::default();
-            self.since_zero = false;
         }
         self.last_used_ms = now_ms;
         if is_sequenced(batch) {
-            self.since_zero |= batch.base_sequence == 0;
             self.batches.push(BatchMetadata {
                 last_sequence: batch.last_sequence(),
                 last_offset: batch.last_offset(),
@@ -354,12 +350,6 @@ impl Producer {
 /// Whether a batch has a place in its producer's order. Markers and what coordinators write have none.
 fn is_sequenced(batch: &BatchHeader) -> bool {
     batch.base_sequence >= 0 && !batch.attributes.is_control()
-}
-
-/// Whether `sequence` comes before `expected`, in numbers that wrap at 2^31.
-fn is_behind(sequence: i32, expected: i32) -> bool {
-    const HALF: i32 = 1 << 30;
-    sequence != expected && (expected.wrapping_sub(sequence) & i32::MAX) < HALF
 }
 
 impl RecentBatches {
@@ -394,10 +384,6 @@ impl fmt::Display for ProducerError {
             Self::OutOfOrderSequence { expected, found } => {
                 write!(f, "the batch begins with sequence number `{found}`, and `{expected}` would be next")
             }
-            Self::DuplicateSequence { last, found } => write!(
-                f,
-                "the batch begins with sequence number `{found}`, and everything up to `{last}` is stored already"
-            ),
         }
     }
 }
@@ -454,7 +440,7 @@ mod tests {
         for i in 0..3 {
             assert_eq!(
                 append(&mut state, &batch(0, i * 3, 3, 999)),
-                Err(ProducerError::DuplicateSequence { last: 23, found: i * 3 }),
+                Err(ProducerError::OutOfOrderSequence { expected: 24, found: i * 3 }),
                 "batch {i}"
             );
         }
@@ -629,11 +615,7 @@ mod tests {
                 let (before, after) = (state.stage(header, 0), again.stage(header, 0));
                 state.discard();
                 again.discard();
-                // Only what is older than the batches retained may be told in other words.
-                match before {
-                    Err(ProducerError::DuplicateSequence { .. }) => prop_assert!(after.is_err()),
-                    _ => prop_assert_eq!(before, after),
-                }
+                prop_assert_eq!(before, after);
             }
         }
     }

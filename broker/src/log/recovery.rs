@@ -17,6 +17,7 @@ use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
 
 use super::{
     LogConfig,
+    cleaner::finish_swaps,
     error::{LogError, LogErrorKind},
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
@@ -24,7 +25,7 @@ use super::{
     scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
-    vfs::{self, LogFile},
+    vfs::{Disk, LogFile},
 };
 
 /// Bytes whose checksum is computed, at most, in search of a sound batch behind damage. Beyond, whatever is there
@@ -73,12 +74,14 @@ pub(super) struct Parts {
 
 /// Finds out what is in `directory`, and mends what a crash may have left.
 pub(super) fn recover(
+    disk: &Disk,
     directory: &Path,
     config: &LogConfig,
     checkpointed: &Checkpointed,
     now_ms: i64,
 ) -> Result<Parts, LogError> {
     let mut recovery = Recovery {
+        disk,
         directory,
         config,
         checkpointed,
@@ -90,7 +93,7 @@ pub(super) fn recover(
     let segments = recovery.segments()?;
     let end_offset = segments.active.tail().end_offset;
     let epochs = recovery.epochs(&segments, end_offset)?;
-    let (snapshot, producers) = producers(directory, &segments, end_offset, now_ms)?;
+    let (snapshot, producers) = producers(disk, directory, &segments, end_offset, now_ms)?;
     recovery.recovered.end_offset = end_offset;
     recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
@@ -134,12 +137,14 @@ pub(super) fn index_until(
 /// What is known of producers at `end_offset`: the newest snapshot that can be read, whose offset comes with it, and
 /// the batches behind it. Snapshots that lie beyond the end, or that no segment begins with, are removed.
 pub(super) fn producers(
+    disk: &Disk,
     directory: &Path,
     segments: &Segments,
     end_offset: i64,
     now_ms: i64,
 ) -> Result<(Option<i64>, ProducerState), LogError> {
-    let mut snapshots: Vec<i64> = vfs::list(directory)?
+    let mut snapshots: Vec<i64> = disk
+        .list(directory)?
         .iter()
         .filter_map(|(name, _)| FileKind::parse(name))
         .filter_map(|(kind, offset)| (kind == FileKind::Snapshot).then_some(offset))
@@ -153,7 +158,7 @@ pub(super) fn producers(
         let keep = match &state {
             Some(_) => begins_segment,
             None if offset > end_offset => false,
-            None => match ProducerState::read_snapshot(&path, now_ms) {
+            None => match ProducerState::read_snapshot(disk, &path, now_ms) {
                 Ok(read) => {
                     state = read.map(|state| (offset, state));
                     true
@@ -166,19 +171,20 @@ pub(super) fn producers(
             },
         };
         if !keep {
-            vfs::remove_file(&path)?;
+            disk.remove_file(&path)?;
         }
     }
     let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
-        each_header(directory, segments, from, |header| state.replay(header, now_ms))?;
+        each_header(disk, directory, segments, from, |header| state.replay(header, now_ms))?;
     }
     Ok((snapshot, state))
 }
 
 /// Gives every batch from offset `from` on.
 fn each_header(
+    disk: &Disk,
     directory: &Path,
     segments: &Segments,
     from: i64,
@@ -187,8 +193,8 @@ fn each_header(
     for place in segments.position_of(from)..=segments.sealed.len() {
         let (file, base_offset, position, size) = match segments.sealed.get(place) {
             Some(sealed) => {
-                let position = sealed.lookup(directory, from);
-                (Arc::new(sealed.open(directory)?), sealed.base_offset, position, sealed.size)
+                let position = sealed.lookup(disk, directory, from);
+                (sealed.open(disk, directory)?, sealed.base_offset, position, sealed.size)
             }
             None => {
                 let (active, tail) = (&segments.active, segments.active.tail());
@@ -207,6 +213,7 @@ fn each_header(
 }
 
 struct Recovery<'a> {
+    disk: &'a Disk,
     directory: &'a Path,
     config: &'a LogConfig,
     checkpointed: &'a Checkpointed,
@@ -230,12 +237,15 @@ struct Walk {
 
 impl Recovery<'_> {
     fn segments(&mut self) -> Result<Segments, LogError> {
+        if finish_swaps(self.disk, self.directory)? {
+            self.closed = false;
+        }
         let mut bases = Vec::new();
-        for (name, is_directory) in vfs::list(self.directory)? {
+        for (name, is_directory) in self.disk.list(self.directory)? {
             match FileKind::parse(&name) {
                 Some((FileKind::Log, offset)) => bases.push(offset),
                 None if name.ends_with(".tmp") && !is_directory => {
-                    vfs::remove_file(&self.directory.join(name))?;
+                    self.disk.remove_file(&self.directory.join(name))?;
                 }
                 _ => {}
             }
@@ -251,7 +261,7 @@ impl Recovery<'_> {
             && self.is_torn_off(*base, *size)?
         {
             self.recovered.torn_bytes += u64::from(*size);
-            segment::remove(self.directory, *base)?;
+            segment::remove(self.disk, self.directory, *base)?;
             files.pop();
         }
         let mut sealed = Vec::with_capacity(files.len());
@@ -269,7 +279,7 @@ impl Recovery<'_> {
 
     fn size_of(&self, base_offset: i64) -> Result<u32, LogError> {
         let path = FileKind::Log.path(self.directory, base_offset);
-        let size = LogFile::open(&path)?.len()?;
+        let size = self.disk.open(&path)?.len()?;
         u32::try_from(size).ok().filter(|&size| size <= i32::MAX as u32).ok_or_else(|| {
             LogError::malformed(&path, format!("it has {size} bytes, more than a segment can have"))
         })
@@ -280,7 +290,7 @@ impl Recovery<'_> {
         if self.checkpointed.clean || base_offset < self.checkpointed.recovery_point {
             return Ok(false);
         }
-        let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
+        let file = self.disk.open(FileKind::Log.path(self.directory, base_offset))?;
         let mut scan = Scan::new(&file, base_offset, 0, size, WALK_WINDOW_BYTES);
         let first = match scan.next() {
             Ok(Some(found)) => scan.check_crc(&found),
@@ -296,7 +306,7 @@ impl Recovery<'_> {
 
     fn first_segment(&mut self) -> Result<ActiveSegment, LogError> {
         let base_offset = self.checkpointed.log_start_offset.max(0);
-        let file = LogFile::create(FileKind::Log.path(self.directory, base_offset))?;
+        let file = self.disk.create(FileKind::Log.path(self.directory, base_offset))?;
         let index = SegmentIndex::new(base_offset, self.config);
         Ok(ActiveSegment::new(Arc::new(file), index, 0, base_offset))
     }
@@ -305,14 +315,15 @@ impl Recovery<'_> {
     fn sealed(&mut self, base_offset: i64, size: u32, next_base: i64) -> Result<SealedSegment, LogError> {
         if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
             // Flushed, and its indexes with it.
-            let offsets = OffsetIndex::read(&FileKind::OffsetIndex.path(self.directory, base_offset), size);
-            let times = TimeIndex::read(&FileKind::TimeIndex.path(self.directory, base_offset));
+            let offsets =
+                OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
+            let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
             if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
                 let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
-                return Ok(SealedSegment { base_offset, size, latest });
+                return Ok(SealedSegment::new(base_offset, size, latest));
             }
         }
-        let file = LogFile::open(FileKind::Log.path(self.directory, base_offset))?;
+        let file = self.disk.open(FileKind::Log.path(self.directory, base_offset))?;
         let walk = self.walk(&file, base_offset, size)?;
         let why = match walk.damage {
             Some(why) => Some(why),
@@ -325,14 +336,14 @@ impl Recovery<'_> {
         if let Some(why) = why {
             return Err(rot(&file, walk.size, walk.next_offset, why));
         }
-        self.written.extend(walk.index.write(self.directory)?);
+        self.written.extend(walk.index.write(self.disk, self.directory)?);
         self.recovered.indexes_rebuilt += 1;
-        Ok(SealedSegment { base_offset, size, latest: walk.index.latest })
+        Ok(SealedSegment::new(base_offset, size, walk.index.latest))
     }
 
     /// The last segment.
     fn active(&mut self, base_offset: i64, size: u32) -> Result<ActiveSegment, LogError> {
-        let file = LogFile::open_rw(FileKind::Log.path(self.directory, base_offset))?;
+        let file = self.disk.open_rw(FileKind::Log.path(self.directory, base_offset))?;
         if self.checkpointed.clean
             && let Some(active) = self.closed(&file, base_offset, size)?
         {
@@ -353,8 +364,9 @@ impl Recovery<'_> {
     /// The last segment as a clean stop left it: its index files are believed, and only what lies behind the last
     /// entry is walked. `None` if that does not come out even.
     fn closed(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Option<Walk>, LogError> {
-        let offsets = OffsetIndex::read(&FileKind::OffsetIndex.path(self.directory, base_offset), size);
-        let times = TimeIndex::read(&FileKind::TimeIndex.path(self.directory, base_offset));
+        let offsets =
+            OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
+        let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
         let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) else { return Ok(None) };
         let from = offsets.last_position();
         let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
@@ -463,7 +475,7 @@ impl Recovery<'_> {
     /// The epochs as the file has them, with those of the batches that it may not have known.
     fn epochs(&mut self, segments: &Segments, end_offset: i64) -> Result<LeaderEpochs, LogError> {
         let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
-        let read = LeaderEpochs::read(&path).unwrap_or_else(|error| {
+        let read = LeaderEpochs::read(self.disk, &path).unwrap_or_else(|error| {
             tracing::warn!(%error, "leader epochs are taken from the records instead");
             None
         });
@@ -477,12 +489,12 @@ impl Recovery<'_> {
         if complete {
             self.epochs_seen.iter().copied().for_each(&mut add);
         } else {
-            each_header(self.directory, segments, 0, |header| {
+            each_header(self.disk, self.directory, segments, 0, |header| {
                 add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
             })?;
         }
         if read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty()) {
-            vfs::replace_file(&path, epochs.encode().as_bytes())?;
+            self.disk.replace_file(&path, epochs.encode().as_bytes())?;
             self.written.push(path);
         }
         Ok(epochs)

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{error::LogError, vfs};
+use super::{error::LogError, vfs::Disk};
 
 const ENTRY_BYTES: usize = 12;
 
@@ -89,8 +89,8 @@ impl TimeIndex {
     }
 
     /// Reads the file; `None` if it is not there.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, LogError> {
-        let Some(bytes) = vfs::read_file(path)? else { return Ok(None) };
+    pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Option<Self>, LogError> {
+        let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
         Self::decode(&bytes).map(Some).map_err(|why| LogError::malformed(path, why))
     }
 

@@ -443,6 +443,12 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
+    /// The log directory of a broker's replica.
+    pub(crate) fn directory_of(&self, broker: BrokerId) -> Option<Uuid> {
+        let place = self.replicas.iter().position(|replica| *replica == broker)?;
+        self.directories.get(place).copied()
+    }
+
     fn new(record: &PartitionRecord) -> Result<Self, String> {
         if record.replicas.is_empty() {
             return Err("a partition without replicas".into());

@@ -4,19 +4,24 @@
 //! [`Replica::reader`], without asking the shard. [`Replicas`] is the table of all of them; a reader keeps the
 //! snapshot it took, the controller's task replaces it whole.
 
+pub(crate) mod cleaner;
+pub(crate) mod directories;
 pub(crate) mod fetch_session;
+pub(crate) mod flush;
 pub(crate) mod purgatory;
 pub(crate) mod shard;
+pub(crate) mod upkeep;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI32, AtomicI64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
+use directories::{Directories, Directory};
 use ottla_protocol::{
     compression::{Codec, Compression},
     error_code::ErrorCode,
@@ -24,12 +29,12 @@ use ottla_protocol::{
     types::{TopicName, Uuid},
 };
 use purgatory::Purgatory;
-use shard::{Closed, ShardHandle, ShardMessage};
+use shard::{ShardHandle, ShardMessage, Unopened};
 use tokio::sync::oneshot;
 
 use crate::{
     config::{self, BrokerConfig, CompressionType, TopicConfig},
-    log::{LogConfig, LogReader},
+    log::{CheckpointKind, CleanupPolicy, LogConfig, LogReader, TopicPartition},
 };
 
 /// A partition of a topic, by the topic's id.
@@ -51,6 +56,12 @@ pub(crate) struct Replica {
     pub(crate) purgatory: Purgatory,
     /// Settings that are read on the way in, replaced whole when they change.
     pub(crate) settings: ArcSwap<PartitionSettings>,
+    /// Where the log lies.
+    pub(crate) directory: Arc<Directory>,
+    /// Everything before it is on the medium. Only the shard changes it.
+    recovery_point: AtomicI64,
+    /// Everything before it was compacted; -1 if nothing ever was. Only the cleaner changes it.
+    cleaned_offset: AtomicI64,
     /// The epoch in which this broker leads. Only its owner, the shard, changes it.
     leader_epoch: AtomicI32,
 }
@@ -103,6 +114,8 @@ impl PartitionSettings {
                 max_message_bytes: topic.max_message_bytes,
                 producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
                 max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+                roll_jitter_ms: topic.segment_jitter_ms,
+                cleanup: cleanup_policy(topic),
             },
         }
     }
@@ -122,10 +135,51 @@ fn stored_codec(topic: &TopicConfig) -> Option<Codec> {
     Some(Codec::with_level(compression, level).unwrap_or(Codec::new(compression)))
 }
 
+/// What a topic's configuration says of old segments.
+fn cleanup_policy(topic: &TopicConfig) -> CleanupPolicy {
+    let has = |policy: &str| topic.cleanup_policy.iter().any(|p| p == policy);
+    CleanupPolicy {
+        delete: has("delete"),
+        compact: has("compact"),
+        retention_ms: u64::try_from(topic.retention_ms).ok(),
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
+    }
+}
+
 impl Replica {
     /// The epoch in which this broker leads the partition.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Everything before this offset is on the medium.
+    pub(crate) fn recovery_point(&self) -> i64 {
+        self.recovery_point.load(Ordering::Acquire)
+    }
+
+    /// Whether its disk works.
+    pub(crate) fn is_online(&self) -> bool {
+        self.directory.is_online()
+    }
+
+    /// What a checkpoint file tells of it.
+    fn checkpoint(&self, kind: CheckpointKind) -> Option<i64> {
+        match kind {
+            CheckpointKind::RecoveryPoint => Some(self.recovery_point()),
+            CheckpointKind::HighWatermark => Some(self.reader.high_watermark()),
+            CheckpointKind::LogStartOffset => Some(self.reader.start_offset()),
+            CheckpointKind::CleanerOffset => self.cleaned_offset(),
+        }
+    }
+
+    /// Up to where the log was compacted, if it ever was.
+    fn cleaned_offset(&self) -> Option<i64> {
+        Some(self.cleaned_offset.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
     /// Begins to lead in a newer epoch. Only the owner calls it.
@@ -158,8 +212,8 @@ enum Place {
     /// Nothing: it lies elsewhere, or nowhere.
     #[default]
     Absent,
-    /// It lies here and its log could not be opened.
-    Offline,
+    /// It lies here and its log cannot be used; in which directory, if that is known.
+    Offline(Option<Arc<Directory>>),
     Here(Arc<Replica>),
 }
 
@@ -170,11 +224,28 @@ impl TopicReplicas {
     ///
     /// `UNKNOWN_TOPIC_OR_PARTITION` if it is not here, `KAFKA_STORAGE_ERROR` if its log could not be opened.
     pub(crate) fn partition(&self, index: i32) -> Result<&Arc<Replica>, ErrorCode> {
-        match usize::try_from(index).ok().and_then(|i| self.partitions.get(i)) {
+        match self.place(index) {
             Some(Place::Here(replica)) => Ok(replica),
-            Some(Place::Offline) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+            Some(Place::Offline(_)) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
             Some(Place::Absent) | None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         }
+    }
+
+    /// The partitions that are served.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &Arc<Replica>> {
+        self.partitions.iter().filter_map(|place| match place {
+            Place::Here(replica) => Some(replica),
+            Place::Offline(_) | Place::Absent => None,
+        })
+    }
+
+    fn place(&self, index: i32) -> Option<&Place> {
+        usize::try_from(index).ok().and_then(|i| self.partitions.get(i))
+    }
+
+    fn places(&self) -> impl Iterator<Item = (PartitionId, &Place)> {
+        let id = |index| PartitionId { topic: self.id, index: index as i32 };
+        self.partitions.iter().enumerate().map(move |(index, place)| (id(index), place))
     }
 }
 
@@ -196,42 +267,60 @@ impl Table {
 
     /// How many partitions are served.
     pub(crate) fn partition_count(&self) -> usize {
-        let places = self.by_id.values().flat_map(|t| &t.partitions);
-        places.filter(|place| matches!(place, Place::Here(_))).count()
+        self.by_id.values().map(|t| t.replicas().count()).sum()
     }
 
-    fn put(&mut self, name: &TopicName, id: PartitionId, place: Place) {
-        let mut partitions = self.by_id.get(&id.topic).map(|t| t.partitions.clone()).unwrap_or_default();
-        let index = id.index as usize;
-        if partitions.len() <= index {
-            partitions.resize(index + 1, Place::Absent);
+    /// The table with `changes` made, all of one topic to one copy of it.
+    fn with(&self, changes: Vec<(TopicName, PartitionId, Place)>) -> Self {
+        let mut by_topic: HashMap<Uuid, (TopicName, Vec<(i32, Place)>)> = HashMap::new();
+        for (name, id, place) in changes {
+            by_topic.entry(id.topic).or_insert_with(|| (name, Vec::new())).1.push((id.index, place));
         }
-        if let Some(there) = partitions.get_mut(index) {
-            *there = place;
-        }
-        let topic = Arc::new(TopicReplicas { name: name.clone(), id: id.topic, partitions });
-        self.by_id.insert(id.topic, Arc::clone(&topic));
-        self.by_name.insert(name.clone(), topic);
-    }
-
-    fn remove(&mut self, name: &TopicName, id: PartitionId) {
-        let Some(topic) = self.by_id.remove(&id.topic) else { return };
-        let mut partitions = topic.partitions.clone();
-        if let Some(place) = usize::try_from(id.index).ok().and_then(|i| partitions.get_mut(i)) {
-            *place = Place::Absent;
-        }
-        let is_named = self.by_name.get(name).is_some_and(|t| t.id == id.topic);
-        if partitions.iter().all(|place| matches!(place, Place::Absent)) {
-            if is_named {
-                self.by_name.remove(name);
+        let mut table = self.clone();
+        for (id, (name, places)) in by_topic {
+            let mut partitions = self.by_id.get(&id).map(|t| t.partitions.clone()).unwrap_or_default();
+            for (index, place) in places {
+                let index = usize::try_from(index).unwrap_or_default();
+                if partitions.len() <= index {
+                    partitions.resize(index + 1, Place::Absent);
+                }
+                if let Some(there) = partitions.get_mut(index) {
+                    *there = place;
+                }
             }
-            return;
+            // Another topic may have taken the name of one that is going.
+            let is_named = table.by_name.get(&name).is_none_or(|t| t.id == id);
+            if partitions.iter().all(|place| matches!(place, Place::Absent)) {
+                table.by_id.remove(&id);
+                if is_named {
+                    table.by_name.remove(&name);
+                }
+                continue;
+            }
+            let is_new = !table.by_id.contains_key(&id);
+            let topic = Arc::new(TopicReplicas { name: name.clone(), id, partitions });
+            if is_named || is_new {
+                table.by_name.insert(name, Arc::clone(&topic));
+            }
+            table.by_id.insert(id, topic);
         }
-        let topic = Arc::new(TopicReplicas { name: topic.name.clone(), id: id.topic, partitions });
-        if is_named {
-            self.by_name.insert(name.clone(), Arc::clone(&topic));
-        }
-        self.by_id.insert(id.topic, topic);
+        table
+    }
+
+    /// All topics, in no order.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<TopicReplicas>> {
+        self.by_id.values()
+    }
+
+    /// Whether a partition lies here and cannot be served.
+    pub(crate) fn is_offline(&self, id: Uuid, index: i32) -> bool {
+        self.by_id.get(&id).is_some_and(|t| matches!(t.place(index), Some(Place::Offline(_))))
+    }
+
+    /// How many partitions cannot be served.
+    pub(crate) fn offline_count(&self) -> usize {
+        let places = self.by_id.values().flat_map(|t| &t.partitions);
+        places.filter(|place| matches!(place, Place::Offline(_))).count()
     }
 }
 
@@ -241,25 +330,35 @@ pub(crate) struct Opening {
     pub(crate) topic: TopicName,
     pub(crate) id: PartitionId,
     pub(crate) leader_epoch: i32,
+    /// The id of the log directory that it is assigned to.
+    pub(crate) directory: Uuid,
     pub(crate) settings: Arc<PartitionSettings>,
 }
 
-/// All partitions of this broker. The controller's task alone changes the table.
+/// All partitions of this broker. The table is changed by the controller's task, and when a directory fails.
 #[derive(Debug)]
 pub(crate) struct Replicas {
     shards: Vec<ShardHandle>,
+    directories: Arc<Directories>,
     table: ArcSwap<Table>,
+    /// Held while the table is replaced, and never longer.
+    changing: Mutex<()>,
 }
 
 impl Replicas {
     /// No partitions yet.
-    pub(crate) fn new(shards: Vec<ShardHandle>) -> Self {
-        Self { shards, table: ArcSwap::default() }
+    pub(crate) fn new(shards: Vec<ShardHandle>, directories: Arc<Directories>) -> Self {
+        Self { shards, directories, table: ArcSwap::default(), changing: Mutex::new(()) }
     }
 
     /// The table as it is now.
     pub(crate) fn table(&self) -> Arc<Table> {
         self.table.load_full()
+    }
+
+    /// The log directories.
+    pub(crate) fn directories(&self) -> &Directories {
+        &self.directories
     }
 
     /// How many shards there are.
@@ -274,31 +373,63 @@ impl Replicas {
         shard.send(message).map_err(|_| ErrorCode::NOT_LEADER_OR_FOLLOWER)
     }
 
+    /// Sends a message to all shards.
+    pub(crate) fn send_all(&self, message: impl Fn() -> ShardMessage) {
+        for shard in &self.shards {
+            // One that has ended has no logs.
+            let _ = shard.send(message());
+        }
+    }
+
     /// Opens partitions, all at once, and puts them on the table; tells those that could not be opened, and why.
     pub(crate) async fn open(&self, openings: Vec<Opening>) -> Vec<(PartitionId, String)> {
         let mut sent = Vec::with_capacity(openings.len());
         for opening in openings {
-            let (reply, opened) = oneshot::channel();
             let (topic, id) = (opening.topic.clone(), opening.id);
-            let result = self.send(self.shard_of(id), ShardMessage::Open { opening, reply });
-            sent.push((topic, id, result.map(|()| opened)));
+            let name = TopicPartition { topic: topic.clone(), partition: id.index };
+            let opened = self.directories.locate(&name, id.topic, opening.directory).map(|location| {
+                let (reply, opened) = oneshot::channel();
+                let directory = Arc::clone(&location.directory);
+                let message = ShardMessage::Open { opening, location, reply };
+                (directory, self.send(self.shard_of(id), message).map(|()| opened))
+            });
+            sent.push((topic, id, opened));
         }
-        let mut table = Table::clone(&self.table.load());
+        let mut changes = Vec::with_capacity(sent.len());
         let mut failed = Vec::new();
         for (topic, id, opened) in sent {
-            let result = match opened {
-                Ok(opened) => opened.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned())),
-                Err(code) => Err(code.to_string()),
+            let (directory, result) = match opened {
+                Ok((directory, Ok(opened))) => {
+                    let opened = opened.await;
+                    (
+                        Some(directory),
+                        opened.unwrap_or_else(|_| Err("the broker is shutting down".to_owned())),
+                    )
+                }
+                Ok((directory, Err(code))) => (Some(directory), Err(code.to_string())),
+                Err(why) => (None, Err(why)),
             };
             match result {
-                Ok(replica) => table.put(&topic, id, Place::Here(replica)),
+                Ok(replica) => changes.push((topic, id, Place::Here(replica))),
                 Err(why) => {
-                    table.put(&topic, id, Place::Offline);
+                    if let Some(directory) = &directory {
+                        directory.leave_in_doubt();
+                    }
+                    changes.push((topic, id, Place::Offline(directory)));
                     failed.push((id, why));
                 }
             }
         }
-        self.table.store(Arc::new(table));
+        self.change(|table| {
+            // A directory that failed meanwhile has taken its other partitions with it.
+            let still = |(topic, id, place)| match place {
+                Place::Here(replica) if !replica.is_online() => {
+                    (topic, id, Place::Offline(Some(Arc::clone(&replica.directory))))
+                }
+                place => (topic, id, place),
+            };
+            table.with(changes.into_iter().map(still).collect())
+        });
         failed
     }
 
@@ -312,19 +443,115 @@ impl Replicas {
         }
     }
 
-    /// Takes a partition off the table and deletes its log; returns when its files are out of the way.
-    pub(crate) async fn delete(&self, topic: &TopicName, id: PartitionId) -> Result<(), String> {
-        let mut table = Table::clone(&self.table.load());
-        table.remove(topic, id);
-        // Nobody finds it any more; then the shard may delete it.
-        self.table.store(Arc::new(table));
-        let (reply, deleted) = oneshot::channel();
-        self.send(self.shard_of(id), ShardMessage::Delete { id, reply }).map_err(|code| code.to_string())?;
-        deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
+    /// Takes partitions off the table and deletes their logs; returns when their files are out of the way. Tells
+    /// those that could not be deleted, and why.
+    pub(crate) async fn delete(&self, doomed: Vec<(TopicName, PartitionId)>) -> Vec<(PartitionId, String)> {
+        let table = self.table();
+        let absent = doomed.iter().map(|(topic, id)| (topic.clone(), *id, Place::Absent)).collect();
+        // Nobody finds them any more; then the shards may delete them.
+        self.change(|table| table.with(absent));
+        let mut sent = Vec::with_capacity(doomed.len());
+        let mut touched: Vec<Arc<Directory>> = Vec::new();
+        for (topic, id) in doomed {
+            let place = table.by_id(id.topic).and_then(|t| t.place(id.index));
+            let name = TopicPartition { topic, partition: id.index };
+            // A log that could not be opened is deleted too, if its disk is there.
+            let (directory, unopened) = match place {
+                Some(Place::Here(replica)) => (Some(&replica.directory), None),
+                Some(Place::Offline(Some(directory))) => {
+                    let path = directory.log().partition_path(&name);
+                    let unopened = Unopened { directory: Arc::clone(directory), path };
+                    (Some(directory), directory.is_online().then_some(unopened))
+                }
+                Some(Place::Offline(None) | Place::Absent) | None => (None, None),
+            };
+            if let Some(directory) = directory
+                && !touched.iter().any(|other| Arc::ptr_eq(other, directory))
+            {
+                touched.push(Arc::clone(directory));
+            }
+            let (reply, deleted) = oneshot::channel();
+            let message = ShardMessage::Delete { id, unopened, reply };
+            sent.push((id, self.send(self.shard_of(id), message).map(|()| deleted)));
+        }
+        let mut failed = Vec::new();
+        for (id, deleted) in sent {
+            let result = match deleted {
+                Ok(deleted) => {
+                    deleted.await.unwrap_or_else(|_| Err("the broker is shutting down".to_owned()))
+                }
+                Err(code) => Err(code.to_string()),
+            };
+            failed.extend(result.err().map(|why| (id, why)));
+        }
+        // The next log by the same name must not find what was told of this one.
+        for directory in touched {
+            self.write_checkpoints(&directory, &CheckpointKind::ALL).await;
+        }
+        failed
     }
 
-    /// Closes every log; gives those that were closed cleanly, once they are on the medium.
-    pub(crate) async fn close(&self) -> Vec<Closed> {
+    /// Takes the partitions of a failed directory off, all at once. Who waits for one of them is told.
+    pub(crate) fn take_offline(&self, directory: &Arc<Directory>) -> usize {
+        let mut count = 0;
+        self.change(|table| {
+            let mut changes = Vec::new();
+            for topic in table.topics() {
+                for (id, place) in topic.places() {
+                    if let Place::Here(replica) = place
+                        && Arc::ptr_eq(&replica.directory, directory)
+                    {
+                        changes.push((topic.name.clone(), id, Place::Offline(Some(Arc::clone(directory)))));
+                    }
+                }
+            }
+            count = changes.len();
+            table.with(changes)
+        });
+        self.send_all(|| ShardMessage::TakeOffline { directory: Arc::clone(directory) });
+        count
+    }
+
+    /// Writes checkpoint files of a directory, off this thread.
+    pub(crate) async fn write_checkpoints(&self, directory: &Arc<Directory>, kinds: &[CheckpointKind]) {
+        for &kind in kinds {
+            let (directory, rows) = (Arc::clone(directory), self.checkpoint_rows(directory, kind));
+            let written = tokio::task::spawn_blocking(move || directory.write_checkpoint(kind, rows)).await;
+            if written.is_err() {
+                tracing::error!(?kind, "writing a checkpoint was cut short");
+            }
+        }
+    }
+
+    /// What a checkpoint file of a directory is to tell. Of partitions that could not be opened, what it told before:
+    /// they are to be recovered from there when they can be.
+    pub(super) fn checkpoint_rows(
+        &self,
+        directory: &Arc<Directory>,
+        kind: CheckpointKind,
+    ) -> Vec<(TopicPartition, i64)> {
+        let table = self.table.load();
+        let mut rows = Vec::new();
+        for topic in table.topics() {
+            for (id, place) in topic.places() {
+                let name = || TopicPartition { topic: topic.name.clone(), partition: id.index };
+                match place {
+                    Place::Here(replica) if Arc::ptr_eq(&replica.directory, directory) => {
+                        rows.extend(replica.checkpoint(kind).map(|offset| (name(), offset)));
+                    }
+                    Place::Offline(Some(its)) if Arc::ptr_eq(its, directory) => {
+                        let name = name();
+                        rows.extend(directory.log().checkpoint(kind, &name).map(|offset| (name, offset)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        rows
+    }
+
+    /// Closes every log and writes what the next start must know.
+    pub(crate) async fn close(&self) {
         let mut replies = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let (reply, closed) = oneshot::channel();
@@ -332,11 +559,21 @@ impl Replicas {
                 replies.push(closed);
             }
         }
-        let mut all = Vec::new();
         for closed in replies {
-            all.extend(closed.await.unwrap_or_default());
+            if closed.await.is_err() {
+                // It ended before it had closed its logs, and nobody knows which.
+                self.directories.online().for_each(|directory| directory.leave_in_doubt());
+            }
         }
-        all
+        for directory in self.directories.usable() {
+            self.write_checkpoints(directory, &CheckpointKind::ALL).await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&Table) -> Table) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.table.load());
+        self.table.store(Arc::new(next));
     }
 
     /// The owner of a partition: neighbours go to different shards.

@@ -16,6 +16,7 @@ use tokio::{
 #[cfg(target_os = "linux")]
 use {
     rustix::{fs::sendfile, io::retry_on_intr},
+    std::os::fd::BorrowedFd,
     tokio::io::Interest,
 };
 
@@ -108,10 +109,13 @@ impl<S: Sink> Chunk<'_, S> {
 
     async fn put_file(&mut self, slice: &FileSlice) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        if slice.len >= SENDFILE_BYTES_MIN && self.sink.socket().is_some() {
+        if slice.len >= SENDFILE_BYTES_MIN
+            && self.sink.socket().is_some()
+            && let Some(file) = slice.file.fd()
+        {
             self.flush().await?;
             return match self.sink.socket() {
-                Some(socket) => send_file(socket, slice, self.stall_max).await,
+                Some(socket) => send_file(socket, file, slice, self.stall_max).await,
                 None => Ok(()),
             };
         }
@@ -140,13 +144,18 @@ impl<S: Sink> Chunk<'_, S> {
 
 /// Sends a slice from the page cache. What is not in it is read from the disk first, and this core waits for that.
 #[cfg(target_os = "linux")]
-async fn send_file(socket: &TcpStream, slice: &FileSlice, stall_max: Duration) -> io::Result<()> {
+async fn send_file(
+    socket: &TcpStream,
+    file: BorrowedFd<'_>,
+    slice: &FileSlice,
+    stall_max: Duration,
+) -> io::Result<()> {
     let (mut at, end) = (slice.position, slice.position + slice.len as u64);
     while at < end {
         let mut from = at;
         let sending = socket.async_io(Interest::WRITABLE, || {
             let left = (end - from) as usize;
-            Ok(retry_on_intr(|| sendfile(socket, &*slice.file, Some(&mut from), left))?)
+            Ok(retry_on_intr(|| sendfile(socket, file, Some(&mut from), left))?)
         });
         if progress(sending, stall_max).await? == 0 {
             return Err(io::Error::new(
@@ -204,7 +213,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::log::LogFile;
+    use crate::log::Disk;
 
     /// A way that is not a socket's own, as one over TLS will be.
     impl Sink for DuplexStream {
@@ -218,7 +227,7 @@ mod tests {
         let path = directory.join("00000000000000000000.log");
         let file_bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &file_bytes).unwrap();
-        let file = Arc::new(LogFile::open(path).unwrap());
+        let file = Arc::new(Disk::Real.open(path).unwrap());
         let mut expected = Vec::new();
         let mut pieces = Vec::new();
         let mut slices = Vec::new();

@@ -178,6 +178,6 @@ fn a_deleted_logs_slices_can_still_be_read_and_its_name_is_free() {
     let log = dir.create(LogConfig::default());
     assert_eq!(log.end_offset(), 0);
     drop(log);
-    let again = Log::create(&dir.path(), Uuid(7), LogConfig::default(), NOW_MS);
+    let again = Log::create(&Disk::Real, &dir.path(), Uuid(7), LogConfig::default(), NOW_MS);
     again.map(|_| ()).unwrap_err();
 }

@@ -3,19 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod append;
+mod compaction;
 mod directory;
 mod disk_full;
 mod dumping;
 mod producers;
 mod reading;
 mod recovery;
+mod retention;
 mod timestamps;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ottla_broker::log::{
-    AppendError, Appended, Checkpointed, Log, LogConfig, LogReader, Recovered, ToAppend,
+    AppendError, Appended, Checkpointed, Disk, Log, LogConfig, LogReader, Recovered, ToAppend,
 };
 use ottla_protocol::{
     compression::Compressor,
@@ -41,11 +43,11 @@ impl Dir {
     }
 
     fn create(&self, config: LogConfig) -> Log {
-        Log::create(&self.path(), Uuid(7), config, NOW_MS).unwrap()
+        Log::create(&Disk::Real, &self.path(), Uuid(7), config, NOW_MS).unwrap()
     }
 
     fn open(&self, config: LogConfig, checkpointed: &Checkpointed) -> (Log, Recovered) {
-        Log::open(&self.path(), config, checkpointed, NOW_MS).unwrap()
+        Log::open(&Disk::Real, &self.path(), config, checkpointed, NOW_MS).unwrap()
     }
 
     /// As after a crash, with nothing known to be flushed.

@@ -21,7 +21,7 @@ fn last_segment(dir: &Dir) -> PathBuf {
 }
 
 fn open(dir: &Dir, checkpointed: &Checkpointed) -> Result<(Log, Recovered), LogError> {
-    Log::open(&dir.path(), small(100_000), checkpointed, NOW_MS)
+    Log::open(&Disk::Real, &dir.path(), small(100_000), checkpointed, NOW_MS)
 }
 
 /// That the log is refused for damage at this byte, and that nothing was changed.

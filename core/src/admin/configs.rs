@@ -3,18 +3,13 @@
 use std::{collections::BTreeMap, fmt};
 
 use ottla_protocol::{
-    api::Api,
     error_code::ErrorCode,
     messages::{alter_configs, describe_configs, incremental_alter_configs},
     types::{BrokerId, Str},
 };
-use tokio::time::Instant;
 
-use super::{Admin, controller_moved, outcome};
-use crate::{
-    cluster::Cluster,
-    error::{Error, ErrorKind, Result},
-};
+use super::{Admin, Target, controller_moved, outcome};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What has a configuration.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -166,7 +161,7 @@ impl Admin {
                 resources: group.iter().map(resource).collect(),
                 ..Default::default()
             };
-            let response = self.ask(broker, request, |_| Ok(())).await?;
+            let response = self.ask(Target::of(broker), request, |_| Ok(())).await?;
             results.extend(response.results);
         }
         let mut take = |wanted: &ConfigResource| {
@@ -221,7 +216,7 @@ impl Admin {
                 validate_only,
             };
             let response = self
-                .ask(broker, request, |response| {
+                .ask(Target::of(broker), request, |response| {
                     controller_moved(response.responses.iter().map(|resource| resource.error_code))
                 })
                 .await?;
@@ -263,7 +258,7 @@ impl Admin {
             let request =
                 AlterConfigsRequest { resources: group.iter().map(resource).collect(), validate_only };
             let response = self
-                .ask(broker, request, |response| {
+                .ask(Target::of(broker), request, |response| {
                     controller_moved(response.responses.iter().map(|resource| resource.error_code))
                 })
                 .await?;
@@ -275,48 +270,6 @@ impl Admin {
             }));
         }
         Ok(altered(resources, results))
-    }
-
-    /// Asks this broker, or any; `check` tells whether the answer is one.
-    async fn ask<R>(
-        &self,
-        broker: Option<BrokerId>,
-        request: R,
-        check: impl Fn(&R::Response) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<R::Response>
-    where
-        R: Api + Send + Sync + 'static,
-        R::Response: Send + 'static,
-    {
-        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
-        self.runtime
-            .run(async move {
-                cluster
-                    .retry(deadline, || async {
-                        let response = ask_once(&cluster, broker, &request, deadline).await?;
-                        check(&response)?;
-                        Ok(response)
-                    })
-                    .await
-            })
-            .await
-    }
-}
-
-async fn ask_once<R: Api>(
-    cluster: &Cluster,
-    broker: Option<BrokerId>,
-    request: &R,
-    deadline: Instant,
-) -> Result<R::Response> {
-    match broker {
-        Some(id) => {
-            // Where brokers listen is known once there is metadata.
-            let known = format!("broker {id} to be known");
-            cluster.wait_for(&known, deadline, |snapshot| snapshot.brokers.get(&id).map(drop)).await?;
-            cluster.call_broker(id, request, deadline).await
-        }
-        None => cluster.call_any(request, deadline).await,
     }
 }
 

@@ -5,16 +5,18 @@
 
 mod cluster;
 mod configs;
+mod log_dirs;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use ottla_protocol::error_code::ErrorCode;
+use ottla_protocol::{api::Api, error_code::ErrorCode, types::BrokerId};
 use tokio::time::Instant;
 
 pub use self::{
     cluster::{Broker, ClusterDescription},
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
+    log_dirs::{LogDirDescription, LogDirReplica},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
 };
 use crate::{
@@ -66,6 +68,29 @@ impl Admin {
         Instant::now() + self.timeout
     }
 
+    /// Asks `target`, again as long as that helps; `check` tells whether the answer is one.
+    async fn ask<R>(
+        &self,
+        target: Target,
+        request: R,
+        check: impl Fn(&R::Response) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<R::Response>
+    where
+        R: Api + Send + Sync + 'static,
+        R::Response: Send + 'static,
+    {
+        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
+        let ask = async move {
+            let once = || async {
+                let response = target.ask_once(&cluster, &request, deadline).await?;
+                check(&response)?;
+                Ok(response)
+            };
+            cluster.retry(deadline, once).await
+        };
+        self.runtime.run(ask).await
+    }
+
     /// The offsets of these partitions.
     pub async fn list_offsets(
         &self,
@@ -75,6 +100,41 @@ impl Admin {
         let wanted = wanted.into_iter().collect();
         let isolation = IsolationLevel::ReadUncommitted;
         self.runtime.run(async move { Ok(list_offsets(&cluster, wanted, isolation, deadline).await) }).await
+    }
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// Whichever broker answers.
+    Any,
+    /// The broker that takes the controller's requests.
+    Controller,
+    Broker(BrokerId),
+}
+
+impl Target {
+    /// This broker, or any.
+    fn of(broker: Option<BrokerId>) -> Self {
+        broker.map_or(Self::Any, Self::Broker)
+    }
+
+    async fn ask_once<R: Api>(
+        self,
+        cluster: &Cluster,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response> {
+        match self {
+            Self::Any => cluster.call_any(request, deadline).await,
+            Self::Controller => cluster.call_controller(request, deadline).await,
+            Self::Broker(id) => {
+                // Where brokers listen is known once there is metadata.
+                let known = format!("broker {id} to be known");
+                cluster.wait_for(&known, deadline, |snapshot| snapshot.brokers.get(&id).map(drop)).await?;
+                cluster.call_broker(id, request, deadline).await
+            }
+        }
     }
 }
 

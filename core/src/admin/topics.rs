@@ -14,7 +14,7 @@ use ottla_protocol::{
     types::{BrokerId, TopicName, Uuid},
 };
 
-use super::{Admin, controller_moved, outcome, timeout_ms};
+use super::{Admin, Target, controller_moved, outcome, timeout_ms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A topic to be created.
@@ -130,17 +130,9 @@ impl Admin {
             timeout_ms: timeout_ms(self.timeout),
             validate_only,
         };
-        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
         let response = self
-            .runtime
-            .run(async move {
-                cluster
-                    .retry(deadline, || async {
-                        let response = cluster.call_controller(&request, deadline).await?;
-                        controller_moved(response.topics.iter().map(|topic| topic.error_code))?;
-                        Ok(response)
-                    })
-                    .await
+            .ask(Target::Controller, request, |response| {
+                controller_moved(response.topics.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.topics.into_iter().map(|topic| {
@@ -169,17 +161,9 @@ impl Admin {
             topic_names: topics,
             timeout_ms: timeout_ms(self.timeout),
         };
-        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
         let response = self
-            .runtime
-            .run(async move {
-                cluster
-                    .retry(deadline, || async {
-                        let response = cluster.call_controller(&request, deadline).await?;
-                        controller_moved(response.responses.iter().map(|topic| topic.error_code))?;
-                        Ok(response)
-                    })
-                    .await
+            .ask(Target::Controller, request, |response| {
+                controller_moved(response.responses.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.responses.into_iter().filter_map(|topic| {
@@ -209,17 +193,9 @@ impl Admin {
             timeout_ms: timeout_ms(self.timeout),
             validate_only,
         };
-        let (cluster, deadline) = (self.cluster.clone(), self.deadline());
         let response = self
-            .runtime
-            .run(async move {
-                cluster
-                    .retry(deadline, || async {
-                        let response = cluster.call_controller(&request, deadline).await?;
-                        controller_moved(response.results.iter().map(|topic| topic.error_code))?;
-                        Ok(response)
-                    })
-                    .await
+            .ask(Target::Controller, request, |response| {
+                controller_moved(response.results.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.results.into_iter().map(|topic| {

@@ -20,12 +20,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Launch {
     binary: PathBuf,
     settings: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Launch {
     /// `binary broker` over the directory `data`, on a free port.
     pub fn new(binary: impl Into<PathBuf>, data: &Path) -> Self {
-        Self { binary: binary.into(), settings: Vec::new() }
+        Self { binary: binary.into(), settings: Vec::new(), variables: Vec::new() }
             .set("listeners", "PLAINTEXT://127.0.0.1:0")
             .set("log.dirs", data.display())
     }
@@ -34,6 +35,12 @@ impl Launch {
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.retain(|(k, _)| k != key);
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The same with a variable in its environment.
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -79,6 +86,7 @@ impl Launch {
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("OTTLA_")) {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program can be run");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -142,6 +150,12 @@ impl Running {
     pub fn terminate(mut self) -> (ExitStatus, Vec<Line>) {
         kill_process(self.pid(), Signal::TERM).expect("a running process can be told to stop");
         (self.exit(), self.log.lines())
+    }
+
+    /// Waits until it has ended by itself. Gives how, and what it logged.
+    pub fn wait(mut self) -> (ExitStatus, Vec<Line>) {
+        let status = self.exit();
+        (status, self.log.lines())
     }
 
     /// Waits until the process has ended and all that it wrote is read.

@@ -169,6 +169,29 @@ fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found()
 }
 
 #[test]
+fn log_directories_are_described_with_their_partitions() {
+    if or_skip(peers::java()).is_none() {
+        return;
+    }
+    let broker = TestBroker::start(&[]);
+    let bootstrap = broker.bootstrap();
+    tool(
+        "org.apache.kafka.tools.TopicCommand",
+        &["--bootstrap-server", &bootstrap, "--create", "--topic", "t", "--partitions", "2"],
+        None,
+    );
+    let text = tool(
+        "org.apache.kafka.tools.LogDirsCommand",
+        &["--bootstrap-server", &bootstrap, "--describe", "--topic-list", "t"],
+        None,
+    );
+    let directory = broker.directory().display().to_string();
+    for words in ["\"partition\":\"t-0\"", "\"partition\":\"t-1\"", "\"error\":null", &directory] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
 fn dump_log_segments_reads_every_file_that_we_write() {
     if or_skip(peers::java()).is_none() {
         return;
