@@ -19,7 +19,7 @@ use ottla_protocol::{
         create_topics::{CreatableTopic, CreatableTopicConfig},
     },
     record::{Batch, BatchBuilder, Headers, PushError, Seal},
-    types::{GroupId, TopicName},
+    types::{GroupId, TopicName, Uuid},
 };
 use tokio::{
     runtime::Handle,
@@ -292,8 +292,12 @@ impl Task {
             Err(join) => return Err(Stop::Failed(join.to_string())),
         };
         let image = self.image.load_full();
+        // A topic may have been deleted while this slept, and another of its name made.
+        let is_gone = |(name, id): &(TopicName, Uuid)| {
+            image.topic(name).is_none_or(|topic| !id.is_zero() && topic.id != *id)
+        };
         let gone: Vec<TopicName> =
-            self.groups.topics().into_iter().filter(|topic| image.topic(topic).is_none()).collect();
+            self.groups.topics().into_iter().filter(is_gone).map(|(name, _)| name).collect();
         if gone.is_empty() {
             return Ok(());
         }

@@ -221,10 +221,6 @@ impl ClassicGroup {
         self.state_since_ms
     }
 
-    pub(crate) fn generation(&self) -> i32 {
-        self.generation
-    }
-
     pub(crate) fn protocol_type(&self) -> Option<&Str> {
         self.protocol_type.as_ref()
     }

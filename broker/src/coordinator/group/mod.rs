@@ -6,6 +6,8 @@
 
 pub(crate) mod classic;
 mod offsets;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,7 +26,7 @@ use ottla_protocol::{
         list_groups::ListedGroup,
         offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup},
     },
-    types::{GroupId, Str, TopicName},
+    types::{GroupId, Str, TopicName, Uuid},
 };
 
 use self::{
@@ -137,8 +139,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// The topics in which there are offsets.
-    pub(crate) fn topics(&self) -> BTreeSet<TopicName> {
+    /// The topics in which there are offsets, each with the id that it had then, or zero.
+    pub(crate) fn topics(&self) -> BTreeSet<(TopicName, Uuid)> {
         self.offsets.topics()
     }
 

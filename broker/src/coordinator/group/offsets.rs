@@ -115,8 +115,10 @@ impl Offsets {
         self.groups.entry(group).or_default().entry(topic).or_default().insert(key.partition, committed);
     }
 
-    pub(super) fn topics(&self) -> BTreeSet<TopicName> {
-        self.groups.values().flat_map(BTreeMap::keys).cloned().collect()
+    /// The topics in which offsets were committed, each with the id that it had then, or zero.
+    pub(super) fn topics(&self) -> BTreeSet<(TopicName, Uuid)> {
+        let all = self.groups.values().flatten();
+        all.flat_map(|(name, partitions)| partitions.values().map(|c| (name.clone(), c.topic_id))).collect()
     }
 
     /// The offsets asked for, or all of the group's. What was not committed is told as -1.
