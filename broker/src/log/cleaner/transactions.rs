@@ -35,7 +35,10 @@ pub(crate) struct CleanedTransactions {
 
 impl CleanedTransactions {
     /// Tells of aborted transactions, before the walk comes to them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "logs hold no transactions yet; their index will tell of them"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "logs hold no transactions yet; their index will tell of them")
+    )]
     pub(crate) fn add_aborted(&mut self, aborted: impl IntoIterator<Item = AbortedTransaction>) {
         self.aborted.extend(aborted.into_iter().map(Reverse));
     }
