@@ -18,6 +18,7 @@
 
 mod append;
 mod checkpoint;
+mod damage;
 mod directory;
 pub mod dump;
 mod error;
