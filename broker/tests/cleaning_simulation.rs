@@ -251,6 +251,9 @@ impl History {
             Ok(done) => {
                 self.counts.cleanings += 1;
                 self.cleaned = Some(done.end_offset);
+                let flushed = self.log().recovery_point();
+                assert!(flushed >= range.first_uncleanable_offset, "only what is on the medium is cleaned");
+                self.model.flushed = self.model.flushed.max(range.first_uncleanable_offset);
                 let left = self.model.cleaned(done.end_offset, now_ms);
                 let tombstones = |records: &Records| {
                     let horizons = &self.model.horizons;

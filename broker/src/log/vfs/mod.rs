@@ -186,6 +186,27 @@ impl Disk {
         created.map_err(|e| LogError::io("create", path, e))
     }
 
+    /// As [`create_directory`](Self::create_directory), and the names of what it made are on the medium when it
+    /// returns.
+    pub(crate) fn create_directory_durably(&self, path: &Path) -> Result<(), LogError> {
+        let there = match self {
+            Self::Real => path.is_dir(),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.list(path).is_ok(),
+        };
+        if there {
+            return Ok(());
+        }
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        self.create_directory_durably(parent)?;
+        self.create_directory(path)?;
+        self.sync_directory(parent)
+    }
+
     /// Waits until a file's bytes, or a directory's names, are on the medium, if there is such a file or directory.
     pub(crate) fn sync_if_there(&self, path: &Path) -> Result<(), LogError> {
         match self.sync_directory(path) {
