@@ -99,7 +99,7 @@ impl LogDirectory {
     /// # Errors
     /// If another broker uses it; if it is Kafka's, another release's, or holds something else; if the disk fails.
     pub fn open(disk: Disk, path: &Path) -> Result<Self, LogError> {
-        disk.create_directory(path)?;
+        disk.create_directory_durably(path)?;
         let lock = disk.create(path.join(LOCK))?;
         lock.lock(path)?;
         let meta = MetaProperties::read(&disk, path)?;

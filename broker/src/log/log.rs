@@ -120,6 +120,10 @@ pub struct Log {
     pub(super) cleanings: u32,
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
+    /// How often the log was cut: a flush from before a cut says nothing about what lies behind it.
+    cuts: u64,
+    /// Whether a write that failed was cut off the file again, and this is not on the medium yet.
+    cut_back: bool,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -145,12 +149,16 @@ impl Log {
         disk.replace_file(&metadata, text.as_bytes())?;
         let (mut log, _) = Self::open(disk, directory, config, &Checkpointed::default(), now_ms)?;
         // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
-        log.sync_later(metadata);
-        log.sync_later(log.active.file.path().to_owned());
-        if let Some(parent) = parent(directory) {
-            log.sync_later(parent.to_owned());
-        }
+        log.sync_directory_later();
         Ok(log)
+    }
+
+    /// What no flush has seen of a new log, besides its segment.
+    fn sync_directory_later(&mut self) {
+        self.sync_later(self.directory.join(PARTITION_METADATA));
+        if let Some(parent) = parent(&self.directory) {
+            self.sync_later(parent.to_owned());
+        }
     }
 
     /// Opens the log in `directory` and recovers what a crash left of it.
@@ -201,10 +209,16 @@ impl Log {
             swap: None,
             cleanings: 0,
             unchanged: parts.closed,
+            cuts: 0,
+            cut_back: false,
             gather: Gather::default(),
         };
         log.unflushed_since_ms = (log.recovery_point < end_offset).then_some(now_ms);
         parts.written.into_iter().for_each(|path| log.sync_later(path));
+        if log.recovery_point == 0 && !log.unchanged {
+            // It may never have been flushed at all, and a killed process cannot say.
+            log.sync_directory_later();
+        }
         Ok((log, parts.recovered))
     }
 
@@ -307,14 +321,15 @@ impl Log {
             files: self.unsynced.iter().map(|(_, path)| path.clone()).collect(),
             directory: self.directory.clone(),
             reader: Arc::clone(&self.reader),
-            done: Flushed { end_offset: self.end_offset, files: self.files_written },
+            done: Flushed { end_offset: self.end_offset, files: self.files_written, cuts: self.cuts },
         })
     }
 
     /// A flush succeeded: moves the recovery point. A failed one needs no telling, it closes the log to appends.
     pub fn flushed(&mut self, done: &Flushed, now_ms: i64) {
-        // The log may have been cut since.
-        self.recovery_point = self.recovery_point.max(done.end_offset.min(self.end_offset));
+        if done.cuts == self.cuts {
+            self.recovery_point = self.recovery_point.max(done.end_offset);
+        }
         while self.unsynced.front().is_some_and(|(number, _)| *number <= done.files) {
             self.unsynced.pop_front();
         }
@@ -323,8 +338,9 @@ impl Log {
 
     /// Cuts off everything from `offset` on, and what holds `offset` with it. Does nothing at or behind the end.
     ///
-    /// Readers may hold slices of what is cut; reading those fails. The data directory's recovery point must be
-    /// written before the next crash, or else it lies beyond the log's end.
+    /// Readers may hold slices of what is cut; reading those fails. Where `offset` lies before the recovery point, the
+    /// data directory's checkpoint must say so *before* this is called: or else a crash makes it vouch for what was
+    /// appended later and never flushed. Blocks until the cut is on the medium.
     ///
     /// # Errors
     /// If the disk fails; the log is closed to appends then.
@@ -453,10 +469,14 @@ impl Log {
     /// the log takes nothing more.
     pub(super) fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), LogError> {
         let file = &self.active.file;
-        file.write_all_at(slices, self.size.into()).inspect_err(|_| {
-            if file.truncate(self.size.into()).is_err() {
-                self.reader.set_failed();
-            }
+        if std::mem::take(&mut self.cut_back) {
+            // What was cut off must be gone for good before something else is in its place, or a power cut might
+            // leave parts of both. Once a flush fails, nothing can be known of the file.
+            file.sync().inspect_err(|_| self.reader.set_failed())?;
+        }
+        file.write_all_at(slices, self.size.into()).inspect_err(|_| match file.truncate(self.size.into()) {
+            Ok(()) => self.cut_back = true,
+            Err(_) => self.reader.set_failed(),
         })
     }
 
@@ -505,6 +525,8 @@ impl Log {
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
         self.unchanged = false;
+        self.cuts += 1;
+        self.cut_back = false;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
 
@@ -512,7 +534,11 @@ impl Log {
         for base_offset in doomed.into_iter().chain(last).rev() {
             segment::remove(&self.disk, &self.directory, base_offset)?;
         }
+        segment::remove_indexes(&self.disk, &self.directory, kept)?;
         self.active.file.truncate(left.size.into())?;
+        // On the medium, too, before anything is written in its place.
+        self.active.file.sync()?;
+        self.disk.sync_directory(&self.directory)?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
@@ -575,6 +601,7 @@ pub struct FlushTask {
 pub struct Flushed {
     end_offset: i64,
     files: u64,
+    cuts: u64,
 }
 
 impl Flushed {
@@ -628,11 +655,12 @@ fn parent(directory: &Path) -> Option<&Path> {
     directory.parent().filter(|p| !p.as_os_str().is_empty())
 }
 
-/// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
+/// The topic's id, if the directory says one. A power cut may leave the file empty or all zeros, if no record was ever
+/// flushed.
 pub(super) fn read_partition_metadata(disk: &Disk, directory: &Path) -> Result<Option<Uuid>, LogError> {
     let path = directory.join(PARTITION_METADATA);
     let bytes = disk.read_file(&path)?.unwrap_or_default();
-    if bytes.is_empty() {
+    if bytes.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     let text = String::from_utf8_lossy(&bytes);

@@ -19,6 +19,7 @@
 mod append;
 mod checkpoint;
 pub mod cleaner;
+mod damage;
 mod directory;
 pub mod dump;
 mod error;

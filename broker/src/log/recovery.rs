@@ -1,9 +1,12 @@
 //! Opening a log: what a stop, clean or not, left on disk.
 //!
 //! A crash tears off the *end* of a log: a batch that was half written, or pages that the disk did not get to. That
-//! is cut, and nothing acknowledged goes with it. Damage *before* sound batches is something else: no crash makes
-//! it, and cutting there, as Kafka does, would throw away records that were acknowledged. It is an error, and the
-//! files stay as they are (protocol-aware recovery).
+//! is cut, with whatever lies behind it, and nothing that was flushed goes with it. Other damage is rot (`damage`
+//! tells them apart): cutting there, as Kafka does, would throw away records that were acknowledged. It is an error,
+//! and the files stay as they are (protocol-aware recovery).
+//!
+//! What is cut is cut on the medium, too, before anything is written in its place: or else a second crash might mix
+//! what was with what came after.
 //!
 //! What is known of producers is the newest snapshot, and the batches behind it. Index files are believed where
 //! they were flushed, and made anew from the batches elsewhere.
@@ -13,11 +16,12 @@ use std::{
     sync::Arc,
 };
 
-use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
+use ottla_protocol::record::BatchHeader;
 
 use super::{
     LogConfig,
     cleaner::finish_swaps,
+    damage::Damage,
     error::{LogError, LogErrorKind},
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
@@ -27,10 +31,6 @@ use super::{
     time_index::TimeIndex,
     vfs::{Disk, LogFile},
 };
-
-/// Bytes whose checksum is computed, at most, in search of a sound batch behind damage. Beyond, whatever is there
-/// was made to look like batches, and a person must decide.
-const SEARCH_CRC_BYTES_MAX: u64 = 1 << 30;
 
 /// What a data directory knew of a log when the broker started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -88,6 +88,7 @@ pub(super) fn recover(
         recovered: Recovered::default(),
         written: Vec::new(),
         closed: checkpointed.clean,
+        removed: false,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
@@ -97,8 +98,11 @@ pub(super) fn recover(
     recovery.recovered.end_offset = end_offset;
     recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
-    let Recovery { recovered, written, closed, .. } = recovery;
+    let Recovery { recovered, mut written, closed, .. } = recovery;
     let closed = closed && snapshot == Some(end_offset);
+    if !closed {
+        written.extend(snapshot.map(|offset| FileKind::Snapshot.path(directory, offset)));
+    }
     Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
 }
 
@@ -221,12 +225,22 @@ struct Recovery<'a> {
     written: Vec<PathBuf>,
     /// Whether nothing had to be mended in the segments.
     closed: bool,
+    /// Whether names were removed that must not come back.
+    removed: bool,
     /// Where the leader's epoch changes, in the segments that were walked.
     epochs_seen: Vec<LeaderEpoch>,
 }
 
+/// What became of a segment that others follow.
+enum Sealed {
+    Whole(SealedSegment),
+    /// It is torn, and what follows goes.
+    Torn(Walk),
+}
+
 /// What a walk over a segment found.
 struct Walk {
+    base_offset: i64,
     index: SegmentIndex,
     /// Bytes of the sound batches that it begins with.
     size: u32,
@@ -255,26 +269,62 @@ impl Recovery<'_> {
         for &base in &bases {
             files.push((base, self.size_of(base)?));
         }
+        // The last first. None goes before all is known not to be rot.
+        let mut doomed = Vec::new();
         // A crash may leave segments that were begun, and of which nothing whole was written. They go, so that the
         // end of the records lies in the last segment.
         while let [.., _, (base, size)] = files.as_slice()
             && self.is_torn_off(*base, *size)?
         {
-            self.recovered.torn_bytes += u64::from(*size);
-            segment::remove(self.disk, self.directory, *base)?;
+            doomed.push((*base, *size));
             files.pop();
         }
         let mut sealed = Vec::with_capacity(files.len());
-        for pair in files.windows(2) {
+        let mut active = None;
+        for (place, pair) in files.windows(2).enumerate() {
             if let &[(base, size), (next, _)] = pair {
-                sealed.push(self.sealed(base, size, next)?);
+                let behind = files.get(place + 1..).unwrap_or_default();
+                match self.sealed(base, size, next, behind.iter().any(|(_, size)| *size > 0))? {
+                    Sealed::Whole(segment) => sealed.push(segment),
+                    Sealed::Torn(walk) => {
+                        doomed.extend(behind.iter().rev());
+                        let file = self.disk.open_rw(FileKind::Log.path(self.directory, base))?;
+                        active = Some(self.cut(file, size, walk)?);
+                        break;
+                    }
+                }
             }
         }
-        let active = match files.last() {
-            Some(&(base, size)) => self.active(base, size)?,
-            None => self.first_segment()?,
+        let active = match (active, files.last()) {
+            (Some(active), _) => active,
+            (None, Some(&(base, size))) => self.active(base, size)?,
+            (None, None) => self.first_segment()?,
         };
+        for (base, size) in doomed {
+            self.remove(base, size)?;
+        }
+        if self.removed {
+            // They must not come back beside what is appended from now on.
+            self.disk.sync_directory(self.directory)?;
+        }
         Ok(Segments { sealed, active: Arc::new(active) })
+    }
+
+    /// Removes a segment of which nothing is kept.
+    fn remove(&mut self, base_offset: i64, size: u32) -> Result<(), LogError> {
+        self.removed = true;
+        self.recovered.torn_bytes += u64::from(size);
+        segment::remove(self.disk, self.directory, base_offset)
+    }
+
+    /// Cuts off what was torn; the segment is the last one then.
+    fn cut(&mut self, file: LogFile, size: u32, walk: Walk) -> Result<ActiveSegment, LogError> {
+        self.removed = true;
+        self.recovered.torn_bytes += u64::from(size - walk.size);
+        segment::remove_indexes(self.disk, self.directory, walk.base_offset)?;
+        file.truncate(walk.size.into())?;
+        file.sync()?;
+        Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
     }
 
     fn size_of(&self, base_offset: i64) -> Result<u32, LogError> {
@@ -299,7 +349,9 @@ impl Recovery<'_> {
         };
         match first {
             Ok(()) => Ok(false),
-            Err(ScanError::Damaged(_)) => Ok(!self.sound_batch_follows(&file, 0, size, base_offset)?),
+            Err(ScanError::Damaged(_)) => {
+                Ok(!Damage { file: &file, size, position: 0, offset: base_offset }.sound_batch_follows()?)
+            }
             Err(ScanError::Io(error)) => Err(error),
         }
     }
@@ -307,12 +359,19 @@ impl Recovery<'_> {
     fn first_segment(&mut self) -> Result<ActiveSegment, LogError> {
         let base_offset = self.checkpointed.log_start_offset.max(0);
         let file = self.disk.create(FileKind::Log.path(self.directory, base_offset))?;
+        self.written.push(file.path().to_owned());
         let index = SegmentIndex::new(base_offset, self.config);
         Ok(ActiveSegment::new(Arc::new(file), index, 0, base_offset))
     }
 
-    /// A segment that others follow.
-    fn sealed(&mut self, base_offset: i64, size: u32, next_base: i64) -> Result<SealedSegment, LogError> {
+    /// A segment that others follow, with something in them or not.
+    fn sealed(
+        &mut self,
+        base_offset: i64,
+        size: u32,
+        next_base: i64,
+        others_follow: bool,
+    ) -> Result<Sealed, LogError> {
         if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
             // Flushed, and its indexes with it.
             let offsets =
@@ -320,13 +379,16 @@ impl Recovery<'_> {
             let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
             if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
                 let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
-                return Ok(SealedSegment::new(base_offset, size, latest));
+                let segment = SealedSegment::new(base_offset, size, latest);
+                if times.last().is_some() || !self.has_times(&segment)? {
+                    return Ok(Sealed::Whole(segment));
+                }
             }
         }
         let file = self.disk.open(FileKind::Log.path(self.directory, base_offset))?;
         let walk = self.walk(&file, base_offset, size)?;
-        let why = match walk.damage {
-            Some(why) => Some(why),
+        let why = match &walk.damage {
+            Some(why) => Some(why.clone()),
             None if walk.next_offset != next_base => Some(format!(
                 "it ends before offset {}, and the next segment begins at {next_base}",
                 walk.next_offset
@@ -334,11 +396,41 @@ impl Recovery<'_> {
             None => None,
         };
         if let Some(why) = why {
-            return Err(rot(&file, walk.size, walk.next_offset, why));
+            self.check_torn(&file, size, &walk, others_follow, why)?;
+            return Ok(Sealed::Torn(walk));
         }
         self.written.extend(walk.index.write(self.disk, self.directory)?);
         self.recovered.indexes_rebuilt += 1;
-        Ok(SealedSegment::new(base_offset, size, walk.index.latest))
+        Ok(Sealed::Whole(SealedSegment::new(base_offset, size, walk.index.latest)))
+    }
+
+    /// Whether a segment's first batch has a timestamp, so that its time index cannot be empty.
+    fn has_times(&self, segment: &SealedSegment) -> Result<bool, LogError> {
+        let file = segment.open(self.disk, self.directory)?;
+        match Scan::new(&file, segment.base_offset, 0, segment.size, SEEK_WINDOW_BYTES).next() {
+            Ok(first) => Ok(first.is_some_and(|found| found.header.max_timestamp >= 0)),
+            Err(ScanError::Damaged(_)) => Ok(true),
+            Err(ScanError::Io(error)) => Err(error),
+        }
+    }
+
+    /// That the end of a walk is where a crash tore off the log. It is rot if it lies before the recovery point, or
+    /// if no crash leaves such damage.
+    fn check_torn(
+        &self,
+        file: &LogFile,
+        size: u32,
+        walk: &Walk,
+        others_follow: bool,
+        why: String,
+    ) -> Result<(), LogError> {
+        let damage = Damage { file, size, position: walk.size, offset: walk.next_offset };
+        let flushed = walk.next_offset < self.checkpointed.recovery_point;
+        // A file that is whole batches, and too short, lost its length.
+        if !flushed && ((walk.damage.is_none() && others_follow) || damage.is_torn(others_follow)?) {
+            return Ok(());
+        }
+        Err(rot(file, walk.size, walk.next_offset, why))
     }
 
     /// The last segment.
@@ -350,13 +442,9 @@ impl Recovery<'_> {
             return Ok(ActiveSegment::new(Arc::new(file), active.index, active.size, active.next_offset));
         }
         let walk = self.walk(&file, base_offset, size)?;
-        if let Some(why) = walk.damage {
-            let flushed = walk.next_offset < self.checkpointed.recovery_point;
-            if flushed || self.sound_batch_follows(&file, walk.size, size, walk.next_offset)? {
-                return Err(rot(&file, walk.size, walk.next_offset, why));
-            }
-            file.truncate(walk.size.into())?;
-            self.recovered.torn_bytes += u64::from(size - walk.size);
+        if let Some(why) = &walk.damage {
+            self.check_torn(&file, size, &walk, false, why.clone())?;
+            return self.cut(file, size, walk);
         }
         Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
     }
@@ -383,12 +471,20 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
-        Ok(Some(Walk { index, size: scan.position(), next_offset: scan.next_offset(), damage: None }))
+        Ok(Some(Walk {
+            base_offset,
+            index,
+            size: scan.position(),
+            next_offset: scan.next_offset(),
+            damage: None,
+        }))
     }
 
     /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
+        // Nobody flushed it yet, or not all of it.
+        self.written.push(file.path().to_owned());
         let mut index = SegmentIndex::new(base_offset, self.config);
         let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
         let (mut sound, mut next_offset) = (0, base_offset);
@@ -417,59 +513,7 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         };
-        Ok(Walk { index, size: sound, next_offset, damage })
-    }
-
-    /// Whether a whole batch lies somewhere behind the damage at `position`, with a checksum that is right and an
-    /// offset that can be. A record may hold what looks like a batch: so it must also end where another begins, or
-    /// where the file ends.
-    fn sound_batch_follows(
-        &self,
-        file: &LogFile,
-        position: u32,
-        size: u32,
-        damaged_offset: i64,
-    ) -> Result<bool, LogError> {
-        let plausible = |header: &BatchHeader, at: u32| {
-            let ahead = header.base_offset.saturating_sub(damaged_offset);
-            (1..=i64::from(i32::MAX)).contains(&ahead)
-                && header.last_offset_delta >= 0
-                && header.record_count >= 0
-                && header.total_bytes() <= (size - at) as usize
-        };
-        let mut crc_bytes = 0;
-        let mut at = position.saturating_add(1);
-        let mut window = Vec::new();
-        while at < size {
-            window.clear();
-            file.read_up_to(at.into(), WALK_WINDOW_BYTES, &mut window)?;
-            let starts = window.len().saturating_sub(BATCH_HEADER_BYTES - 1);
-            for start in 0..starts {
-                let bytes = window.get(start..).unwrap_or_default();
-                let Ok(header) = BatchHeader::parse(bytes) else { continue };
-                let candidate = at + start as u32;
-                if !plausible(&header, candidate) {
-                    continue;
-                }
-                crc_bytes += header.total_bytes() as u64;
-                if crc_bytes > SEARCH_CRC_BYTES_MAX {
-                    return Ok(true);
-                }
-                let mut scan = Scan::new(file, damaged_offset, candidate, size, WALK_WINDOW_BYTES);
-                let Ok(Some(found)) = scan.next() else { continue };
-                let sound = scan.check_crc(&found).is_ok();
-                let next = scan.next();
-                let left = size - found.end();
-                if sound && (matches!(next, Ok(Some(_) | None)) || (left as usize) < BATCH_HEADER_BYTES) {
-                    return Ok(true);
-                }
-            }
-            if starts == 0 {
-                break;
-            }
-            at += starts as u32;
-        }
-        Ok(false)
+        Ok(Walk { base_offset, index, size: sound, next_offset, damage })
     }
 
     /// The epochs as the file has them, with those of the batches that it may not have known.
@@ -479,6 +523,8 @@ impl Recovery<'_> {
             tracing::warn!(%error, "leader epochs are taken from the records instead");
             None
         });
+        // A crash may leave the file empty.
+        let read = read.filter(|epochs| !epochs.is_empty());
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
         epochs.truncate_from_end(end_offset);
         let mut add = |epoch: LeaderEpoch| {
@@ -495,6 +541,8 @@ impl Recovery<'_> {
         }
         if read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty()) {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
+        }
+        if !self.closed {
             self.written.push(path);
         }
         Ok(epochs)

@@ -76,10 +76,14 @@ impl FileKind {
 
 /// Removes all files of the segment at `base_offset` but its snapshot, which is the end of what came before.
 pub(crate) fn remove(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
-    for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Log] {
-        disk.remove_file(&kind.path(directory, base_offset))?;
-    }
-    Ok(())
+    remove_indexes(disk, directory, base_offset)?;
+    disk.remove_file(&FileKind::Log.path(directory, base_offset))
+}
+
+/// Removes the index files of the segment at `base_offset`: they would lead astray in what is appended behind a cut.
+pub(crate) fn remove_indexes(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
+    disk.remove_file(&FileKind::OffsetIndex.path(directory, base_offset))?;
+    disk.remove_file(&FileKind::TimeIndex.path(directory, base_offset))
 }
 
 /// The indexes of a segment, in memory.

@@ -152,6 +152,7 @@ impl Cleaner {
 
 impl Pass<'_> {
     fn run(mut self) -> Result<Cleaned, CleanError> {
+        self.flush()?;
         // What it is now; segments that are sealed later are for the next round.
         let mut segments = self.reader.segments.load().sealed.clone();
         segments.retain(|s| s.base_offset < self.range.first_uncleanable_offset);
@@ -170,6 +171,21 @@ impl Pass<'_> {
             records_without_key: filter.records_without_key,
             ..self.cleaned
         })
+    }
+
+    /// Brings what is to be cleaned to the medium: or else a power cut could take the latest record of a key, after those
+    /// before it were dropped for its sake.
+    fn flush(&mut self) -> Result<(), CleanError> {
+        let first_uncleanable_offset = self.range.first_uncleanable_offset;
+        let task = self.on_log(move |log| match log.recovery_point() < first_uncleanable_offset {
+            true => log.flush_task(),
+            false => None,
+        })?;
+        if let Some(task) = task {
+            let (done, now_ms) = (task.run()?, self.owner.now_ms());
+            self.on_log(move |log| log.flushed(&done, now_ms))?;
+        }
+        Ok(())
     }
 
     /// The latest offset of each key of the dirty part, until the map is full (`Cleaner.buildOffsetMap`).
@@ -343,24 +359,25 @@ impl Pass<'_> {
     }
 
     fn last_records(&mut self) -> Result<LastRecords, CleanError> {
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        // Whoever asked waits below.
-        self.owner.on_log(Box::new(move |log| _ = tell.send(log.producers.last_records())))?;
-        told.recv().map_err(|_| CleanError::Stopped)
+        self.on_log(|log| log.producers.last_records())
     }
 
     fn ask(
         &mut self,
         step: impl FnOnce(&mut Log) -> Result<Result<(), Stale>, LogError> + Send + 'static,
     ) -> Result<(), CleanError> {
+        self.on_log(step)??.map_err(|Stale| CleanError::Stale)
+    }
+
+    /// Has the owner do something, and waits for what comes of it.
+    fn on_log<T: Send + 'static>(
+        &mut self,
+        task: impl FnOnce(&mut Log) -> T + Send + 'static,
+    ) -> Result<T, CleanError> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         // Whoever asked waits below.
-        self.owner.on_log(Box::new(move |log| _ = tell.send(step(log))))?;
-        match told.recv() {
-            Ok(Ok(outcome)) => outcome.map_err(|Stale| CleanError::Stale),
-            Ok(Err(error)) => Err(CleanError::Log(error)),
-            Err(_) => Err(CleanError::Stopped),
-        }
+        self.owner.on_log(Box::new(move |log| _ = tell.send(task(log))))?;
+        told.recv().map_err(|_| CleanError::Stopped)
     }
 }
 
