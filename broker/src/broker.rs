@@ -31,6 +31,7 @@ use crate::{
     listeners::{self, Endpoint},
     log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition, cleaner::HashKey},
     metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
+    random::random_id,
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
         cleaner::{self, CleanerPool},
@@ -101,7 +102,7 @@ impl Broker {
         let replicas = Arc::new(Replicas::new(shards, Arc::clone(&directories)));
         let registration = Registration {
             broker: BrokerId(config.node_id),
-            incarnation: controller::random_id(),
+            incarnation: random_id(),
             endpoints: registered(&sockets, &advertised),
             log_dirs: directories.usable().iter().map(|directory| directory.id()).collect(),
             found: found(&directories),
@@ -146,12 +147,11 @@ impl Broker {
             control.spawn(upkeep::run(Arc::clone(&replicas), Arc::clone(&config), failed, failed_one))
         };
 
-        let cleaners = CleanerPool::start(&replicas, &config, HashKey(controller::random_id().0))
+        let cleaners = CleanerPool::start(&replicas, &config, HashKey(random_id().0))
             .map_err(|e| StartError::system("a thread could not be started", e))?;
 
         let coordinator = Coordinator::new(
             Arc::clone(&started.image),
-            started.handle.clone(),
             Arc::clone(&replicas),
             Arc::clone(&config),
             cores.iter().map(|core| core.handle.clone()).collect(),
@@ -479,8 +479,7 @@ fn open_directories(
     }
     let known = opened.iter().find_map(|directory| directory.meta()).map(|meta| meta.cluster_id.clone());
     let is_new = known.is_none();
-    let cluster_id =
-        config.cluster_id.clone().or(known).unwrap_or_else(|| controller::random_id().to_string());
+    let cluster_id = config.cluster_id.clone().or(known).unwrap_or_else(|| random_id().to_string());
     let mut usable: Vec<Arc<Directory>> = Vec::with_capacity(opened.len());
     for mut directory in opened {
         let meta = match directory.meta() {
@@ -489,7 +488,7 @@ fn open_directories(
                 meta.clone()
             }
             None => {
-                let (cluster_id, directory_id) = (cluster_id.clone(), controller::random_id());
+                let (cluster_id, directory_id) = (cluster_id.clone(), random_id());
                 let meta = MetaProperties { cluster_id, node_id: config.node_id, directory_id };
                 directory.format(meta.clone()).map_err(StartError::data)?;
                 meta

@@ -24,6 +24,7 @@ mod handlers;
 mod listeners;
 pub mod log;
 mod metadata;
+mod random;
 mod replica;
 mod server;
 mod start_error;

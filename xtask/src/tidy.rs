@@ -59,10 +59,26 @@ const ARROWS: &[Arrows] = &[
             ("metadata", &[]),
             ("replica", &["log"]),
             ("controller", &["log", "metadata", "replica"]),
+            ("coordinator", &["metadata", "replica"]),
             ("listeners", &[]),
-            ("handlers", &["log", "metadata", "replica", "controller", "listeners", "server::dispatch"]),
+            (
+                "handlers",
+                &["log", "metadata", "replica", "controller", "coordinator", "listeners", "server::dispatch"],
+            ),
             ("server", &["log", "handlers"]),
-            ("broker", &["log", "metadata", "replica", "controller", "listeners", "handlers", "server"]),
+            (
+                "broker",
+                &[
+                    "log",
+                    "metadata",
+                    "replica",
+                    "controller",
+                    "coordinator",
+                    "listeners",
+                    "handlers",
+                    "server",
+                ],
+            ),
         ],
     },
 ];

@@ -23,7 +23,6 @@ use std::{
     collections::HashSet,
     fmt,
     future::Future,
-    hash::{BuildHasher, RandomState},
     ops::Range,
     path::{Path, PathBuf},
     pin::Pin,
@@ -62,6 +61,7 @@ use crate::{
         image::{Image, ReplayError, Topic},
         record::MetadataRecord,
     },
+    random::random_id,
     time::now_ms,
 };
 
@@ -360,15 +360,6 @@ impl ControllerHandle {
 /// Decides: gives the records, and what to call once they are committed, or could not be.
 type Command = Box<dyn FnOnce(&Image, &Rules) -> (Vec<MetadataRecord>, Finish) + Send>;
 type Finish = Box<dyn FnOnce(Result<(), ApiError>) + Send>;
-
-/// Unique and unpredictable enough for an id: the keys of the standard library's hash maps come from the system's
-/// random numbers, and differ from one to the next.
-pub(crate) fn random_id() -> Uuid {
-    let half = || u128::from(RandomState::new().hash_one(0));
-    const VERSION_AND_VARIANT: u128 = 0xf000 << 64 | 0xc000 << 48;
-    // A random UUID of RFC 9562: version 4, variant 2.
-    Uuid((half() << 64 | half()) & !VERSION_AND_VARIANT | 0x4000 << 64 | 0x8000 << 48)
-}
 
 /// The task's state. Nobody else writes the image.
 struct Controller<C> {

@@ -14,10 +14,6 @@ use ottla_protocol::{
     Bytes,
     compression::{Compressor, Decompressor, Limits as DecompressLimits},
     error_code::ErrorCode,
-    messages::{
-        CreateTopicsRequest,
-        create_topics::{CreatableTopic, CreatableTopicConfig},
-    },
     record::{Batch, BatchBuilder, Headers, PushError, Seal},
     types::{GroupId, TopicName, Uuid},
 };
@@ -27,13 +23,13 @@ use tokio::{
 };
 
 use super::{
-    group::{Answer, Caller, Effects, Groups, Limits, Request, Ticket},
+    group::{Answer, Caller, Effects, Groups, Limits, Now, Request, Ticket},
     record::{InvalidRecord, Record},
 };
 use crate::{
     config::BrokerConfig,
-    controller::{ControllerHandle, random_id},
     metadata::{CONSUMER_OFFSETS_TOPIC, SharedImage},
+    random::random_id,
     replica::{
         Replica, Replicas,
         shard::{Append, ShardMessage},
@@ -57,7 +53,6 @@ const BATCH_ROOM_BYTES: usize = 1024;
 /// Finds the coordinator of a group, and asks it.
 pub(crate) struct Coordinator {
     image: SharedImage,
-    controller: ControllerHandle,
     replicas: Arc<Replicas>,
     config: Arc<BrokerConfig>,
     limits: Arc<Limits>,
@@ -75,7 +70,6 @@ struct Message {
 impl Coordinator {
     pub(crate) fn new(
         image: SharedImage,
-        controller: ControllerHandle,
         replicas: Arc<Replicas>,
         config: Arc<BrokerConfig>,
         cores: Vec<Handle>,
@@ -89,44 +83,7 @@ impl Coordinator {
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
         };
         let tasks = Mutex::default();
-        Self { image, controller, replicas, config, limits: Arc::new(limits), cores, tasks }
-    }
-
-    /// Makes `__consumer_offsets` if it is not there; all its partitions come in one record batch of the metadata log.
-    ///
-    /// # Errors
-    /// If it cannot be made now.
-    pub(crate) async fn make_topic(&self) -> Result<(), ErrorCode> {
-        if self.image.load().topic(&CONSUMER_OFFSETS_TOPIC).is_some() {
-            return Ok(());
-        }
-        // A cluster that has fewer brokers gets as many replicas as it can hold.
-        let brokers = i16::try_from(self.image.load().brokers().len()).unwrap_or(i16::MAX);
-        let config = |name: &'static str, value: String| CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.into()),
-        };
-        let topic = CreatableTopic {
-            name: CONSUMER_OFFSETS_TOPIC,
-            num_partitions: self.config.offsets_topic_num_partitions,
-            replication_factor: self.config.offsets_topic_replication_factor.min(brokers),
-            configs: vec![
-                config("cleanup.policy", "compact".to_owned()),
-                config("compression.type", "producer".to_owned()),
-                config("segment.bytes", self.config.offsets_topic_segment_bytes.to_string()),
-            ],
-            ..Default::default()
-        };
-        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-        let made = self.controller.create_internal_topics(request).await.map_err(|error| error.code)?;
-        match made.topics.first().map(|t| (t.error_code, &t.error_message)) {
-            None | Some((ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
-            Some((code, why)) => {
-                let why = why.as_deref().unwrap_or_default();
-                tracing::error!(%code, why, "`{}` could not be made", &*CONSUMER_OFFSETS_TOPIC);
-                Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
-            }
-        }
+        Self { image, replicas, config, limits: Arc::new(limits), cores, tasks }
     }
 
     /// Asks the coordinator of `group`.
@@ -324,11 +281,12 @@ impl Task {
                 self.waiting.insert(ticket, reply);
                 let limits = Arc::clone(&self.limits);
                 let new_id = member_suffix;
-                self.groups.handle(ticket, request, &caller, now, &limits, new_id, &mut effects);
+                let now = Now { ms: now, limits: &limits };
+                self.groups.handle(ticket, request, &caller, now, new_id, &mut effects);
             }
-            self.groups.tick(now, &self.limits, &mut effects);
+            self.groups.tick(Now { ms: now, limits: &self.limits }, &mut effects);
             if now >= expire_at_ms {
-                self.groups.expire_offsets(now, &self.limits, &mut effects);
+                self.groups.expire_offsets(Now { ms: now, limits: &self.limits }, &mut effects);
                 expire_at_ms = now.saturating_add(expiry_check_ms);
             }
             if let Err(why) = self.append(&effects.records).await {
@@ -353,7 +311,8 @@ impl Task {
         let caller = Caller { version: 0, client_id: Default::default(), client_host: String::new() };
         let ticket = self.ticket();
         let limits = Arc::clone(&self.limits);
-        self.groups.handle(ticket, request, &caller, now_ms(), &limits, String::new, effects);
+        let now = Now { ms: now_ms(), limits: &limits };
+        self.groups.handle(ticket, request, &caller, now, String::new, effects);
     }
 
     /// Appends records and waits until they are committed.

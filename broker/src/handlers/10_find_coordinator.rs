@@ -9,11 +9,16 @@
 
 use ottla_protocol::{
     error_code::ErrorCode,
-    messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse},
+    messages::{
+        CreateTopicsRequest,
+        create_topics::{CreatableTopic, CreatableTopicConfig},
+        find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse},
+    },
     types::{BrokerId, Str},
 };
 
 use super::{Context, RequestContext, nodes};
+use crate::metadata::CONSUMER_OFFSETS_TOPIC;
 
 /// What a key may name.
 const GROUP: i8 = 0;
@@ -81,9 +86,43 @@ async fn locate(
     }
     let unavailable =
         |_| (ErrorCode::COORDINATOR_NOT_AVAILABLE, "the coordinator is not available; try again");
-    cx.coordinator.make_topic().await.map_err(unavailable)?;
+    make_topic(cx).await.map_err(unavailable)?;
     let image = cx.image.load();
     let broker = image.broker(cx.controller.node()).ok_or_else(|| unavailable(ErrorCode::NONE))?;
     let (host, port) = nodes::address(broker, rq, cx).ok_or_else(|| unavailable(ErrorCode::NONE))?;
     Ok((broker.id, host, port))
+}
+
+/// Makes `__consumer_offsets` if it is not there; all its partitions come in one record batch of the metadata log.
+async fn make_topic(cx: &Context) -> Result<(), ErrorCode> {
+    if cx.image.load().topic(&CONSUMER_OFFSETS_TOPIC).is_some() {
+        return Ok(());
+    }
+    // A cluster that has fewer brokers gets as many replicas as it can hold.
+    let brokers = i16::try_from(cx.image.load().brokers().len()).unwrap_or(i16::MAX);
+    let config = |name: &'static str, value: String| CreatableTopicConfig {
+        name: name.into(),
+        value: Some(value.into()),
+    };
+    let topic = CreatableTopic {
+        name: CONSUMER_OFFSETS_TOPIC,
+        num_partitions: cx.config.offsets_topic_num_partitions,
+        replication_factor: cx.config.offsets_topic_replication_factor.min(brokers),
+        configs: vec![
+            config("cleanup.policy", "compact".to_owned()),
+            config("compression.type", "producer".to_owned()),
+            config("segment.bytes", cx.config.offsets_topic_segment_bytes.to_string()),
+        ],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let made = cx.controller.create_internal_topics(request).await.map_err(|error| error.code)?;
+    match made.topics.first().map(|t| (t.error_code, &t.error_message)) {
+        None | Some((ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
+        Some((code, why)) => {
+            let why = why.as_deref().unwrap_or_default();
+            tracing::error!(%code, why, "`{}` could not be made", &*CONSUMER_OFFSETS_TOPIC);
+            Err(code)
+        }
+    }
 }

@@ -31,7 +31,6 @@ impl Broker {
         let replicas = Arc::new(Replicas::new(Vec::new(), Arc::default()));
         let coordinator = Coordinator::new(
             Arc::clone(&controller.image),
-            controller.handle.clone(),
             Arc::clone(&replicas),
             Arc::clone(&config),
             Vec::new(),

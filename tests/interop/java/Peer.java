@@ -1,5 +1,6 @@
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
+import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
@@ -15,12 +16,14 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -29,6 +32,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** kafka-clients behind the verbs of ../README.md. */
 public final class Peer {
     private static final Duration DEADLINE = Duration.ofSeconds(60);
+    /** As short as a broker takes by default, so that a dead member is soon known. */
+    private static final int SESSION_MS = 6000;
     private static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] args) throws Exception {
@@ -36,6 +41,7 @@ public final class Peer {
             case "codecs" -> List.of("none", "gzip", "snappy", "lz4", "zstd").forEach(System.out::println);
             case "produce" -> produce(args[1], args[2], args[3]);
             case "consume" -> consume(args[1], args[2], Integer.parseInt(args[3]));
+            case "member" -> member(args[1], args[2], args[3]);
             default -> throw new IllegalArgumentException(args[0]);
         }
     }
@@ -91,6 +97,40 @@ public final class Peer {
         out.flush();
         if (count > 0) {
             throw new IllegalStateException(count + " records did not come");
+        }
+    }
+
+    private static void member(String bootstrap, String topic, String group) throws Exception {
+        Map<String, Object> config = Map.of(
+            "bootstrap.servers", bootstrap,
+            "group.id", group,
+            "auto.offset.reset", "earliest",
+            "enable.auto.commit", false,
+            "session.timeout.ms", SESSION_MS,
+            "heartbeat.interval.ms", SESSION_MS / 10);
+        var ended = new Thread(() -> {
+            try {
+                System.in.readAllBytes();
+            } catch (IOException e) {
+                // Nothing more comes either way.
+            }
+        });
+        ended.setDaemon(true);
+        ended.start();
+        try (var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            while (ended.isAlive()) {
+                var given = consumer.poll(Duration.ofMillis(100));
+                given.forEach(m -> System.out.println(m.partition() + " " + m.offset()));
+                System.out.flush();
+                if (!given.isEmpty()) {
+                    try {
+                        consumer.commitSync();
+                    } catch (CommitFailedException | RebalanceInProgressException e) {
+                        // The group rebalances: whoever gets the partition reads the records again.
+                    }
+                }
+            }
         }
     }
 

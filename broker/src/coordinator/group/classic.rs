@@ -31,7 +31,7 @@ use ottla_protocol::{
     wire::{Reader, Wire},
 };
 
-use super::{Answer, Effects, Limits, Ticket};
+use super::{Answer, Effects, Limits, Now, Ticket};
 use crate::coordinator::record::Record;
 
 /// First JoinGroup version whose members know their id before they join (KIP-394).
@@ -917,13 +917,6 @@ impl ClassicGroup {
         let all = members.chain(self.pending.values().copied());
         all.chain([self.join_deadline_ms, self.sync_deadline_ms]).min().unwrap_or(NEVER)
     }
-}
-
-/// The time, and what the broker is configured to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now<'a> {
-    pub(crate) ms: i64,
-    pub(crate) limits: &'a Limits,
 }
 
 /// The topics of a consumer's subscription; `None` if it is not written in the known way.

@@ -30,7 +30,7 @@ use ottla_protocol::{
 };
 
 use self::{
-    classic::{ClassicGroup, Now, Sender, State},
+    classic::{ClassicGroup, Sender, State},
     offsets::Offsets,
 };
 use super::record::Record;
@@ -127,6 +127,13 @@ pub(crate) struct Limits {
     pub(crate) offsets_retention_ms: i64,
 }
 
+/// The time, and what the broker is configured to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now<'a> {
+    pub(crate) ms: i64,
+    pub(crate) limits: &'a Limits,
+}
+
 /// The groups of one partition of `__consumer_offsets`.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -172,13 +179,12 @@ impl Groups {
         ticket: Ticket,
         request: Request,
         caller: &Caller,
-        now_ms: i64,
-        limits: &Limits,
+        now: Now<'_>,
         new_id: impl FnOnce() -> String,
         out: &mut Effects,
     ) {
         let touched = request.group().cloned();
-        self.step(ticket, request, caller, Now { ms: now_ms, limits }, new_id, out);
+        self.step(ticket, request, caller, now, new_id, out);
         if let Some(id) = touched {
             self.reschedule(&id);
         }
@@ -190,12 +196,12 @@ impl Groups {
     }
 
     /// Does what is due in all groups.
-    pub(crate) fn tick(&mut self, now_ms: i64, limits: &Limits, out: &mut Effects) {
-        while self.due.first().is_some_and(|(at, _)| *at <= now_ms) {
+    pub(crate) fn tick(&mut self, now: Now<'_>, out: &mut Effects) {
+        while self.due.first().is_some_and(|(at, _)| *at <= now.ms) {
             let Some((_, id)) = self.due.pop_first() else { return };
             self.due_at.remove(&id);
             if let Some(group) = self.groups.get_mut(&id) {
-                group.tick(Now { ms: now_ms, limits }, out);
+                group.tick(now, out);
             }
             self.reschedule(&id);
         }
@@ -259,10 +265,10 @@ impl Groups {
     }
 
     /// Forgets offsets that were not committed anew for too long, and groups that hold nothing any more.
-    pub(crate) fn expire_offsets(&mut self, now_ms: i64, limits: &Limits, out: &mut Effects) {
+    pub(crate) fn expire_offsets(&mut self, now: Now<'_>, out: &mut Effects) {
         let mut gone = Vec::new();
         for (id, group) in &self.groups {
-            let left = self.offsets.expire(group, now_ms, limits.offsets_retention_ms, &mut out.records);
+            let left = self.offsets.expire(group, now, &mut out.records);
             if !left && group.is_deserted() {
                 out.records.push(Record::group(id, None));
                 gone.push(id.clone());

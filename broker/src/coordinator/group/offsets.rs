@@ -17,7 +17,10 @@ use ottla_protocol::{
     types::{GroupId, Str, TopicName, Uuid},
 };
 
-use super::classic::{ClassicGroup, Now, State};
+use super::{
+    Now,
+    classic::{ClassicGroup, State},
+};
 use crate::coordinator::record::Record;
 
 /// Stands for "no offset was committed".
@@ -198,13 +201,8 @@ impl Offsets {
     ///
     /// Time counts from when the group became empty, or from the commit where there never were members, or where
     /// members do not read the topic any more (KIP-211).
-    pub(super) fn expire(
-        &mut self,
-        group: &ClassicGroup,
-        now_ms: i64,
-        retention_ms: i64,
-        records: &mut Vec<Record>,
-    ) -> bool {
+    pub(super) fn expire(&mut self, group: &ClassicGroup, now: Now<'_>, records: &mut Vec<Record>) -> bool {
+        let (now_ms, retention_ms) = (now.ms, now.limits.offsets_retention_ms);
         let Some(by_topic) = self.groups.get(group.id()) else { return false };
         let subscribed = group.subscribed_topics();
         let since_empty = group.protocol_type().is_some().then(|| group.state_since_ms());

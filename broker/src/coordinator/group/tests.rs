@@ -94,7 +94,8 @@ impl Test {
         self.ids += 1;
         let id = self.ids.to_string();
         let mut out = Effects::default();
-        self.groups.handle(ticket, request, &caller, self.now_ms, &self.limits, || id, &mut out);
+        let now = Now { ms: self.now_ms, limits: &self.limits };
+        self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         self.take(out);
         ticket
     }
@@ -112,7 +113,7 @@ impl Test {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(self.now_ms, &self.limits, &mut out);
+            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits }, &mut out);
             self.take(out);
         }
         self.now_ms = until;
@@ -517,14 +518,14 @@ fn offsets_expire_when_the_group_was_empty_for_long_and_the_group_with_them() {
     t.commit(&first, generation, 5);
     t.now_ms += 8 * DAY_MS;
     let mut out = Effects::default();
-    t.groups.expire_offsets(t.now_ms, &t.limits, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
     assert!(out.records.is_empty(), "the group reads the topic");
     t.leave(&[(&first.id.clone(), None), (&second.id.clone(), None)]);
     t.now_ms += 7 * DAY_MS - 1;
-    t.groups.expire_offsets(t.now_ms, &t.limits, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
     assert!(out.records.is_empty(), "a day is missing, or nearly");
     t.now_ms += 1;
-    t.groups.expire_offsets(t.now_ms, &t.limits, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
     t.take(out);
     assert_eq!(t.state(), "Dead");
     t.restart();

@@ -19,6 +19,9 @@ import (
 
 const deadline = 60 * time.Second
 
+// As short as a broker takes by default, so that a dead member is soon known.
+const sessionTimeout = 6 * time.Second
+
 // record is a line of JSON; encoding/json writes bytes as base64, and nil as null.
 type record struct {
 	Partition int32    `json:"partition"`
@@ -62,18 +65,54 @@ func main() {
 		err = produce(ctx, os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "consume":
 		err = consume(ctx, os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 5 && os.Args[1] == "member":
+		err = member(os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "load":
 		err = load(os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "loaded":
 		err = loaded(ctx, os.Args[2], os.Args[3], os.Args[4])
 	default:
 		err = fmt.Errorf("usage: peer codecs | produce BOOTSTRAP TOPIC CODEC | consume BOOTSTRAP TOPIC COUNT" +
+			" | member BOOTSTRAP TOPIC GROUP" +
 			" | load BOOTSTRAP TOPIC PARTITIONS | loaded BOOTSTRAP TOPIC COUNT")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// member is in a group until stdin ends; it prints what it is given and commits it.
+func member(bootstrap, topic, group string) error {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(bootstrap),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumerGroup(group),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(sessionTimeout/10),
+		kgo.BlockRebalanceOnPoll(),
+	)
+	if err != nil {
+		return err
+	}
+	defer client.CloseAllowingRebalance()
+	ctx, end := context.WithCancel(context.Background())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		end()
+	}()
+	for ctx.Err() == nil {
+		fetches := client.PollRecords(ctx, 100)
+		fetches.EachRecord(func(r *kgo.Record) { fmt.Println(r.Partition, r.Offset) })
+		if !fetches.Empty() {
+			// It fails where the group rebalances: whoever gets the partition reads the records again.
+			_ = client.CommitUncommittedOffsets(context.Background())
+		}
+		client.AllowRebalance()
+	}
+	return nil
 }
 
 func produce(ctx context.Context, bootstrap, topic, codec string) error {

@@ -3,14 +3,18 @@
     peer.py confluent|kafka-python codecs
     peer.py confluent|kafka-python produce BOOTSTRAP TOPIC CODEC
     peer.py confluent|kafka-python consume BOOTSTRAP TOPIC COUNT
+    peer.py confluent|kafka-python member BOOTSTRAP TOPIC GROUP
 """
 
 import base64
 import json
 import sys
+import threading
 import time
 
 DEADLINE_S = 60
+# As short as a broker takes by default, so that a dead member is soon known.
+SESSION_MS = 6000
 
 
 def unpack(text):
@@ -37,6 +41,18 @@ def put(partition, timestamp, key, value, headers):
         "headers": [[name, pack(data)] for name, data in headers],
     }
     print(json.dumps(record))
+
+
+def input_end():
+    """An event that is set when standard input ends."""
+    ended = threading.Event()
+
+    def wait():
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
 
 
 class Confluent:
@@ -90,6 +106,35 @@ class Confluent:
         return count
 
 
+    @staticmethod
+    def member(bootstrap, topic, group):
+        from confluent_kafka import Consumer, KafkaException
+
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "session.timeout.ms": SESSION_MS,
+                "heartbeat.interval.ms": SESSION_MS // 10,
+            }
+        )
+        consumer.subscribe([topic])
+        ended = input_end()
+        while not ended.is_set():
+            given = [m for m in consumer.consume(100, 0.1) if not m.error()]
+            for m in given:
+                print(m.partition(), m.offset())
+            sys.stdout.flush()
+            if given:
+                try:
+                    consumer.commit(asynchronous=False)
+                except KafkaException:
+                    pass  # The group rebalances: whoever gets the partition reads the records again.
+        consumer.close()
+
+
 class KafkaPython:
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -131,6 +176,35 @@ class KafkaPython:
         return count
 
 
+    @staticmethod
+    def member(bootstrap, topic, group):
+        from kafka import KafkaConsumer
+        from kafka.errors import KafkaError
+
+        consumer = KafkaConsumer(
+            topic,
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 10,
+        )
+        ended = input_end()
+        while not ended.is_set():
+            given = consumer.poll(timeout_ms=100, max_records=100)
+            for batch in given.values():
+                for m in batch:
+                    print(m.partition, m.offset)
+            sys.stdout.flush()
+            if given:
+                try:
+                    consumer.commit()
+                except KafkaError:
+                    pass  # The group rebalances: whoever gets the partition reads the records again.
+        consumer.close()
+
+
 def main():
     client = {"confluent": Confluent, "kafka-python": KafkaPython}[sys.argv[1]]
     verb, *args = sys.argv[2:]
@@ -142,6 +216,8 @@ def main():
         left = client.consume(args[0], args[1], int(args[2]))
         if left:
             sys.exit(f"{left} records did not come")
+    elif verb == "member":
+        client.member(*args)
     else:
         sys.exit(__doc__)
 
