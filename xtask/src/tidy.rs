@@ -53,7 +53,7 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         source: "broker/src",
-        leaves: &["config", "start_error", "time"],
+        leaves: &["config", "random", "start_error", "time"],
         modules: &[
             ("log", &[]),
             ("metadata", &[]),

@@ -7,6 +7,8 @@
 pub(crate) mod classic;
 mod offsets;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::{
