@@ -96,11 +96,35 @@ struct Model {
     end: i64,
     /// Everything before it is on the medium.
     flushed: i64,
+    /// The latest offset of each key on the medium, of those that had a value there.
+    flushed_keys: HashMap<Vec<u8>, i64>,
     /// The last batch of each producer, with the offset of its first record.
     last: HashMap<i64, (Batch, i64)>,
 }
 
 impl Model {
+    /// Everything before `end` is on the medium.
+    fn flush(&mut self, end: i64) {
+        self.flushed = self.flushed.max(end);
+        for (offset, record) in self.records.range(..end) {
+            self.flushed_keys.remove(&record.key);
+            if record.value.is_some() {
+                self.flushed_keys.insert(record.key.clone(), *offset);
+            }
+        }
+    }
+
+    /// A key that was on the medium is there, with that value or a later one, however much was cleaned.
+    fn check_keys(&mut self) {
+        let latest: HashMap<&[u8], i64> =
+            self.records.iter().map(|(offset, record)| (record.key.as_slice(), *offset)).collect();
+        self.flushed_keys.retain(|_, offset| *offset >= self.start);
+        for (key, offset) in &self.flushed_keys {
+            let now = latest.get(key.as_slice());
+            assert!(now.is_some_and(|now| now >= offset), "key {key:?} was at {offset}, and is at {now:?}");
+        }
+    }
+
     /// What a whole round up to `end` leaves.
     fn cleaned(&self, end: i64, now_ms: i64) -> Records {
         let latest: HashMap<&[u8], i64> =
@@ -243,7 +267,7 @@ impl History {
         let Some(task) = self.log().flush_task() else { return };
         if let Ok(done) = task.run() {
             self.log().flushed(&done, now_ms);
-            self.model.flushed = end;
+            self.model.flush(end);
             if self.random.one_in(2) {
                 self.recovery_point = end;
             }
@@ -268,7 +292,7 @@ impl History {
                 self.cleaned = Some(done.end_offset);
                 let flushed = self.log().recovery_point();
                 assert!(flushed >= range.first_uncleanable_offset, "only what is on the medium is cleaned");
-                self.model.flushed = self.model.flushed.max(range.first_uncleanable_offset);
+                self.model.flush(range.first_uncleanable_offset);
                 let left = self.model.cleaned(done.end_offset, now_ms);
                 let tombstones = |records: &Records| {
                     let horizons = &self.model.horizons;
@@ -333,7 +357,7 @@ impl History {
         let end = self.model.end;
         if self.log.take().unwrap().close().is_ok() {
             self.recovery_point = end;
-            self.model.flushed = end;
+            self.model.flush(end);
             self.simulated.restart();
             self.open(true, false);
         } else {
@@ -390,6 +414,7 @@ impl History {
         self.model.end = end;
         self.model.flushed = self.model.flushed.min(end);
         self.settle_doubt();
+        self.model.check_keys();
         self.settle_producers(without_snapshots);
     }
 
