@@ -419,6 +419,13 @@ impl Log {
         segments.sealed.push(sealed);
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
+        tracing::info!(
+            partition = %self.directory.display(),
+            sealed = sealed.base_offset,
+            bytes = sealed.size,
+            next = self.end_offset,
+            "a segment is full, and a new one begun"
+        );
         Ok(())
     }
 

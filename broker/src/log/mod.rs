@@ -45,3 +45,5 @@ pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
 pub use vfs::{Disk, FileSlice, LogFile};
+#[cfg(any(test, feature = "simulation"))]
+pub use vfs::{Faults, Random, SimulatedDisk};

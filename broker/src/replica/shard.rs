@@ -9,7 +9,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -26,7 +26,8 @@ use super::{
 };
 use crate::{
     log::{
-        AppendError, Appended, CheckpointKind, Flushed, Log, LogError, LogErrorKind, ToAppend, TopicPartition,
+        AppendError, Appended, CheckpointKind, Checkpointed, Flushed, Log, LogError, LogErrorKind, Recovered,
+        ToAppend, TopicPartition,
     },
     metrics::{CoreMetrics, Metrics, Traffic},
     time::now_ms,
@@ -525,10 +526,7 @@ fn open_log(
         let checkpointed = directory.checkpointed(name);
         let (log, recovered) =
             Log::open(directory.disk(), &path, settings.log.clone(), &checkpointed, now_ms())?;
-        if recovered.torn_bytes > 0 {
-            let bytes = recovered.torn_bytes;
-            tracing::warn!(partition = %path.display(), bytes, "a torn end was cut off the log");
-        }
+        report(&path, &recovered, &checkpointed);
         return Ok(log);
     }
     if let Some(stale) = &location.stale {
@@ -536,6 +534,25 @@ fn open_log(
         Log::delete_at(directory.disk(), &path, stale.topic_id)?;
     }
     Log::create(directory.disk(), &path, id.topic, settings.log.clone(), now_ms())
+}
+
+/// Tells what opening a log after a crash has done, if it was anything.
+fn report(path: &Path, recovered: &Recovered, checkpointed: &Checkpointed) {
+    let partition = path.display();
+    if recovered.torn_bytes > 0 {
+        let bytes = recovered.torn_bytes;
+        tracing::warn!(%partition, bytes, "a torn end was cut off the log");
+    }
+    if !checkpointed.clean && (recovered.checked_bytes > 0 || recovered.indexes_rebuilt > 0) {
+        tracing::info!(
+            %partition,
+            from = checkpointed.recovery_point,
+            to = recovered.end_offset,
+            checked_bytes = recovered.checked_bytes,
+            indexes_rebuilt = recovered.indexes_rebuilt,
+            "a log was recovered"
+        );
+    }
 }
 
 fn append(

@@ -5,6 +5,8 @@
 //! `simulated` only do what one system call does.
 
 mod disk;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
 
 use std::{
     fs::{self, File},
@@ -17,6 +19,9 @@ use bytes::Bytes;
 
 use super::error::{LogError, LogErrorKind};
 
+#[cfg(any(test, feature = "simulation"))]
+pub use simulated::{Faults, Random, SimulatedDisk};
+
 /// Most pieces that one vectored write may have: POSIX's `IOV_MAX` on Linux, macOS and the BSDs.
 const IO_SLICES_MAX: usize = 1024;
 
@@ -26,6 +31,9 @@ pub enum Disk {
     /// What the operating system has.
     #[default]
     Real,
+    /// Files in memory, on a disk that fails as it is told to.
+    #[cfg(any(test, feature = "simulation"))]
+    Simulated(SimulatedDisk),
 }
 
 /// For what a file is opened.
@@ -47,6 +55,8 @@ pub struct LogFile {
 #[derive(Debug)]
 enum Handle {
     Real(File),
+    #[cfg(any(test, feature = "simulation"))]
+    Simulated(simulated::SimulatedFile),
 }
 
 impl Disk {
@@ -68,6 +78,8 @@ impl Disk {
     fn open_with(&self, path: PathBuf, doing: &'static str, mode: Mode) -> Result<LogFile, LogError> {
         let opened = match self {
             Self::Real => disk::open(&path, mode).map(Handle::Real),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.open(&path, mode).map(Handle::Simulated),
         };
         match opened {
             Ok(file) => Ok(LogFile { file, path }),
@@ -117,6 +129,8 @@ impl Disk {
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), LogError> {
         let renamed = match self {
             Self::Real => fs::rename(from, to),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.rename(from, to),
         };
         renamed.map_err(|e| LogError::io("rename", from, e))
     }
@@ -125,6 +139,8 @@ impl Disk {
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
             Self::Real => fs::remove_file(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.remove_file(path),
         };
         match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path, e)),
@@ -136,6 +152,8 @@ impl Disk {
     pub(crate) fn remove_directory(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
             Self::Real => fs::remove_dir_all(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.remove_directory(path),
         };
         match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(LogError::io("remove", path, e)),
@@ -147,6 +165,8 @@ impl Disk {
     pub(crate) fn create_directory(&self, path: &Path) -> Result<(), LogError> {
         let created = match self {
             Self::Real => fs::create_dir_all(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.create_directory(path),
         };
         created.map_err(|e| LogError::io("create", path, e))
     }
@@ -163,6 +183,8 @@ impl Disk {
     pub(crate) fn sync_directory(&self, path: &Path) -> Result<(), LogError> {
         let synced = match self {
             Self::Real => disk::sync(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.sync(path),
         };
         synced.map_err(|e| LogError::io("flush", path, e))
     }
@@ -172,6 +194,8 @@ impl Disk {
     pub(crate) fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, LogError> {
         let listed = match self {
             Self::Real => disk::list(path),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.list(path),
         };
         let mut names = listed.map_err(|e| LogError::io("list", path, e))?;
         names.sort();
@@ -189,6 +213,8 @@ impl LogFile {
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.file {
             Handle::Real(file) => Some(file.as_fd()),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(_) => None,
         }
     }
 
@@ -196,6 +222,8 @@ impl LogFile {
     pub(crate) fn len(&self) -> Result<u64, LogError> {
         let len = match &self.file {
             Handle::Real(file) => file.metadata().map(|m| m.len()),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.len(),
         };
         len.map_err(|e| LogError::io("read the length of", &self.path, e))
     }
@@ -223,6 +251,8 @@ impl LogFile {
         while !into.is_empty() {
             let read = match &self.file {
                 Handle::Real(file) => disk::read(file, into, position),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.read(into, position),
             };
             match read {
                 Ok(0) => {
@@ -249,6 +279,8 @@ impl LogFile {
             let at = position + (into.len() - start) as u64;
             let read = match &self.file {
                 Handle::Real(file) => disk::read_spare(file, into, at),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.read_spare(into, at),
             };
             match read {
                 Ok(0) => break,
@@ -269,6 +301,8 @@ impl LogFile {
             let now = slices.get(..IO_SLICES_MAX).unwrap_or(slices);
             let written = match &self.file {
                 Handle::Real(file) => disk::write(file, now, at),
+                #[cfg(any(test, feature = "simulation"))]
+                Handle::Simulated(file) => file.write(now, at),
             };
             match written {
                 Ok(0) => {
@@ -289,6 +323,8 @@ impl LogFile {
     pub(crate) fn truncate(&self, len: u64) -> Result<(), LogError> {
         let truncated = match &self.file {
             Handle::Real(file) => file.set_len(len),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.set_len(len),
         };
         truncated.map_err(|e| LogError::io("truncate", &self.path, e))
     }
@@ -297,6 +333,8 @@ impl LogFile {
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let synced = match &self.file {
             Handle::Real(file) => file.sync_data(),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.sync(),
         };
         synced.map_err(|e| LogError::io("flush", &self.path, e))
     }
@@ -305,6 +343,8 @@ impl LogFile {
     pub(crate) fn lock(&self, directory: &Path) -> Result<(), LogError> {
         let locked = match &self.file {
             Handle::Real(file) => file.try_lock(),
+            #[cfg(any(test, feature = "simulation"))]
+            Handle::Simulated(file) => file.try_lock(),
         };
         match locked {
             Ok(()) => Ok(()),
