@@ -22,7 +22,7 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Demo(demo::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     Codegen(codegen::Args),
     Frames(frames::Args),
     Test(test::Args),

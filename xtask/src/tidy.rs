@@ -53,7 +53,7 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         source: "broker/src",
-        leaves: &["config", "start_error", "time"],
+        leaves: &["config", "metrics", "start_error", "time"],
         modules: &[
             ("log", &[]),
             ("metadata", &[]),
@@ -62,7 +62,11 @@ const ARROWS: &[Arrows] = &[
             ("listeners", &[]),
             ("handlers", &["log", "metadata", "replica", "controller", "listeners", "server::dispatch"]),
             ("server", &["log", "handlers"]),
-            ("broker", &["log", "metadata", "replica", "controller", "listeners", "handlers", "server"]),
+            ("observe", &["metadata", "replica", "server::dispatch"]),
+            (
+                "broker",
+                &["log", "metadata", "replica", "controller", "listeners", "handlers", "observe", "server"],
+            ),
         ],
     },
 ];

@@ -47,6 +47,7 @@ use crate::{
     config::BrokerConfig,
     controller::ControllerHandle,
     metadata::Image,
+    metrics::Metrics,
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) replicas: Arc<Replicas>,
     /// What consumers told once.
     pub(crate) fetch_sessions: FetchSessions,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The settings that the broker started with.
     pub(crate) config: Arc<BrokerConfig>,
 }

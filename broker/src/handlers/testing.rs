@@ -12,6 +12,7 @@ use super::{Context, RequestContext};
 use crate::{
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
+    metrics::Metrics,
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -32,6 +33,7 @@ impl Broker {
             // The APIs tested so do not come near records.
             replicas: Arc::new(Replicas::new(Vec::new(), Arc::default())),
             fetch_sessions: FetchSessions::new(0),
+            metrics: Arc::new(Metrics::new(1)),
             config,
         };
         Self { cx, directories }

@@ -459,9 +459,17 @@ impl Log {
         let index = SegmentIndex::new(self.end_offset, &self.config);
         let active = Arc::new(ActiveSegment::new(file, index, 0, self.end_offset));
         let mut segments = self.reader.segments.load().as_ref().clone();
+        let (sealed_offset, sealed_bytes) = (sealed.base_offset, sealed.size);
         segments.sealed.push(sealed);
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
+        tracing::info!(
+            partition = %self.directory.display(),
+            sealed = sealed_offset,
+            bytes = sealed_bytes,
+            next = self.end_offset,
+            "a segment is full, and a new one begun"
+        );
         Ok(())
     }
 
