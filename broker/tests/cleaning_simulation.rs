@@ -59,6 +59,71 @@ fn a_log_that_is_cleaned_keeps_what_it_must_through_every_crash() {
     assert!(seeds < SEEDS || all.iter().all(|n| *n > seeds / 4), "{sum:?}");
 }
 
+/// One round of cleaning, with the power cut, or the broker killed, at every single change of the disk that it makes.
+#[test]
+fn a_crash_at_any_change_of_a_round_leaves_the_old_segments_or_the_new_ones() {
+    let run = |stop_at: Option<u64>, power_cut: bool, disk_seed: u64| {
+        let simulated = SimulatedDisk::new(disk_seed);
+        let disk = Disk::Simulated(simulated.clone());
+        let mut log = Log::create(&disk, Path::new(DIRECTORY), Uuid(3), config(), BEGIN_MS).unwrap();
+        let mut random = Random::new(9);
+        for i in 0..90 {
+            let mut builder = BatchBuilder::new(Vec::new(), usize::MAX);
+            let key = [random.below(11) as u8];
+            let value = (!random.one_in(5)).then_some([1; 40].as_slice());
+            builder.push(BEGIN_MS + i, Some(&key), value, &[]).unwrap();
+            let batch = builder.seal(&Seal::default(), &mut Compressor::new()).unwrap();
+            let mut results = Vec::new();
+            log.append(&mut vec![ToAppend::from(batch)], 1, BEGIN_MS, &mut results);
+            results.remove(0).unwrap();
+        }
+        log.reader().set_high_watermark(log.end_offset());
+        let done = log.flush_task().unwrap().run().unwrap();
+        log.flushed(&done, BEGIN_MS);
+        let before = records_of(&log);
+        let begun = simulated.changes();
+        let stop_at = stop_at.map(|at| begun + at);
+        simulated.set_faults(Faults { stop_at, ..Faults::default() });
+        let reader = log.reader();
+        let range = reader.cleanable(None, &config().cleanup, BEGIN_MS).unwrap();
+        let mut cleaner = Cleaner::new(CleanerConfig::new(HashKey(5)));
+        let cleaned =
+            cleaner.clean(&reader, &config(), &range, &mut Alone { log: &mut log, now_ms: BEGIN_MS });
+        assert!(cleaned.is_ok() || stop_at.is_some(), "{cleaned:?}");
+        let after = records_of(&log);
+        let changes = simulated.changes() - begun;
+        drop(log);
+        if power_cut {
+            simulated.power_cut()
+        } else {
+            simulated.restart()
+        }
+        let checkpointed = Checkpointed { recovery_point: 90, ..Checkpointed::default() };
+        let (log, _) = Log::open(&disk, Path::new(DIRECTORY), config(), &checkpointed, BEGIN_MS).unwrap();
+        assert_eq!(log.end_offset(), 90);
+        let names = simulated.names(Path::new(DIRECTORY)).unwrap();
+        for suffix in [".cleaned", ".swap", ".deleted"] {
+            assert!(!names.iter().any(|name| name.ends_with(suffix)), "{names:?}");
+        }
+        (before, after, records_of(&log), changes)
+    };
+    let (before, least, found, changes) = run(None, true, 1);
+    assert!(least.len() < before.len() / 2 && changes > 30, "{changes}");
+    assert_eq!(found, least, "a round that has ended is on the medium");
+    let (mut points, mut between) = (0, 0);
+    for at in 0..changes {
+        for (power_cut, disk_seed) in [(false, 1), (true, 1), (true, 2), (true, 3)] {
+            let (_, _, found, _) = run(Some(at), power_cut, disk_seed);
+            assert!(found.iter().all(|(offset, record)| before.get(offset) == Some(record)), "at {at}");
+            assert!(least.iter().all(|(offset, record)| found.get(offset) == Some(record)), "at {at}");
+            points += 1;
+            between += usize::from(found != before && found != least);
+        }
+    }
+    println!("{points} crash points, {between} of them between two groups of segments");
+    assert!(between > 0);
+}
+
 /// What was met.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -462,27 +527,7 @@ impl History {
 
     /// All records of the log, and the horizons of its batches.
     fn found(&mut self) -> (Records, HashMap<i64, i64>) {
-        let reader = self.log().reader();
-        let (mut records, mut horizons) = (Records::new(), HashMap::new());
-        let slices = reader.read(reader.start_offset(), usize::MAX, i64::MAX, true).unwrap();
-        for slice in slices.slices {
-            let mut bytes = slice.read().unwrap();
-            while let Some(batch) = Batch::split_from(&mut bytes).unwrap() {
-                batch.check_crc().unwrap();
-                let base = batch.header().base_offset;
-                horizons.extend(batch.header().delete_horizon_ms().map(|horizon| (base, horizon)));
-                for record in &batch.records(&mut Decompressor::new(), &Limits::BROKER).unwrap() {
-                    let record = record.unwrap();
-                    if record.offset >= reader.start_offset() {
-                        let value = record.value.map(<[u8]>::to_vec);
-                        let key = record.key.unwrap().to_vec();
-                        let before = records.insert(record.offset, Record { key, value, batch: base });
-                        assert_eq!(before, None, "an offset comes once");
-                    }
-                }
-            }
-        }
-        (records, horizons)
+        read(self.log())
     }
 
     fn check(&mut self) {
@@ -499,6 +544,35 @@ impl History {
         }
         self.model.horizons = horizons;
     }
+}
+
+fn records_of(log: &Log) -> Records {
+    read(log).0
+}
+
+/// All records of a log, and the horizons of its batches.
+fn read(log: &Log) -> (Records, HashMap<i64, i64>) {
+    let reader = log.reader();
+    let (mut records, mut horizons) = (Records::new(), HashMap::new());
+    let slices = reader.read(reader.start_offset(), usize::MAX, i64::MAX, true).unwrap();
+    for slice in slices.slices {
+        let mut bytes = slice.read().unwrap();
+        while let Some(batch) = Batch::split_from(&mut bytes).unwrap() {
+            batch.check_crc().unwrap();
+            let base = batch.header().base_offset;
+            horizons.extend(batch.header().delete_horizon_ms().map(|horizon| (base, horizon)));
+            for record in &batch.records(&mut Decompressor::new(), &Limits::BROKER).unwrap() {
+                let record = record.unwrap();
+                if record.offset >= reader.start_offset() {
+                    let value = record.value.map(<[u8]>::to_vec);
+                    let key = record.key.unwrap().to_vec();
+                    let before = records.insert(record.offset, Record { key, value, batch: base });
+                    assert_eq!(before, None, "an offset comes once");
+                }
+            }
+        }
+    }
+    (records, horizons)
 }
 
 fn config() -> LogConfig {
