@@ -451,10 +451,17 @@ impl History {
                 self.verify_content(self.model.end)
             }
             Err(error) if self.faulty => {
-                if !matches!(error.kind(), LogErrorKind::Failed { .. }) {
-                    self.cut_in_doubt = Some(self.model.end_of_cut(offset));
+                if matches!(error.kind(), LogErrorKind::Failed { .. }) || !self.has_stopped() {
+                    return Ok(());
                 }
-                Ok(())
+                // The log is of no use now, and says so.
+                self.cut_in_doubt = Some(self.model.end_of_cut(offset));
+                let end = if self.plan.cut_at.is_some() || self.random.one_in(2) {
+                    End::PowerCut
+                } else {
+                    End::Killed
+                };
+                self.restart(end)
             }
             Err(error) => Err(error.to_string()),
         }
