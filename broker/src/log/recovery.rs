@@ -91,6 +91,7 @@ pub(super) fn recover(
         closed: checkpointed.clean,
         flush_failed: disk.read_file(&directory.join(FLUSH_FAILED))?.is_some(),
         removed: false,
+        walked_from: i64::MAX,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
@@ -236,6 +237,8 @@ struct Recovery<'a> {
     flush_failed: bool,
     /// Whether names were removed that must not come back.
     removed: bool,
+    /// Where the first of the last segments begins that were all walked.
+    walked_from: i64,
     /// Where the leader's epoch changes, in the segments that were walked.
     epochs_seen: Vec<LeaderEpoch>,
 }
@@ -388,6 +391,7 @@ impl Recovery<'_> {
                 let segment = SealedSegment { base_offset, size, latest };
                 let file = segment.open(self.disk, self.directory)?;
                 if self.agree(&file, (base_offset, size), &offsets, &times)? {
+                    self.walked_from = i64::MAX;
                     return Ok(Sealed::Whole(segment));
                 }
             }
@@ -497,6 +501,7 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
+        self.walked_from = i64::MAX;
         Ok(Some(Walk {
             base_offset,
             index,
@@ -509,6 +514,7 @@ impl Recovery<'_> {
     /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
+        self.walked_from = self.walked_from.min(base_offset);
         // Nobody flushed it yet, or not all of it.
         self.written.push(file.path().to_owned());
         if self.flush_failed {
@@ -555,7 +561,8 @@ impl Recovery<'_> {
         // A crash may leave the file empty.
         let read = read.filter(|epochs| !epochs.is_empty());
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
-        epochs.truncate_from_end(end_offset);
+        // Of what was not flushed the batches know more than the file, which may tell of others that were cut.
+        epochs.truncate_from_end(end_offset.min(self.walked_from));
         let mut add = |epoch: LeaderEpoch| {
             if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
                 epochs.assign(epoch.epoch, epoch.start_offset);

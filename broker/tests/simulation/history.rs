@@ -534,16 +534,17 @@ impl History {
         let failed = reader.has_failed();
         let mut end = end;
         if end == End::Closed {
+            let due = self.model.end;
             let closed = log.close().and_then(|point| {
+                self.model.flushed = point;
                 let offsets = [(partition(), point)];
                 directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter())?;
-                directory.close(1)?;
-                Ok(point)
+                directory.close(1)
             });
             match closed {
-                Ok(point) => {
-                    hold!(point == self.model.end, "closed at {point}, and {} is due", self.model.end);
-                    self.model.flushed = self.model.end;
+                Ok(()) => {
+                    let point = self.model.flushed;
+                    hold!(point == due, "closed at {point}, and {due} is due");
                 }
                 Err(_) if self.faulty || failed => end = End::Killed,
                 Err(error) => return Err(format!("could not be closed: {error}")),
