@@ -54,7 +54,9 @@ impl Damage<'_> {
         Ok(BatchHeader::parse(&bytes).ok())
     }
 
-    /// Whether some sector of the batch at the damage reads as zeros, from the batch's beginning on.
+    /// Whether some sector of the batch at the damage reads as zeros, from the batch's beginning on. The few bytes of a
+    /// file that end in a sector of their own may be zeros rightly: they are taken for lost, as a power cut is more
+    /// likely than rot in just that batch.
     fn misses_sectors(&self) -> Result<bool, LogError> {
         let total = self.header()?.map_or(BATCH_HEADER_BYTES, |header| header.total_bytes());
         let end = u64::from(self.position) + total as u64;

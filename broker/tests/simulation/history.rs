@@ -26,6 +26,8 @@ const GROUP_COMMIT: i64 = 1;
 
 /// Behind offset, length and leader's epoch, which no checksum covers.
 const HEADER_BYTES_CHECKED: usize = 16;
+/// What the disk writes whole, or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// What kind of history.
 #[derive(Clone, Copy, Debug)]
@@ -649,7 +651,11 @@ impl History {
         // A batch that ends its file is torn as far as anybody can tell, if no file follows.
         let in_file = followers.iter().any(|f| f.base_offset() < segment_end);
         let other_file = followers.iter().any(|f| f.base_offset() >= segment_end);
-        if !in_file && !other_file {
+        let end_of_batch = position + batch.bytes.len();
+        let in_last_sector = batch.bytes.len().min(1 + (end_of_batch - 1) % SECTOR_BYTES);
+        let zeros_end_it = batch.bytes[batch.bytes.len() - in_last_sector..].iter().all(|byte| *byte == 0);
+        // Nor can anybody tell where the file ends with zeros, as a record does, in a sector of their own.
+        if !in_file && (!other_file || zeros_end_it) {
             return Ok(());
         }
         let directory = self.open_directory()?;
