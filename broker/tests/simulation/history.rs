@@ -568,12 +568,12 @@ impl History {
             End::Closed if self.random.one_in(2) => self.simulated.power_cut(),
             End::Closed | End::Killed => self.simulated.restart(),
         }
-        let flushed = self.model.flushed;
+        let cut = self.cut_in_doubt.take().unwrap_or(i64::MAX);
+        self.model.flushed = self.model.flushed.min(cut);
         let least = match end {
-            End::Closed | End::Killed => self.model.end,
-            End::PowerCut => flushed,
+            End::Closed | End::Killed => self.model.end.min(cut),
+            End::PowerCut => self.model.flushed,
         };
-        let least = self.cut_in_doubt.take().map_or(least, |cut| least.min(cut));
         if self.plan.cut_at.is_none() && self.random.one_in(5) {
             self.rot()?;
         }
