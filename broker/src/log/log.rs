@@ -353,7 +353,7 @@ impl Log {
         let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
         if cut.is_err() {
             // Some files may be gone and others not.
-            self.reader.set_failed();
+            self.reader.set_flush_failed();
         }
         cut
     }
@@ -480,7 +480,7 @@ impl Log {
         if std::mem::take(&mut self.cut_back) {
             // What was cut off must be gone for good before something else is in its place, or a power cut might
             // leave parts of both. Once a flush fails, nothing can be known of the file.
-            file.sync().inspect_err(|_| self.reader.set_failed())?;
+            file.sync().inspect_err(|_| self.reader.set_flush_failed())?;
         }
         file.write_all_at(slices, self.size.into()).inspect_err(|_| match file.truncate(self.size.into()) {
             Ok(()) => self.cut_back = true,
@@ -630,7 +630,7 @@ impl FlushTask {
         match synced {
             Ok(()) => Ok(self.done),
             Err(error) => {
-                self.reader.set_failed();
+                self.reader.set_flush_failed();
                 Err(error)
             }
         }
