@@ -90,7 +90,8 @@ fn a_crash_at_any_change_of_a_round_leaves_the_old_segments_or_the_new_ones() {
         let cleaned =
             cleaner.clean(&reader, &config(), &range, &mut Alone { log: &mut log, now_ms: BEGIN_MS });
         assert!(cleaned.is_ok() || stop_at.is_some(), "{cleaned:?}");
-        let after = records_of(&log);
+        // A disk that has stopped is not read either.
+        let after = if cleaned.is_ok() { records_of(&log) } else { Records::new() };
         let changes = simulated.changes() - begun;
         drop(log);
         if power_cut {
