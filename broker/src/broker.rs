@@ -31,6 +31,8 @@ use crate::{
     listeners::{self, Endpoint},
     log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition, cleaner::HashKey},
     metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
+    metrics::{self, Metrics},
+    observe::{self, Observed},
     random::random_id,
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
@@ -55,6 +57,7 @@ const IDLE_FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
+    http: Option<SocketAddr>,
     cluster_id: String,
     stop: watch::Sender<bool>,
     /// Closed once the control thread has ended.
@@ -85,17 +88,20 @@ impl Broker {
             sockets.push((endpoint, address, socket));
         }
         check_cleaner(&config)?;
+        let http = config.http_listener.as_deref().map(listeners::bind_http).transpose()?;
         let (failures, failed) = mpsc::unbounded_channel();
         let opened = open_directories(&config, &failures)?;
         let directories = Arc::new(opened.directories);
 
         let control = runtime().map_err(|e| StartError::system("a runtime could not be made", e))?;
+        let metrics = Arc::new(Metrics::new(core_count(&config)));
         let flushes =
-            FlushPool::start().map_err(|e| StartError::system("a thread could not be started", e))?;
+            FlushPool::start(&metrics).map_err(|e| StartError::system("a thread could not be started", e))?;
         let mut cores = Vec::new();
         let mut shards = Vec::new();
         for index in 0..core_count(&config) {
-            let (core, shard) = Core::start(index, FlushPolicy::new(&config), flushes.queue())?;
+            let (core, shard) =
+                Core::start(index, FlushPolicy::new(&config), flushes.queue(), Arc::clone(&metrics))?;
             cores.push(core);
             shards.push(shard);
         }
@@ -164,6 +170,7 @@ impl Broker {
             replicas: Arc::clone(&replicas),
             coordinator,
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots as usize),
+            metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
         });
         let listener = Arc::new(Listener {
@@ -191,11 +198,36 @@ impl Broker {
             addresses.push(address);
             control.spawn(Arc::clone(&listener).run(socket));
         }
+        let http = match http {
+            None => None,
+            Some((address, socket)) => {
+                let (limits, replicas) = (Arc::clone(&listener.limits), Arc::clone(&replicas));
+                let connections = Box::new(move || limits.count());
+                let image = Arc::clone(&started.image);
+                let observed = Arc::new(Observed { metrics, replicas, image, connections });
+                let _entered = control.enter();
+                let socket = tokio::net::TcpListener::from_std(socket)
+                    .map_err(|error| StartError::listen(address, error))?;
+                tracing::info!(%address, "metrics and health are served");
+                Some((address, control.spawn(observe::http::serve(socket, observed))))
+            }
+        };
+        let (http_address, http) = http.unzip();
         drop(listener);
         let image = started.image;
         let controller = started.task;
-        let running =
-            Running { cores, flushes, cleaners, replicas, directories, image, controller, upkeep, closed };
+        let running = Running {
+            cores,
+            flushes,
+            cleaners,
+            replicas,
+            directories,
+            image,
+            controller,
+            upkeep,
+            http,
+            closed,
+        };
         let (alive, ended) = watch::channel(());
         let stopped = stop.subscribe();
         let thread = thread::Builder::new()
@@ -206,7 +238,14 @@ impl Broker {
                 result
             })
             .map_err(|e| StartError::system("a thread could not be started", e))?;
-        Ok(Self { addresses, cluster_id: opened.cluster_id, stop, ended, control: Some(thread) })
+        Ok(Self {
+            addresses,
+            http: http_address,
+            cluster_id: opened.cluster_id,
+            stop,
+            ended,
+            control: Some(thread),
+        })
     }
 
     /// Returns if the broker ends by itself, because it has no working disk left; [`Broker::stop`] says why.
@@ -219,6 +258,11 @@ impl Broker {
     /// Where it listens: the real ports, also where the configuration said 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where metrics and health are served, if they are: `ottla.http.listener`.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// The cluster's id.
@@ -265,6 +309,7 @@ struct Running {
     controller: tokio::task::JoinHandle<()>,
     /// Ends if the broker cannot go on.
     upkeep: tokio::task::JoinHandle<String>,
+    http: Option<tokio::task::JoinHandle<()>>,
     /// Ends when the last connection and listener are gone.
     closed: mpsc::Receiver<()>,
 }
@@ -286,6 +331,10 @@ impl Running {
         }
         // What the controller has committed is on the medium.
         self.controller.abort();
+        if let Some(http) = self.http {
+            http.abort();
+            let _ = http.await;
+        }
         self.upkeep.abort();
         let _ = self.controller.await;
         if fatal.is_none() {
@@ -320,15 +369,19 @@ impl Core {
         index: usize,
         policy: FlushPolicy,
         flushes: FlushQueue,
+        metrics: Arc<Metrics>,
     ) -> Result<(Self, ShardHandle), StartError> {
         let runtime = runtime().map_err(|e| StartError::system("a runtime could not be made", e))?;
         let handle = runtime.handle().clone();
         let (messages, queue) = mpsc::unbounded_channel();
-        runtime.spawn(Shard::new(index, policy, flushes, &messages).run(queue));
+        runtime.spawn(Shard::new(index, policy, flushes, metrics, &messages).run(queue));
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("ottla-core-{index}"))
-            .spawn(move || _ = runtime.block_on(stopped))
+            .spawn(move || {
+                metrics::enter_core(index);
+                let _ = runtime.block_on(stopped);
+            })
             .map_err(|e| StartError::system("a thread could not be started", e))?;
         Ok((Self { handle, stop, thread }, messages))
     }

@@ -174,6 +174,10 @@ pub struct BrokerConfig {
     ///
     /// `security.inter.broker.protocol`: `PLAINTEXT` by default.
     pub security_inter_broker_protocol: SecurityProtocol,
+    /// Where `/metrics` and `/health` are served over HTTP, as `host:port`; nowhere without it. Whoever reaches it may read it.
+    ///
+    /// `ottla.http.listener`: none by default.
+    pub http_listener: Option<String>,
     /// Directories of the logs, one a disk; this or `log.dir`. The first holds the metadata log.
     ///
     /// `log.dirs`: none by default.
@@ -507,6 +511,7 @@ impl BrokerConfig {
             security_inter_broker_protocol: SecurityProtocol::of(
                 values.str("security.inter.broker.protocol"),
             ),
+            http_listener: values.opt_str("ottla.http.listener").map(str::to_owned),
             log_dirs: values.opt_list("log.dirs").map(<[String]>::to_vec),
             log_dir: values.list("log.dir").to_vec(),
             shards: values.i32("ottla.shards"),
@@ -607,6 +612,9 @@ impl BrokerConfig {
             settings.set("inter.broker.listener.name", value.as_str());
         }
         settings.set("security.inter.broker.protocol", self.security_inter_broker_protocol.as_str());
+        if let Some(value) = &self.http_listener {
+            settings.set("ottla.http.listener", value.as_str());
+        }
         if let Some(value) = &self.log_dirs {
             settings.set("log.dirs", value.join(","));
         }
@@ -989,7 +997,7 @@ pub static BROKER: Table = Table {
 /// The keys of the topic.
 pub static TOPIC: Table = Table { name: "topic", parts: &[&TOPIC_KEYS], prefixes: &[], relatives: &[] };
 
-static BROKER_KEYS: [Key; 330] = [
+static BROKER_KEYS: [Key; 331] = [
     Key {
         name: "process.roles",
         kind: Type::ListOf(&[
@@ -1062,6 +1070,12 @@ static BROKER_KEYS: [Key; 330] = [
         ]),
         default: Some("PLAINTEXT"),
         doc: "protocol between brokers, if no listener is named",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.http.listener",
+        kind: Type::String,
+        doc: "where `/metrics` and `/health` are served over HTTP, as `host:port`; nowhere without it. Whoever reaches it may read it",
         ..Key::EMPTY
     },
     Key {

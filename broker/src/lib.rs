@@ -11,6 +11,7 @@
 //! - `replica`: shards, which own partitions; who waits for records
 //! - `controller`: decides about topics and configurations; `metadata`: the snapshot that everybody reads
 //! - [`log`]: a partition's records on disk
+//! - `metrics`: what is counted; `observe`: who may see it, over HTTP
 //!
 //! *Invariant:* knows nothing of the client (`ottla`), and the client knows nothing of it.
 
@@ -24,6 +25,8 @@ mod handlers;
 mod listeners;
 pub mod log;
 mod metadata;
+mod metrics;
+mod observe;
 mod random;
 mod replica;
 mod server;
@@ -31,4 +34,5 @@ mod start_error;
 mod time;
 
 pub use broker::Broker;
+pub use metrics::reference as metrics_reference;
 pub use start_error::StartError;

@@ -72,6 +72,14 @@ fn check_protocol(config: &BrokerConfig, endpoint: &Endpoint) -> Result<(), Star
     }
 }
 
+/// Begins to listen for HTTP, at `host:port`.
+pub(crate) fn bind_http(text: &str) -> Result<(SocketAddr, TcpListener), StartError> {
+    const KEY: &str = "ottla.http.listener";
+    let endpoint = Endpoint::parse(KEY, &format!("HTTP://{text}"))
+        .map_err(|_| StartError::setting(KEY, format!("`{text}` is not of the form `host:port`")))?;
+    bind(&endpoint)
+}
+
 /// Begins to listen.
 pub(crate) fn bind(endpoint: &Endpoint) -> Result<(SocketAddr, TcpListener), StartError> {
     let shown = format!("{}:{}", endpoint.host, endpoint.port);

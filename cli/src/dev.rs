@@ -10,7 +10,7 @@ use crate::{broker, logging::LogArgs, settings::SettingsArgs};
 ///
 /// It takes connections within milliseconds, makes topics when they are first used, and keeps its data in a
 /// temporary directory that is removed when it stops, unless --data names another. Any client of Apache Kafka
-/// can connect to it.
+/// can connect to it. Metrics and health are served over HTTP on a free port of this machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one.
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ("auto.create.topics.enable", "true".to_owned()),
         // One developer's members come one by one; nobody waits for a fleet to start.
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
+        ("ottla.http.listener", "127.0.0.1:0".to_owned()),
     ];
     let settings = args.settings.read(None, &preset);
     broker::serve(&settings, |broker| {
@@ -59,12 +60,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if args.quiet {
             writeln!(out, "{address}")?;
         } else {
+            let http =
+                broker.http_address().map_or("off".to_owned(), |http| format!("http://{http}/metrics"));
             let kept = if args.data.is_some() { "kept" } else { "removed when it stops" };
             writeln!(
                 out,
                 "ottla is ready after {} ms\n\n  \
                  bootstrap.servers  {address}\n  \
-                 data               {} ({kept})\n\n\
+                 data               {} ({kept})\n  \
+                 metrics            {http}\n\n\
                  Try:  kcat -b {address} -P -t hello\n      \
                  kcat -b {address} -C -t hello\n\
                  Stop: Ctrl-C",

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod frames;
+mod planted;
 mod test;
 mod tidy;
 
@@ -22,9 +23,10 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Verb {
     Demo(demo::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     Codegen(codegen::Args),
     Frames(frames::Args),
+    Planted(planted::Args),
     Test(test::Args),
     Tidy(tidy::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Frames(args) => frames::run(&args),
+        Verb::Planted(args) => planted::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };

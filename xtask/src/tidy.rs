@@ -53,7 +53,7 @@ const ARROWS: &[Arrows] = &[
     },
     Arrows {
         source: "broker/src",
-        leaves: &["config", "random", "start_error", "time"],
+        leaves: &["config", "metrics", "random", "start_error", "time"],
         modules: &[
             ("log", &[]),
             ("metadata", &[]),
@@ -66,6 +66,7 @@ const ARROWS: &[Arrows] = &[
                 &["log", "metadata", "replica", "controller", "coordinator", "listeners", "server::dispatch"],
             ),
             ("server", &["log", "handlers"]),
+            ("observe", &["metadata", "replica", "server::dispatch"]),
             (
                 "broker",
                 &[
@@ -76,6 +77,7 @@ const ARROWS: &[Arrows] = &[
                     "coordinator",
                     "listeners",
                     "handlers",
+                    "observe",
                     "server",
                 ],
             ),

@@ -191,7 +191,16 @@ pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), ApiError> 
     for (name, text) in settings {
         check_value(known(&TOPIC, name)?, text)?;
     }
-    Ok(())
+    let lag_ms = |name: &str| settings.get(name.as_bytes()).and_then(|text| text.trim().parse::<i64>().ok());
+    match (lag_ms("min.compaction.lag.ms"), lag_ms("max.compaction.lag.ms")) {
+        (Some(least), Some(most)) if least > most => Err(ApiError::new(
+            ErrorCode::INVALID_CONFIG,
+            format!(
+                "`min.compaction.lag.ms` is `{least}`, more than `max.compaction.lag.ms`, `{most}`; give no more"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the values that are set for this broker, or all, by what they make of the broker and of its topics.
@@ -401,6 +410,8 @@ mod tests {
         assert_eq!(code(topic(&[("flush.ms", SET, None)])), E::INVALID_REQUEST);
         assert_eq!(code(topic(&[("flush.ms", 4, Some("1"))])), E::INVALID_REQUEST);
         assert_eq!(code(topic(&[("flush.ms", APPEND, Some("1"))])), E::INVALID_CONFIG);
+        let lags = [("min.compaction.lag.ms", SET, Some("6")), ("max.compaction.lag.ms", SET, Some("5"))];
+        assert_eq!(code(topic(&lags)), E::INVALID_CONFIG);
         for kind in [0, 1, 3, 8, 16, 32, 99] {
             assert_eq!(code(alteration(kind, "1", &[])), E::INVALID_REQUEST, "resource type {kind}");
         }

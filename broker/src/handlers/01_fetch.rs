@@ -73,19 +73,38 @@ pub(crate) async fn handle(request: FetchRequest, rq: &RequestContext, cx: &Cont
     };
     let first = read(&mut plan, cx, &limits);
     if first.bytes >= bytes_min || first.must_answer || Instant::now() >= deadline {
-        return answer(&mut plan, first, &limits);
+        return answered(&mut plan, first, &limits, cx);
     }
     // Too little: wait for the rest, and look once more after registering, since an append may have come between.
     let waiter = Waiter::new((bytes_min - first.bytes) as i64);
     let waiting = Waiting::enter(&plan, cx, &waiter);
     let again = read(&mut plan, cx, &limits);
     if again.bytes >= bytes_min || again.must_answer {
-        return answer(&mut plan, again, &limits);
+        return answered(&mut plan, again, &limits, cx);
     }
     let _ = tokio::time::timeout_at(deadline, waiter.wait()).await;
     drop(waiting);
     let last = read(&mut plan, cx, &limits);
-    answer(&mut plan, last, &limits)
+    answered(&mut plan, last, &limits, cx)
+}
+
+/// The answer, counted.
+fn answered(plan: &mut Plan, look: Look, limits: &Limits, cx: &Context) -> Fetched {
+    let fetched = answer(plan, look, limits);
+    let (core, table) = (cx.metrics.core(), cx.replicas.table());
+    for topic in &fetched.response.responses {
+        core.fetch_partitions.add(topic.partitions.len() as u64);
+        let replicas = if limits.by_id { table.by_id(topic.topic_id) } else { table.by_name(&topic.topic) };
+        for partition in &topic.partitions {
+            let bytes = partition.records.as_ref().map_or(0, Records::len) as u64;
+            core.bytes_out.add(bytes);
+            core.failed_fetch_partitions.add(u64::from(partition.error_code.is_error()));
+            if let Some(Ok(replica)) = replicas.map(|topic| topic.partition(partition.partition_index)) {
+                replica.traffic.bytes_out.add(bytes);
+            }
+        }
+    }
+    fetched
 }
 
 fn refused(error_code: ErrorCode) -> Fetched {

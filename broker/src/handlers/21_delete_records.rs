@@ -60,14 +60,9 @@ pub(crate) async fn handle(
                 Ok(low_watermark) => (low_watermark, ErrorCode::NONE),
                 Err(code) => (NO_LOW_WATERMARK, code),
             };
-            partitions.push(DeleteRecordsPartitionResult {
-                partition_index,
-                low_watermark,
-                error_code,
-                ..Default::default()
-            });
+            partitions.push(DeleteRecordsPartitionResult { partition_index, low_watermark, error_code });
         }
-        response.topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
+        response.topics.push(DeleteRecordsTopicResult { name, partitions });
     }
     response
 }

@@ -71,6 +71,7 @@ use crate::{
     controller::ControllerHandle,
     coordinator::runtime::Coordinator,
     metadata::Image,
+    metrics::Metrics,
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -86,6 +87,8 @@ pub(crate) struct Context {
     pub(crate) fetch_sessions: FetchSessions,
     /// The groups that are coordinated here.
     pub(crate) coordinator: Coordinator,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The settings that the broker started with.
     pub(crate) config: Arc<BrokerConfig>,
 }

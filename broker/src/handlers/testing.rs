@@ -13,6 +13,7 @@ use crate::{
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
     coordinator::runtime::Coordinator,
+    metrics::Metrics,
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -41,6 +42,7 @@ impl Broker {
             replicas,
             coordinator,
             fetch_sessions: FetchSessions::new(0),
+            metrics: Arc::new(Metrics::new(1)),
             config,
         };
         Self { cx, directories }

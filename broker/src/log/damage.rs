@@ -54,7 +54,9 @@ impl Damage<'_> {
         Ok(BatchHeader::parse(&bytes).ok())
     }
 
-    /// Whether some sector of the batch at the damage reads as zeros, from the batch's beginning on.
+    /// Whether some sector of the batch at the damage reads as zeros, from the batch's beginning on. The few bytes of a
+    /// file that end in a sector of their own may be zeros rightly: they are taken for lost, as a power cut is more
+    /// likely than rot in just that batch.
     fn misses_sectors(&self) -> Result<bool, LogError> {
         let total = self.header()?.map_or(BATCH_HEADER_BYTES, |header| header.total_bytes());
         let end = u64::from(self.position) + total as u64;
@@ -77,10 +79,11 @@ impl Damage<'_> {
     }
 
     /// Whether a whole batch lies somewhere behind the damage, with a checksum that is right and an offset that can
-    /// be. A record may hold what looks like a batch: so it must also end where another begins, or where the file
-    /// ends.
+    /// be. A record may hold what looks like a batch: so it must also begin where the damaged one ends, or end where
+    /// another begins, where the file ends, or where a power cut took what came next.
     pub(super) fn sound_batch_follows(&self) -> Result<bool, LogError> {
         let &Self { file, size, position, offset } = self;
+        let damaged_end = self.header()?.map(|header| u64::from(position) + header.total_bytes() as u64);
         let plausible = |header: &BatchHeader, at: u32| {
             let ahead = header.base_offset.saturating_sub(offset);
             (1..=i64::from(i32::MAX)).contains(&ahead)
@@ -108,10 +111,15 @@ impl Damage<'_> {
                 }
                 let mut scan = Scan::new(file, offset, candidate, size, WALK_WINDOW_BYTES);
                 let Ok(Some(found)) = scan.next() else { continue };
-                let sound = scan.check_crc(&found).is_ok();
-                let next = scan.next();
-                let left = size - found.end();
-                if sound && (matches!(next, Ok(Some(_) | None)) || (left as usize) < BATCH_HEADER_BYTES) {
+                if scan.check_crc(&found).is_err() {
+                    continue;
+                }
+                let behind = Self { position: found.end(), offset: found.header.next_offset(), ..*self };
+                if damaged_end == Some(candidate.into())
+                    || matches!(scan.next(), Ok(Some(_) | None))
+                    || ((size - found.end()) as usize) < BATCH_HEADER_BYTES
+                    || behind.misses_sectors()?
+                {
                     return Ok(true);
                 }
             }

@@ -353,7 +353,7 @@ impl Log {
         let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
         if cut.is_err() {
             // Some files may be gone and others not.
-            self.reader.set_failed();
+            self.reader.set_flush_failed();
         }
         cut
     }
@@ -459,9 +459,17 @@ impl Log {
         let index = SegmentIndex::new(self.end_offset, &self.config);
         let active = Arc::new(ActiveSegment::new(file, index, 0, self.end_offset));
         let mut segments = self.reader.segments.load().as_ref().clone();
+        let (sealed_offset, sealed_bytes) = (sealed.base_offset, sealed.size);
         segments.sealed.push(sealed);
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
+        tracing::info!(
+            partition = %self.directory.display(),
+            sealed = sealed_offset,
+            bytes = sealed_bytes,
+            next = self.end_offset,
+            "a segment is full, and a new one begun"
+        );
         Ok(())
     }
 
@@ -472,7 +480,7 @@ impl Log {
         if std::mem::take(&mut self.cut_back) {
             // What was cut off must be gone for good before something else is in its place, or a power cut might
             // leave parts of both. Once a flush fails, nothing can be known of the file.
-            file.sync().inspect_err(|_| self.reader.set_failed())?;
+            file.sync().inspect_err(|_| self.reader.set_flush_failed())?;
         }
         file.write_all_at(slices, self.size.into()).inspect_err(|_| match file.truncate(self.size.into()) {
             Ok(()) => self.cut_back = true,
@@ -622,7 +630,7 @@ impl FlushTask {
         match synced {
             Ok(()) => Ok(self.done),
             Err(error) => {
-                self.reader.set_failed();
+                self.reader.set_flush_failed();
                 Err(error)
             }
         }

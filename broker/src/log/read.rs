@@ -29,6 +29,10 @@ use super::{
     vfs::{Disk, FileSlice, LogFile},
 };
 
+/// The file that says that a flush has failed, for whoever opens the log next. It is never flushed: after a power cut
+/// only what is on the medium is seen anyway.
+pub(super) const FLUSH_FAILED: &str = "flush-failed";
+
 /// Headers that a read looks at to let its end fall between two batches. Where batches are so small that this is
 /// not enough, the last one may be cut off; what is sent in vain is then less than this share of all.
 const ALIGN_HEADERS_MAX: usize = 32;
@@ -179,6 +183,16 @@ impl LogReader {
 
     pub(crate) fn set_failed(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    /// As [`set_failed`](Self::set_failed), after a failed flush. The system may take pages for clean now that are not
+    /// on the medium; the mark tells the next process to write them again.
+    pub(crate) fn set_flush_failed(&self) {
+        self.set_failed();
+        let mark = self.directory.join(FLUSH_FAILED);
+        if let Err(error) = self.disk.write_file(&mark, b"") {
+            tracing::error!(%error, "restart the machine, not only the broker: a flush failed, and could not be marked");
+        }
     }
 
     /// The batches from the one that holds `offset` on, which may begin before it, as many as `bytes_max` allows and

@@ -12,6 +12,7 @@
 //! they were flushed, and made anew from the batches elsewhere.
 
 use std::{
+    io::IoSlice,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +27,7 @@ use super::{
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
     producer_state::ProducerState,
+    read::FLUSH_FAILED,
     scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
@@ -88,10 +90,13 @@ pub(super) fn recover(
         recovered: Recovered::default(),
         written: Vec::new(),
         closed: checkpointed.clean,
+        flush_failed: disk.read_file(&directory.join(FLUSH_FAILED))?.is_some(),
         removed: false,
+        walked_from: i64::MAX,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
+    disk.remove_file(&directory.join(FLUSH_FAILED))?;
     let end_offset = segments.active.tail().end_offset;
     let epochs = recovery.epochs(&segments, end_offset)?;
     let (snapshot, producers) = producers(disk, directory, &segments, end_offset, now_ms)?;
@@ -178,6 +183,10 @@ pub(super) fn producers(
             disk.remove_file(&path)?;
         }
     }
+    if snapshots.last().is_some_and(|last| *last > end_offset) {
+        // It must not come back once the log has grown beyond it: it tells of records that were cut.
+        disk.sync_directory(directory)?;
+    }
     let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
@@ -225,8 +234,12 @@ struct Recovery<'a> {
     written: Vec<PathBuf>,
     /// Whether nothing had to be mended in the segments.
     closed: bool,
+    /// Whether an earlier process could not flush: pages that look clean may not be on the medium.
+    flush_failed: bool,
     /// Whether names were removed that must not come back.
     removed: bool,
+    /// Where the first of the last segments begins that were all walked.
+    walked_from: i64,
     /// Where the leader's epoch changes, in the segments that were walked.
     epochs_seen: Vec<LeaderEpoch>,
 }
@@ -377,10 +390,12 @@ impl Recovery<'_> {
             let offsets =
                 OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
             let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
-            if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
+            if let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) {
                 let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
                 let segment = SealedSegment::new(base_offset, size, latest);
-                if times.last().is_some() || !self.has_times(&segment)? {
+                let file = segment.open(self.disk, self.directory)?;
+                if self.agree(&file, (base_offset, size), &offsets, &times)? {
+                    self.walked_from = i64::MAX;
                     return Ok(Sealed::Whole(segment));
                 }
             }
@@ -404,13 +419,29 @@ impl Recovery<'_> {
         Ok(Sealed::Whole(SealedSegment::new(base_offset, size, walk.index.latest)))
     }
 
-    /// Whether a segment's first batch has a timestamp, so that its time index cannot be empty.
-    fn has_times(&self, segment: &SealedSegment) -> Result<bool, LogError> {
-        let file = segment.open(self.disk, self.directory)?;
-        match Scan::new(&file, segment.base_offset, 0, segment.size, SEEK_WINDOW_BYTES).next() {
-            Ok(first) => Ok(first.is_some_and(|found| found.header.max_timestamp >= 0)),
-            Err(ScanError::Damaged(_)) => Ok(true),
-            Err(ScanError::Io(error)) => Err(error),
+    /// Whether a time index ends with a batch that is there, or is empty in a segment without timestamps. It has no
+    /// checksum, and its last entry is taken for the latest time of all.
+    fn agree(
+        &self,
+        file: &LogFile,
+        segment: (i64, u32),
+        offsets: &OffsetIndex,
+        times: &TimeIndex,
+    ) -> Result<bool, LogError> {
+        let (base_offset, size) = segment;
+        let position = times.last().map_or(0, |last| offsets.lookup(last.relative_offset));
+        let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
+        let found = match times.last() {
+            Some(last) => scan.seek(base_offset + i64::from(last.relative_offset)),
+            None => scan.next(),
+        };
+        match (found, times.last()) {
+            (Ok(Some(found)), Some(last)) => Ok(found.header.max_timestamp == last.timestamp
+                && found.header.last_offset() == base_offset + i64::from(last.relative_offset)),
+            (Ok(Some(found)), None) => Ok(found.header.max_timestamp < 0),
+            (Ok(None), last) => Ok(last.is_none()),
+            (Err(ScanError::Damaged(_)), _) => Ok(false),
+            (Err(ScanError::Io(error)), _) => Err(error),
         }
     }
 
@@ -456,6 +487,9 @@ impl Recovery<'_> {
             OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
         let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
         let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) else { return Ok(None) };
+        if !self.agree(file, (base_offset, size), &offsets, &times)? {
+            return Ok(None);
+        }
         let from = offsets.last_position();
         let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
         index.first_timestamp = match Scan::new(file, base_offset, 0, size, SEEK_WINDOW_BYTES).next() {
@@ -471,6 +505,7 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
+        self.walked_from = i64::MAX;
         Ok(Some(Walk {
             base_offset,
             index,
@@ -483,8 +518,12 @@ impl Recovery<'_> {
     /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
+        self.walked_from = self.walked_from.min(base_offset);
         // Nobody flushed it yet, or not all of it.
         self.written.push(file.path().to_owned());
+        if self.flush_failed {
+            write_again(self.disk, file.path(), size)?;
+        }
         let mut index = SegmentIndex::new(base_offset, self.config);
         let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
         let (mut sound, mut next_offset) = (0, base_offset);
@@ -526,7 +565,8 @@ impl Recovery<'_> {
         // A crash may leave the file empty.
         let read = read.filter(|epochs| !epochs.is_empty());
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
-        epochs.truncate_from_end(end_offset);
+        // Of what was not flushed the batches know more than the file, which may tell of others that were cut.
+        epochs.truncate_from_end(end_offset.min(self.walked_from));
         let mut add = |epoch: LeaderEpoch| {
             if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
                 epochs.assign(epoch.epoch, epoch.start_offset);
@@ -539,14 +579,27 @@ impl Recovery<'_> {
                 add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
             })?;
         }
-        if read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty()) {
+        let mended = read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty());
+        if mended {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
         }
-        if !self.closed {
+        if mended || !self.closed {
             self.written.push(path);
         }
         Ok(epochs)
     }
+}
+
+/// Writes a file's bytes over themselves, so that the system knows them for unflushed.
+fn write_again(disk: &Disk, path: &Path, size: u32) -> Result<(), LogError> {
+    let file = disk.open_rw(path)?;
+    let mut window = Vec::new();
+    for at in (0..size).step_by(WALK_WINDOW_BYTES) {
+        window.clear();
+        file.read_up_to(at.into(), WALK_WINDOW_BYTES.min((size - at) as usize), &mut window)?;
+        file.write_all_at(&mut [IoSlice::new(&window)], at.into())?;
+    }
+    Ok(())
 }
 
 fn damaged(file: &LogFile, scan: &Scan<'_>, error: ScanError) -> LogError {

@@ -10,10 +10,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use tokio::time::Instant;
+
 use super::{PartitionId, shard::ShardHandle, shard::ShardMessage};
 use crate::{
     config::BrokerConfig,
     log::{FlushTask, Log},
+    metrics::Metrics,
 };
 
 /// Flushes that run at once. The disk merges those of one file system into few writes of its journal.
@@ -123,14 +126,14 @@ struct Job {
 
 impl FlushPool {
     /// Starts the threads.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start(metrics: &Arc<Metrics>) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
         let jobs = Arc::new(Mutex::new(jobs));
         let mut threads = Vec::with_capacity(FLUSH_THREADS);
         for index in 0..FLUSH_THREADS {
-            let jobs = Arc::clone(&jobs);
+            let (jobs, metrics) = (Arc::clone(&jobs), Arc::clone(metrics));
             let thread = thread::Builder::new().name(format!("ottla-flush-{index}"));
-            threads.push(thread.spawn(move || work(&jobs))?);
+            threads.push(thread.spawn(move || work(&jobs, &metrics))?);
         }
         Ok(Self { queue: FlushQueue(sender), threads })
     }
@@ -159,12 +162,17 @@ impl FlushQueue {
     }
 }
 
-fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>, metrics: &Metrics) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { id, task, shard }) = job else { return };
+        let began = Instant::now();
+        let result = task.run();
+        metrics.flushes.add(1);
+        metrics.flush_ns.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        metrics.failed_flushes.add(u64::from(result.is_err()));
         // A shard that is gone has closed its logs.
-        let _ = shard.send(ShardMessage::Flushed { id, result: task.run() });
+        let _ = shard.send(ShardMessage::Flushed { id, result });
     }
 }
 

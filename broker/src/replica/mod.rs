@@ -35,6 +35,7 @@ use tokio::sync::oneshot;
 use crate::{
     config::{self, BrokerConfig, CompressionType, TopicConfig},
     log::{CheckpointKind, CleanupPolicy, LogConfig, LogReader, TopicPartition},
+    metrics::Traffic,
 };
 
 /// A partition of a topic, by the topic's id.
@@ -56,6 +57,8 @@ pub(crate) struct Replica {
     pub(crate) purgatory: Purgatory,
     /// Settings that are read on the way in, replaced whole when they change.
     pub(crate) settings: ArcSwap<PartitionSettings>,
+    /// What came and went.
+    pub(crate) traffic: Traffic,
     /// Where the log lies.
     pub(crate) directory: Arc<Directory>,
     /// Everything before it is on the medium. Only the shard changes it.
@@ -317,10 +320,12 @@ impl Table {
         self.by_id.get(&id).is_some_and(|t| matches!(t.place(index), Some(Place::Offline(_))))
     }
 
-    /// How many partitions cannot be served.
-    pub(crate) fn offline_count(&self) -> usize {
-        let places = self.by_id.values().flat_map(|t| &t.partitions);
-        places.filter(|place| matches!(place, Place::Offline(_))).count()
+    /// The partitions that lie here and cannot be served.
+    pub(crate) fn offline(&self) -> impl Iterator<Item = (&TopicName, i32)> {
+        self.topics().flat_map(|topic| {
+            let offline = topic.places().filter(|(_, place)| matches!(place, Place::Offline(_)));
+            offline.map(|(id, _)| (&topic.name, id.index))
+        })
     }
 }
 

@@ -10,7 +10,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -27,9 +27,10 @@ use super::{
 };
 use crate::{
     log::{
-        AppendError, Appended, CheckpointKind, Flushed, Log, LogError, LogErrorKind, ToAppend,
-        TopicPartition, cleaner::LogTask,
+        AppendError, Appended, CheckpointKind, Checkpointed, Flushed, Log, LogError, LogErrorKind, Recovered,
+        ToAppend, TopicPartition, cleaner::LogTask,
     },
+    metrics::{CoreMetrics, Metrics, Traffic},
     time::now_ms,
 };
 
@@ -172,6 +173,7 @@ pub(crate) struct Shard {
     index: usize,
     partitions: HashMap<PartitionId, Partition>,
     flushing: Flushing,
+    metrics: Arc<Metrics>,
     /// Answers that wait for the disk, by a number.
     unanswered: HashMap<u64, Unanswered>,
     next_answer: u64,
@@ -202,10 +204,17 @@ struct Groups {
 
 impl Shard {
     /// A shard without partitions, the `index`th, to which messages come by `shard`.
-    pub(crate) fn new(index: usize, policy: FlushPolicy, queue: FlushQueue, shard: &ShardHandle) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        policy: FlushPolicy,
+        queue: FlushQueue,
+        metrics: Arc<Metrics>,
+        shard: &ShardHandle,
+    ) -> Self {
         let dirty = DirtyLogs::default();
         Self {
             index,
+            metrics,
             partitions: HashMap::new(),
             flushing: Flushing { policy, dirty, queue, shard: shard.downgrade(), in_flight: 0 },
             unanswered: HashMap::new(),
@@ -343,6 +352,7 @@ impl Shard {
             reader,
             purgatory: Purgatory::default(),
             settings: ArcSwap::new(Arc::clone(&settings)),
+            traffic: Traffic::default(),
             directory: location.directory,
             recovery_point: log.recovery_point().into(),
             cleaned_offset: cleaned_offset.unwrap_or(-1).into(),
@@ -438,7 +448,9 @@ impl Shard {
             let _waiting = tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
                 // A broker that is stopping leaves the files to its next start.
-                let _ = shard.upgrade().map(|shard| shard.send(ShardMessage::Unlink { id }));
+                if let Some(shard) = shard.upgrade() {
+                    let _ = shard.send(ShardMessage::Unlink { id });
+                }
             });
         }
     }
@@ -527,7 +539,7 @@ impl Shard {
             }
             let mut partition = self.partitions.get_mut(id);
             let results = match &mut partition {
-                Some(partition) => append(partition, batches, now_ms),
+                Some(partition) => append(partition, batches, now_ms, self.metrics.core()),
                 None => batches.drain(..).map(|_| Err(AppendFailure::Gone)).collect(),
             };
             batches.clear();
@@ -623,10 +635,7 @@ fn open_log(
         let checkpointed = directory.checkpointed(name);
         let (log, recovered) =
             Log::open(directory.disk(), &path, settings.log.clone(), &checkpointed, now_ms())?;
-        if recovered.torn_bytes > 0 {
-            let bytes = recovered.torn_bytes;
-            tracing::warn!(partition = %path.display(), bytes, "a torn end was cut off the log");
-        }
+        report(&path, &recovered, &checkpointed);
         return Ok(log);
     }
     if let Some(stale) = &location.stale {
@@ -636,11 +645,37 @@ fn open_log(
     Log::create(directory.disk(), &path, id.topic, settings.log.clone(), now_ms())
 }
 
-fn append(partition: &mut Partition, batches: &mut Vec<ToAppend>, now_ms: i64) -> Vec<Outcome> {
+/// Tells what opening a log after a crash has done, if it was anything.
+fn report(path: &Path, recovered: &Recovered, checkpointed: &Checkpointed) {
+    let partition = path.display();
+    if recovered.torn_bytes > 0 {
+        let bytes = recovered.torn_bytes;
+        tracing::warn!(%partition, bytes, "a torn end was cut off the log");
+    }
+    if !checkpointed.clean && (recovered.checked_bytes > 0 || recovered.indexes_rebuilt > 0) {
+        tracing::info!(
+            %partition,
+            from = checkpointed.recovery_point,
+            to = recovered.end_offset,
+            checked_bytes = recovered.checked_bytes,
+            indexes_rebuilt = recovered.indexes_rebuilt,
+            "a log was recovered"
+        );
+    }
+}
+
+fn append(
+    partition: &mut Partition,
+    batches: &mut Vec<ToAppend>,
+    now_ms: i64,
+    core: &CoreMetrics,
+) -> Vec<Outcome> {
+    core.produce_batches.add(batches.len() as u64);
     let directory = &partition.replica.directory;
     if !directory.is_online() {
         let failed = LogErrorKind::Failed { path: partition.log.directory().to_owned() };
         let error = AppendFailure::Log(AppendError::Log(failed.into()));
+        core.failed_produce_batches.add(batches.len() as u64);
         return batches.drain(..).map(|_| Err(error.clone())).collect();
     }
     let before = partition.log.end_offset();
@@ -650,13 +685,23 @@ fn append(partition: &mut Partition, batches: &mut Vec<ToAppend>, now_ms: i64) -
     if partition.log.end_offset() > before {
         partition.hidden_bytes += bytes;
         partition.publish();
+        // Each offset is a record's.
+        let messages = (partition.log.end_offset() - before) as u64;
+        let traffic = &partition.replica.traffic;
+        for (messages_in, bytes_in) in
+            [(&core.messages_in, &core.bytes_in), (&traffic.messages_in, &traffic.bytes_in)]
+        {
+            messages_in.add(messages);
+            bytes_in.add(bytes as u64);
+        }
     }
-    let failed = results.iter().find_map(|result| match result {
-        Err(AppendError::Log(error)) if matches!(error.kind(), LogErrorKind::Io { .. }) => Some(error),
-        _ => None,
-    });
-    if let Some(error) = failed {
-        partition.replica.directory.fail(error);
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        core.failed_produce_batches.add(1);
+        if let AppendError::Log(error) = error
+            && matches!(error.kind(), LogErrorKind::Io { .. })
+        {
+            partition.replica.directory.fail(error);
+        }
     }
     results.into_iter().map(|r| r.map_err(AppendFailure::Log)).collect()
 }

@@ -17,6 +17,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
 };
 
 use super::{
@@ -52,6 +53,9 @@ pub(crate) struct Connection {
 /// A request that waits for its turn.
 struct Waiting {
     state: State,
+    key: ApiKey,
+    /// When its last byte had come.
+    came: Instant,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -66,8 +70,9 @@ enum State {
 struct Turn {
     /// A produce request was begun before, so the next one may begin too.
     overlaps: bool,
-    /// A fetch can be given up when the broker stops.
-    is_fetch: bool,
+    /// Of which API it is; a fetch can be given up when the broker stops.
+    key: ApiKey,
+    came: Instant,
     /// The frame's part of the byte budget.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -139,10 +144,7 @@ impl Connection {
                 // Answers first: they make room.
                 biased;
                 answered = next_answer(&mut self.answering), if self.answering.is_some() => {
-                    self.answering = None;
-                    if let Some(answer) = answered.map_err(Ended::Refused)? {
-                        answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
-                    }
+                    self.answered(answered).await?;
                     self.begin_next();
                 }
                 frame = self.reader.next(), if room => match frame.map_err(Ended::Frame)? {
@@ -168,6 +170,7 @@ impl Connection {
             peer: self.peer,
         };
         let request = dispatch::admit(request).map_err(Ended::Refused)?;
+        let (key, came) = (request.key, Instant::now());
         let overlaps = self.answering.as_ref().is_none_or(|(_, turn)| turn.overlaps)
             && self.waiting.iter().all(|w| matches!(w.state, State::Begun(_)));
         let state = if request.key == ApiKey::Produce && overlaps {
@@ -175,22 +178,33 @@ impl Connection {
         } else {
             State::NotBegun(request, rq)
         };
-        self.waiting.push_back(Waiting { state, permit: frame.permit });
+        self.waiting.push_back(Waiting { state, key, came, permit: frame.permit });
         if self.answering.is_none() {
             self.begin_next();
         }
         Ok(())
     }
 
+    /// Sends what became of the request whose turn it was.
+    async fn answered(&mut self, answered: Result<Option<Answer>, Refused>) -> Result<(), Ended> {
+        let turn = self.answering.take();
+        if let Some(answer) = answered.map_err(Ended::Refused)? {
+            answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
+        }
+        if let Some((_, turn)) = turn {
+            self.cx.metrics.core().answered(turn.key as i16, turn.came.elapsed());
+        }
+        Ok(())
+    }
+
     /// Begins to answer the request whose turn it is.
     fn begin_next(&mut self) {
-        let Some(Waiting { state, permit }) = self.waiting.pop_front() else { return };
-        let mut turn = Turn { overlaps: true, is_fetch: false, _permit: permit };
+        let Some(Waiting { state, key, came, permit }) = self.waiting.pop_front() else { return };
+        let mut turn = Turn { overlaps: true, key, came, _permit: permit };
         let answering: Answering = match state {
             State::Begun(producing) => Box::pin(producing.finish()),
             State::NotBegun(request, rq) => {
                 turn.overlaps = false;
-                turn.is_fetch = request.key == ApiKey::Fetch;
                 Box::pin(dispatch::answer(request, rq, Arc::clone(&self.cx)))
             }
         };
@@ -200,16 +214,13 @@ impl Connection {
     /// The broker stops: what was begun is answered, what was not is left to the client's next broker.
     async fn drain(&mut self) -> Result<(), Ended> {
         self.waiting.retain(|w| matches!(w.state, State::Begun(_)));
-        if self.answering.as_ref().is_some_and(|(_, turn)| turn.is_fetch) {
+        if self.answering.as_ref().is_some_and(|(_, turn)| turn.key == ApiKey::Fetch) {
             self.answering = None;
             self.begin_next();
         }
         while self.answering.is_some() {
             let answered = next_answer(&mut self.answering).await;
-            self.answering = None;
-            if let Some(answer) = answered.map_err(Ended::Refused)? {
-                answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
-            }
+            self.answered(answered).await?;
             self.begin_next();
         }
         Ok(())

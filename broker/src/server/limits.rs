@@ -51,6 +51,11 @@ impl ConnectionLimits {
         Arc::new(Self { max, max_per_ip, open: Mutex::default() })
     }
 
+    /// How many connections are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
     /// A slot for one more connection from `ip`.
     pub(crate) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, Full> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,6 +26,8 @@ const GROUP_COMMIT: i64 = 1;
 
 /// Behind offset, length and leader's epoch, which no checksum covers.
 const HEADER_BYTES_CHECKED: usize = 16;
+/// What the disk writes whole, or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// What kind of history.
 #[derive(Clone, Copy, Debug)]
@@ -451,10 +453,17 @@ impl History {
                 self.verify_content(self.model.end)
             }
             Err(error) if self.faulty => {
-                if !matches!(error.kind(), LogErrorKind::Failed { .. }) {
-                    self.cut_in_doubt = Some(self.model.end_of_cut(offset));
+                if matches!(error.kind(), LogErrorKind::Failed { .. }) || !self.has_stopped() {
+                    return Ok(());
                 }
-                Ok(())
+                // The log is of no use now, and says so.
+                self.cut_in_doubt = Some(self.model.end_of_cut(offset));
+                let end = if self.plan.cut_at.is_some() || self.random.one_in(2) {
+                    End::PowerCut
+                } else {
+                    End::Killed
+                };
+                self.restart(end)
             }
             Err(error) => Err(error.to_string()),
         }
@@ -527,16 +536,17 @@ impl History {
         let failed = reader.has_failed();
         let mut end = end;
         if end == End::Closed {
+            let due = self.model.end;
             let closed = log.close().and_then(|point| {
+                self.model.flushed = point;
                 let offsets = [(partition(), point)];
                 directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter())?;
-                directory.close(1)?;
-                Ok(point)
+                directory.close(1)
             });
             match closed {
-                Ok(point) => {
-                    hold!(point == self.model.end, "closed at {point}, and {} is due", self.model.end);
-                    self.model.flushed = self.model.end;
+                Ok(()) => {
+                    let point = self.model.flushed;
+                    hold!(point == due, "closed at {point}, and {due} is due");
                 }
                 Err(_) if self.faulty || failed => end = End::Killed,
                 Err(error) => return Err(format!("could not be closed: {error}")),
@@ -558,12 +568,12 @@ impl History {
             End::Closed if self.random.one_in(2) => self.simulated.power_cut(),
             End::Closed | End::Killed => self.simulated.restart(),
         }
-        let flushed = self.model.flushed;
+        let cut = self.cut_in_doubt.take().unwrap_or(i64::MAX);
+        self.model.flushed = self.model.flushed.min(cut);
         let least = match end {
-            End::Closed | End::Killed => self.model.end,
-            End::PowerCut => flushed,
+            End::Closed | End::Killed => self.model.end.min(cut),
+            End::PowerCut => self.model.flushed,
         };
-        let least = self.cut_in_doubt.take().map_or(least, |cut| least.min(cut));
         if self.plan.cut_at.is_none() && self.random.one_in(5) {
             self.rot()?;
         }
@@ -641,7 +651,11 @@ impl History {
         // A batch that ends its file is torn as far as anybody can tell, if no file follows.
         let in_file = followers.iter().any(|f| f.base_offset() < segment_end);
         let other_file = followers.iter().any(|f| f.base_offset() >= segment_end);
-        if !in_file && !other_file {
+        let end_of_batch = position + batch.bytes.len();
+        let in_last_sector = batch.bytes.len().min(1 + (end_of_batch - 1) % SECTOR_BYTES);
+        let zeros_end_it = batch.bytes[batch.bytes.len() - in_last_sector..].iter().all(|byte| *byte == 0);
+        // Nor can anybody tell where the file ends with zeros, as a record does, in a sector of their own.
+        if !in_file && (!other_file || zeros_end_it) {
             return Ok(());
         }
         let directory = self.open_directory()?;

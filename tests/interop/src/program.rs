@@ -215,7 +215,8 @@ impl Line {
         self.is_error() || self.json.as_ref().is_some_and(|json| json["level"] == "WARN")
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    /// A field of it, if it is text.
+    pub fn field(&self, name: &str) -> Option<&str> {
         self.json.as_ref()?["fields"][name].as_str()
     }
 }

@@ -171,9 +171,9 @@ fn old_segments_go_and_records_are_deleted_through_the_socket() {
 
 /// Moves a partition's start; gives the error and the new start.
 fn delete_records(wire: &mut Wire, topic: &str, offset: i64) -> (ErrorCode, i64) {
-    let partition = DeleteRecordsPartition { partition_index: 0, offset, ..Default::default() };
-    let topic = DeleteRecordsTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
-    let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+    let partition = DeleteRecordsPartition { partition_index: 0, offset };
+    let topic = DeleteRecordsTopic { name: topic.into(), partitions: vec![partition] };
+    let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000 };
     let mut answer = wire.call(2, &request);
     let partition = answer.topics.remove(0).partitions.remove(0);
     (partition.error_code, partition.low_watermark)

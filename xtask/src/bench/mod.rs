@@ -2,6 +2,7 @@
 
 mod brokers;
 mod load;
+mod partitions;
 mod process;
 mod report;
 
@@ -15,7 +16,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use brokers::Broker;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use load::{Client, Loads};
 use report::{Idle, Sample};
 
@@ -29,7 +30,10 @@ use crate::tree;
 /// 5 ms of linger. Linux only; needs go, a C compiler for librdkafka, and a JDK with Maven for Kafka. The full form
 /// takes about an hour on two cores: let nothing else run meanwhile.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// A short form: one run of 100-byte records, two million read. Good for a first look, not for a verdict.
     #[arg(long)]
     quick: bool,
@@ -54,6 +58,12 @@ pub struct Args {
     /// Where to write each run's figures, a line of JSON each, instead of `target/bench/results.jsonl`.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// What is measured by itself.
+#[derive(Subcommand)]
+enum Part {
+    Partitions(partitions::Args),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -109,6 +119,9 @@ struct Case {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(cfg!(target_os = "linux"), "the bench reads CPU times from /proc, which is Linux's");
+    if let Some(Part::Partitions(args)) = &args.part {
+        return partitions::run(args);
+    }
     let volume = if args.quick { QUICK } else { FULL };
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 5 });
     let directory = tree::path("target/bench");

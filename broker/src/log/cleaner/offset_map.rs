@@ -13,7 +13,7 @@ pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// The share of slots that may be taken, in percent, unless `log.cleaner.io.buffer.load.factor` says otherwise.
 /// Beyond, the way to a free slot gets long.
-pub const LOAD_PERCENT: usize = 90;
+pub(crate) const LOAD_PERCENT: usize = 90;
 
 /// Hash, and offset plus one: a slot that is zero is free.
 type Entry = [u64; 3];
