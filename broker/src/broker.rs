@@ -29,12 +29,13 @@ use crate::{
     },
     handlers::Context,
     listeners::{self, Endpoint},
-    log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition},
+    log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition, cleaner::HashKey},
     metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
     metrics::{self, Metrics},
     observe::{self, Observed},
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
+        cleaner::{self, CleanerPool},
         directories::{Directories, Directory, FoundLog, Unusable},
         fetch_session::FetchSessions,
         flush::{FlushPolicy, FlushPool, FlushQueue},
@@ -85,6 +86,7 @@ impl Broker {
             let (address, socket) = listeners::bind(&endpoint)?;
             sockets.push((endpoint, address, socket));
         }
+        check_cleaner(&config)?;
         let http = config.http_listener.as_deref().map(listeners::bind_http).transpose()?;
         let (failures, failed) = mpsc::unbounded_channel();
         let opened = open_directories(&config, &failures)?;
@@ -154,6 +156,9 @@ impl Broker {
             control.spawn(upkeep::run(Arc::clone(&replicas), Arc::clone(&config), failed, failed_one))
         };
 
+        let cleaners = CleanerPool::start(&replicas, &config, HashKey(controller::random_id().0))
+            .map_err(|e| StartError::system("a thread could not be started", e))?;
+
         let (stop, stopping) = watch::channel(false);
         let (open, closed) = mpsc::channel(1);
         let context = Arc::new(Context {
@@ -210,6 +215,7 @@ impl Broker {
         let running = Running {
             cores,
             flushes,
+            cleaners,
             replicas,
             directories,
             image,
@@ -293,6 +299,7 @@ impl Drop for Broker {
 struct Running {
     cores: Vec<Core>,
     flushes: FlushPool,
+    cleaners: CleanerPool,
     replicas: Arc<Replicas>,
     directories: Arc<Directories>,
     image: SharedImage,
@@ -331,6 +338,8 @@ impl Running {
         if fatal.is_none() {
             let _ = self.upkeep.await;
         }
+        // They ask the shards, which are still there.
+        self.cleaners.stop();
         self.replicas.close().await;
         drop(self.replicas);
         self.cores.into_iter().for_each(Core::stop);
@@ -464,6 +473,21 @@ impl Hosted {
 
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+/// Whether each thread that compacts has room for keys, by Kafka's measure.
+fn check_cleaner(config: &BrokerConfig) -> Result<(), StartError> {
+    let threads = cleaner::thread_count(config) as u64;
+    let bytes = config.log_cleaner_dedupe_buffer_size;
+    match bytes.checked_div(threads) {
+        Some(each) if each <= cleaner::MAP_BYTES_MIN => Err(StartError::setting(
+            "log.cleaner.dedupe.buffer.size",
+            format!(
+                "`{bytes}` is too little for {threads} threads; give more than 1 MiB for each of `log.cleaner.threads`"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn core_count(config: &BrokerConfig) -> usize {

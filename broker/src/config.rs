@@ -358,6 +358,78 @@ pub struct BrokerConfig {
     ///
     /// `producer.id.expiration.check.interval.ms`: `600000` ms by default, at least 1.
     pub producer_id_expiration_check_interval: Duration,
+    /// Size of a partition beyond which its oldest segments are deleted; -1 for no limit. `None` is -1.
+    ///
+    /// `log.retention.bytes`: `-1` bytes by default.
+    pub log_retention_bytes: Option<u64>,
+    /// Time between looks for segments to delete.
+    ///
+    /// `log.retention.check.interval.ms`: `300000` by default, at least 1.
+    pub log_retention_check_interval_ms: i64,
+    /// Age in hours at which a segment is deleted, if neither minutes nor milliseconds are set; -1 for never.
+    ///
+    /// `log.retention.hours`: `168` by default.
+    pub log_retention_hours: i32,
+    /// Age in minutes at which a segment is deleted, if `log.retention.ms` is not set.
+    ///
+    /// `log.retention.minutes`: none by default.
+    pub log_retention_minutes: Option<i32>,
+    /// Age in milliseconds at which a segment is deleted; -1 for never.
+    ///
+    /// `log.retention.ms`: none by default.
+    pub log_retention_ms: Option<i64>,
+    /// Time between a segment's removal from the log and from the disk.
+    ///
+    /// `log.segment.delete.delay.ms`: `60000` by default, at least 0.
+    pub log_segment_delete_delay_ms: i64,
+    /// Delay of the log's background tasks after the start.
+    ///
+    /// `log.initial.task.delay.ms`: `30000` by default, at least 0.
+    pub log_initial_task_delay_ms: i64,
+    /// Pause of the cleaner when there is nothing to clean.
+    ///
+    /// `log.cleaner.backoff.ms`: `15000` by default, at least 0.
+    pub log_cleaner_backoff_ms: i64,
+    /// Memory of the cleaner for keys.
+    ///
+    /// `log.cleaner.dedupe.buffer.size`: `134217728` bytes by default.
+    pub log_cleaner_dedupe_buffer_size: u64,
+    /// Time for which a tombstone is kept after compaction.
+    ///
+    /// `log.cleaner.delete.retention.ms`: `86400000` by default, at least 0.
+    pub log_cleaner_delete_retention_ms: i64,
+    /// Runs the cleaner.
+    ///
+    /// `log.cleaner.enable`: `true` by default.
+    pub log_cleaner_enable: bool,
+    /// How full the cleaner's map of keys may get.
+    ///
+    /// `log.cleaner.io.buffer.load.factor`: `0.9` by default.
+    pub log_cleaner_io_buffer_load_factor: f64,
+    /// Memory of the cleaner for reading and writing.
+    ///
+    /// `log.cleaner.io.buffer.size`: `524288` bytes by default.
+    pub log_cleaner_io_buffer_size: usize,
+    /// Most bytes that the cleaner reads and writes in a second.
+    ///
+    /// `log.cleaner.io.max.bytes.per.second`: `1.7976931348623157E308` by default.
+    pub log_cleaner_io_max_bytes_per_second: f64,
+    /// Time after which a record must be open to compaction.
+    ///
+    /// `log.cleaner.max.compaction.lag.ms`: `9223372036854775807` by default, at least 1.
+    pub log_cleaner_max_compaction_lag_ms: i64,
+    /// Share of uncompacted bytes at which a log is compacted.
+    ///
+    /// `log.cleaner.min.cleanable.ratio`: `0.5` by default, 0 to 1.
+    pub log_cleaner_min_cleanable_ratio: f64,
+    /// Time for which a record is kept from compaction.
+    ///
+    /// `log.cleaner.min.compaction.lag.ms`: `0` by default, at least 0.
+    pub log_cleaner_min_compaction_lag_ms: i64,
+    /// Threads of the cleaner.
+    ///
+    /// `log.cleaner.threads`: `1` by default, at least 0.
+    pub log_cleaner_threads: i32,
     /// Most bytes of one fetch answer.
     ///
     /// `fetch.max.bytes`: `57671680` bytes by default, at least 1024.
@@ -448,6 +520,24 @@ impl BrokerConfig {
             producer_id_expiration: values.duration("producer.id.expiration.ms"),
             producer_id_expiration_check_interval: values
                 .duration("producer.id.expiration.check.interval.ms"),
+            log_retention_bytes: values.opt_u64("log.retention.bytes"),
+            log_retention_check_interval_ms: values.i64("log.retention.check.interval.ms"),
+            log_retention_hours: values.i32("log.retention.hours"),
+            log_retention_minutes: values.opt_i32("log.retention.minutes"),
+            log_retention_ms: values.opt_i64("log.retention.ms"),
+            log_segment_delete_delay_ms: values.i64("log.segment.delete.delay.ms"),
+            log_initial_task_delay_ms: values.i64("log.initial.task.delay.ms"),
+            log_cleaner_backoff_ms: values.i64("log.cleaner.backoff.ms"),
+            log_cleaner_dedupe_buffer_size: values.u64("log.cleaner.dedupe.buffer.size"),
+            log_cleaner_delete_retention_ms: values.i64("log.cleaner.delete.retention.ms"),
+            log_cleaner_enable: values.bool("log.cleaner.enable"),
+            log_cleaner_io_buffer_load_factor: values.f64("log.cleaner.io.buffer.load.factor"),
+            log_cleaner_io_buffer_size: values.usize("log.cleaner.io.buffer.size"),
+            log_cleaner_io_max_bytes_per_second: values.f64("log.cleaner.io.max.bytes.per.second"),
+            log_cleaner_max_compaction_lag_ms: values.i64("log.cleaner.max.compaction.lag.ms"),
+            log_cleaner_min_cleanable_ratio: values.f64("log.cleaner.min.cleanable.ratio"),
+            log_cleaner_min_compaction_lag_ms: values.i64("log.cleaner.min.compaction.lag.ms"),
+            log_cleaner_threads: values.i32("log.cleaner.threads"),
             fetch_max_bytes: values.usize("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: values
                 .i32("max.incremental.fetch.session.cache.slots"),
@@ -565,6 +655,32 @@ impl BrokerConfig {
             "producer.id.expiration.check.interval.ms",
             self.producer_id_expiration_check_interval.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set(
+            "log.retention.bytes",
+            self.log_retention_bytes.map_or_else(|| "-1".to_owned(), |value| value.to_string()),
+        );
+        settings.set("log.retention.check.interval.ms", self.log_retention_check_interval_ms.to_string());
+        settings.set("log.retention.hours", self.log_retention_hours.to_string());
+        if let Some(value) = &self.log_retention_minutes {
+            settings.set("log.retention.minutes", value.to_string());
+        }
+        if let Some(value) = &self.log_retention_ms {
+            settings.set("log.retention.ms", value.to_string());
+        }
+        settings.set("log.segment.delete.delay.ms", self.log_segment_delete_delay_ms.to_string());
+        settings.set("log.initial.task.delay.ms", self.log_initial_task_delay_ms.to_string());
+        settings.set("log.cleaner.backoff.ms", self.log_cleaner_backoff_ms.to_string());
+        settings.set("log.cleaner.dedupe.buffer.size", self.log_cleaner_dedupe_buffer_size.to_string());
+        settings.set("log.cleaner.delete.retention.ms", self.log_cleaner_delete_retention_ms.to_string());
+        settings.set("log.cleaner.enable", self.log_cleaner_enable.to_string());
+        settings.set("log.cleaner.io.buffer.load.factor", self.log_cleaner_io_buffer_load_factor.to_string());
+        settings.set("log.cleaner.io.buffer.size", self.log_cleaner_io_buffer_size.to_string());
+        settings
+            .set("log.cleaner.io.max.bytes.per.second", self.log_cleaner_io_max_bytes_per_second.to_string());
+        settings.set("log.cleaner.max.compaction.lag.ms", self.log_cleaner_max_compaction_lag_ms.to_string());
+        settings.set("log.cleaner.min.cleanable.ratio", self.log_cleaner_min_cleanable_ratio.to_string());
+        settings.set("log.cleaner.min.compaction.lag.ms", self.log_cleaner_min_compaction_lag_ms.to_string());
+        settings.set("log.cleaner.threads", self.log_cleaner_threads.to_string());
         settings.set("fetch.max.bytes", self.fetch_max_bytes.to_string());
         settings.set(
             "max.incremental.fetch.session.cache.slots",
@@ -664,6 +780,34 @@ pub struct TopicConfig {
     ///
     /// `ottla.max.producers.per.partition`: `50000` by default, at least 1.
     pub max_producers_per_partition: i32,
+    /// Size of a partition beyond which its oldest segments are deleted; -1 for no limit. `None` is -1.
+    ///
+    /// `retention.bytes`: `-1` bytes by default.
+    pub retention_bytes: Option<u64>,
+    /// Age in milliseconds at which a segment is deleted; -1 for never.
+    ///
+    /// `retention.ms`: `604800000` by default, at least -1.
+    pub retention_ms: i64,
+    /// Time between a segment's removal from the log and from the disk.
+    ///
+    /// `file.delete.delay.ms`: `60000` by default, at least 0.
+    pub file_delete_delay_ms: i64,
+    /// Time for which a tombstone is kept after compaction.
+    ///
+    /// `delete.retention.ms`: `86400000` by default, at least 0.
+    pub delete_retention_ms: i64,
+    /// Time after which a record must be open to compaction.
+    ///
+    /// `max.compaction.lag.ms`: `9223372036854775807` by default, at least 1.
+    pub max_compaction_lag_ms: i64,
+    /// Time for which a record is kept from compaction.
+    ///
+    /// `min.compaction.lag.ms`: `0` by default, at least 0.
+    pub min_compaction_lag_ms: i64,
+    /// Share of uncompacted bytes at which a log is compacted.
+    ///
+    /// `min.cleanable.dirty.ratio`: `0.5` by default, 0 to 1.
+    pub min_cleanable_dirty_ratio: f64,
 }
 
 impl std::default::Default for TopicConfig {
@@ -706,6 +850,13 @@ impl TopicConfig {
             segment_ms: values.i64("segment.ms"),
             record_validation: RecordValidation::of(values.str("ottla.record.validation")),
             max_producers_per_partition: values.i32("ottla.max.producers.per.partition"),
+            retention_bytes: values.opt_u64("retention.bytes"),
+            retention_ms: values.i64("retention.ms"),
+            file_delete_delay_ms: values.i64("file.delete.delay.ms"),
+            delete_retention_ms: values.i64("delete.retention.ms"),
+            max_compaction_lag_ms: values.i64("max.compaction.lag.ms"),
+            min_compaction_lag_ms: values.i64("min.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: values.f64("min.cleanable.dirty.ratio"),
         }
     }
 
@@ -732,6 +883,16 @@ impl TopicConfig {
         settings.set("segment.ms", self.segment_ms.to_string());
         settings.set("ottla.record.validation", self.record_validation.as_str());
         settings.set("ottla.max.producers.per.partition", self.max_producers_per_partition.to_string());
+        settings.set(
+            "retention.bytes",
+            self.retention_bytes.map_or_else(|| "-1".to_owned(), |value| value.to_string()),
+        );
+        settings.set("retention.ms", self.retention_ms.to_string());
+        settings.set("file.delete.delay.ms", self.file_delete_delay_ms.to_string());
+        settings.set("delete.retention.ms", self.delete_retention_ms.to_string());
+        settings.set("max.compaction.lag.ms", self.max_compaction_lag_ms.to_string());
+        settings.set("min.compaction.lag.ms", self.min_compaction_lag_ms.to_string());
+        settings.set("min.cleanable.dirty.ratio", self.min_cleanable_dirty_ratio.to_string());
         settings
     }
 
@@ -1229,6 +1390,155 @@ static BROKER_KEYS: [Key; 331] = [
         ..Key::EMPTY
     },
     Key {
+        name: "log.retention.bytes",
+        kind: Type::Bytes64,
+        default: Some("-1"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "size of a partition beyond which its oldest segments are deleted; -1 for no limit",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.retention.check.interval.ms",
+        kind: Type::I64,
+        default: Some("300000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between looks for segments to delete",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.retention.hours",
+        kind: Type::I32,
+        default: Some("168"),
+        doc: "age in hours at which a segment is deleted, if neither minutes nor milliseconds are set; -1 for never",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.retention.minutes",
+        kind: Type::I32,
+        doc: "age in minutes at which a segment is deleted, if `log.retention.ms` is not set",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.retention.ms",
+        kind: Type::I64,
+        update: Update::ClusterWide,
+        doc: "age in milliseconds at which a segment is deleted; -1 for never",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.segment.delete.delay.ms",
+        kind: Type::I64,
+        default: Some("60000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "time between a segment's removal from the log and from the disk",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.initial.task.delay.ms",
+        kind: Type::I64,
+        default: Some("30000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "delay of the log's background tasks after the start",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.backoff.ms",
+        kind: Type::I64,
+        default: Some("15000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "pause of the cleaner when there is nothing to clean",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.dedupe.buffer.size",
+        kind: Type::Bytes64,
+        default: Some("134217728"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "memory of the cleaner for keys",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.delete.retention.ms",
+        kind: Type::I64,
+        default: Some("86400000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "time for which a tombstone is kept after compaction",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.enable",
+        kind: Type::Bool,
+        default: Some("true"),
+        doc: "runs the cleaner",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.io.buffer.load.factor",
+        kind: Type::F64,
+        default: Some("0.9"),
+        update: Update::ClusterWide,
+        doc: "how full the cleaner's map of keys may get",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.io.buffer.size",
+        kind: Type::Bytes32,
+        default: Some("524288"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "memory of the cleaner for reading and writing",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.io.max.bytes.per.second",
+        kind: Type::F64,
+        default: Some("1.7976931348623157E308"),
+        update: Update::ClusterWide,
+        doc: "most bytes that the cleaner reads and writes in a second",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.max.compaction.lag.ms",
+        kind: Type::I64,
+        default: Some("9223372036854775807"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "time after which a record must be open to compaction",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.min.cleanable.ratio",
+        kind: Type::F64,
+        default: Some("0.5"),
+        range: Range::Float { min: 0.0, max: 1.0 },
+        update: Update::ClusterWide,
+        doc: "share of uncompacted bytes at which a log is compacted",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.min.compaction.lag.ms",
+        kind: Type::I64,
+        default: Some("0"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "time for which a record is kept from compaction",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "log.cleaner.threads",
+        kind: Type::I32,
+        default: Some("1"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "threads of the cleaner",
+        ..Key::EMPTY
+    },
+    Key {
         name: "fetch.max.bytes",
         kind: Type::Bytes32,
         default: Some("57671680"),
@@ -1338,172 +1648,6 @@ static BROKER_KEYS: [Key; 331] = [
         default: Some("4096"),
         effect: Effect::Known { why: "the limit is not kept yet" },
         doc: "longest text that may be committed with an offset",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.retention.bytes",
-        kind: Type::Bytes64,
-        default: Some("-1"),
-        range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        update: Update::ClusterWide,
-        doc: "size of a partition beyond which its oldest segments are deleted; -1 for no limit",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.retention.check.interval.ms",
-        kind: Type::I64,
-        default: Some("300000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        doc: "time between looks for segments to delete",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.retention.hours",
-        kind: Type::I32,
-        default: Some("168"),
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        doc: "age in hours at which a segment is deleted, if neither minutes nor milliseconds are set; -1 for never",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.retention.minutes",
-        kind: Type::I32,
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        doc: "age in minutes at which a segment is deleted, if `log.retention.ms` is not set",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.retention.ms",
-        kind: Type::I64,
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        update: Update::ClusterWide,
-        doc: "age in milliseconds at which a segment is deleted; -1 for never",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.segment.delete.delay.ms",
-        kind: Type::I64,
-        default: Some("60000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        update: Update::ClusterWide,
-        doc: "time between a segment's removal from the log and from the disk",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.initial.task.delay.ms",
-        kind: Type::I64,
-        default: Some("30000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "old segments are not deleted yet" },
-        doc: "delay of the log's background tasks after the start",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.backoff.ms",
-        kind: Type::I64,
-        default: Some("15000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "pause of the cleaner when there is nothing to clean",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.dedupe.buffer.size",
-        kind: Type::Bytes64,
-        default: Some("134217728"),
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "memory of the cleaner for keys",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.delete.retention.ms",
-        kind: Type::I64,
-        default: Some("86400000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "time for which a tombstone is kept after compaction",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.enable",
-        kind: Type::Bool,
-        default: Some("true"),
-        effect: Effect::Known { why: "compaction is not done yet" },
-        doc: "runs the cleaner",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.io.buffer.load.factor",
-        kind: Type::F64,
-        default: Some("0.9"),
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "how full the cleaner's map of keys may get",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.io.buffer.size",
-        kind: Type::Bytes32,
-        default: Some("524288"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "memory of the cleaner for reading and writing",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.io.max.bytes.per.second",
-        kind: Type::F64,
-        default: Some("1.7976931348623157E308"),
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "most bytes that the cleaner reads and writes in a second",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.max.compaction.lag.ms",
-        kind: Type::I64,
-        default: Some("9223372036854775807"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "time after which a record must be open to compaction",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.min.cleanable.ratio",
-        kind: Type::F64,
-        default: Some("0.5"),
-        range: Range::Float { min: 0.0, max: 1.0 },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "share of uncompacted bytes at which a log is compacted",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.min.compaction.lag.ms",
-        kind: Type::I64,
-        default: Some("0"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "time for which a record is kept from compaction",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "log.cleaner.threads",
-        kind: Type::I32,
-        default: Some("1"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "compaction is not done yet" },
-        update: Update::ClusterWide,
-        doc: "threads of the cleaner",
         ..Key::EMPTY
     },
     Key {
@@ -3879,7 +4023,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::Bytes64,
         default: Some("-1"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; old segments are not deleted yet" },
         synonyms: &[Alias { name: "log.retention.bytes", scale: 1 }],
         doc: "size of a partition beyond which its oldest segments are deleted; -1 for no limit",
         ..Key::EMPTY
@@ -3889,7 +4032,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::I64,
         default: Some("604800000"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; old segments are not deleted yet" },
         synonyms: &[
             Alias { name: "log.retention.ms", scale: 1 },
             Alias { name: "log.retention.minutes", scale: 60000 },
@@ -3903,7 +4045,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::I64,
         default: Some("60000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; old segments are not deleted yet" },
         synonyms: &[Alias { name: "log.segment.delete.delay.ms", scale: 1 }],
         doc: "time between a segment's removal from the log and from the disk",
         ..Key::EMPTY
@@ -3913,7 +4054,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::I64,
         default: Some("86400000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; compaction is not done yet" },
         synonyms: &[Alias { name: "log.cleaner.delete.retention.ms", scale: 1 }],
         doc: "time for which a tombstone is kept after compaction",
         ..Key::EMPTY
@@ -3923,7 +4063,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::I64,
         default: Some("9223372036854775807"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; compaction is not done yet" },
         synonyms: &[Alias { name: "log.cleaner.max.compaction.lag.ms", scale: 1 }],
         doc: "time after which a record must be open to compaction",
         ..Key::EMPTY
@@ -3933,7 +4072,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::I64,
         default: Some("0"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "stored; compaction is not done yet" },
         synonyms: &[Alias { name: "log.cleaner.min.compaction.lag.ms", scale: 1 }],
         doc: "time for which a record is kept from compaction",
         ..Key::EMPTY
@@ -3943,7 +4081,6 @@ static TOPIC_KEYS: [Key; 40] = [
         kind: Type::F64,
         default: Some("0.5"),
         range: Range::Float { min: 0.0, max: 1.0 },
-        effect: Effect::Known { why: "stored; compaction is not done yet" },
         synonyms: &[Alias { name: "log.cleaner.min.cleanable.ratio", scale: 1 }],
         doc: "share of uncompacted bytes at which a log is compacted",
         ..Key::EMPTY

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod frames;
+mod planted;
 mod test;
 mod tidy;
 
@@ -25,6 +26,7 @@ enum Verb {
     Bench(Box<bench::Args>),
     Codegen(codegen::Args),
     Frames(frames::Args),
+    Planted(planted::Args),
     Test(test::Args),
     Tidy(tidy::Args),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Frames(args) => frames::run(&args),
+        Verb::Planted(args) => planted::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use ottla_config::{Effect, Key, Table, Type, Update, Value};
+use ottla_config::{Effect, Key, Table, Type, Update};
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::metadata_log::config_record::ConfigRecord,
@@ -11,7 +11,7 @@ use ottla_protocol::{
 
 use super::{
     ApiError, Decision, Rules,
-    effective::{COMPACT, NO_COMPACTION, exact_key, is_dynamic},
+    effective::{exact_key, is_dynamic},
 };
 use crate::{
     config::{BROKER, TOPIC},
@@ -189,10 +189,7 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 /// Checks the values that a topic sets, or is to be created with.
 pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), ApiError> {
     for (name, text) in settings {
-        let value = check_value(known(&TOPIC, name)?, text)?;
-        if &**name == "cleanup.policy" {
-            refuse_compaction(name, &value)?;
-        }
+        check_value(known(&TOPIC, name)?, text)?;
     }
     Ok(())
 }
@@ -209,10 +206,7 @@ fn check_broker_settings(
     for (name, text) in after.iter().filter(|(name, text)| before.get(*name) != Some(*text)) {
         let key = known(&BROKER, name)?;
         check_dynamic(key, resource)?;
-        let value = check_value(key, text)?;
-        if key.name == "log.cleanup.policy" {
-            refuse_compaction(name, &value)?;
-        }
+        check_value(key, text)?;
     }
     let broker = rules.configs.broker_with(image, resource, after);
     match TOPIC.inherit(&broker) {
@@ -247,24 +241,15 @@ fn known(table: &'static Table, name: &str) -> Result<&'static Key, ApiError> {
     })
 }
 
-fn check_value(key: &'static Key, text: &str) -> Result<Value, ApiError> {
+fn check_value(key: &'static Key, text: &str) -> Result<(), ApiError> {
     if text.len() > VALUE_BYTES_MAX {
         let (name, len) = (key.name, text.len());
         let message = format!("`{name}` has {len} bytes; {VALUE_BYTES_MAX} are the most");
         return Err(ApiError::new(ErrorCode::INVALID_CONFIG, message));
     }
     key.validate(text)
+        .map(drop)
         .map_err(|invalid| ApiError::new(ErrorCode::INVALID_CONFIG, format!("`{}`: {invalid}", key.name)))
-}
-
-fn refuse_compaction(name: &str, value: &Value) -> Result<(), ApiError> {
-    match value {
-        Value::List(policies) if policies.iter().any(|policy| policy == COMPACT) => {
-            let message = format!("`{name}`: `{COMPACT}` will not do: give {NO_COMPACTION}");
-            Err(ApiError::new(ErrorCode::INVALID_CONFIG, message))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn invalid_request(message: impl Into<String>) -> ApiError {
@@ -416,7 +401,6 @@ mod tests {
         assert_eq!(code(topic(&[("flush.ms", SET, None)])), E::INVALID_REQUEST);
         assert_eq!(code(topic(&[("flush.ms", 4, Some("1"))])), E::INVALID_REQUEST);
         assert_eq!(code(topic(&[("flush.ms", APPEND, Some("1"))])), E::INVALID_CONFIG);
-        assert_eq!(code(topic(&[("cleanup.policy", APPEND, Some("compact"))])), E::INVALID_CONFIG);
         for kind in [0, 1, 3, 8, 16, 32, 99] {
             assert_eq!(code(alteration(kind, "1", &[])), E::INVALID_REQUEST, "resource type {kind}");
         }
@@ -439,7 +423,6 @@ mod tests {
         assert!(message("", "listeners", "A://:1").contains("is of one broker"));
         assert!(message("", "num.io.threads", "5").contains("would have no effect: "));
         assert!(message("", "max.connections", "5").contains("yet"));
-        assert!(message("", "log.cleanup.policy", "compact").contains("later release"));
         assert!(message("", "message.max.byte", "5").contains("did you mean `message.max.bytes`?"));
         assert!(message("", "message.max.bytes", "x").contains("give"));
     }

@@ -33,9 +33,6 @@ impl Configs {
     /// Goes by `fixed`, what the broker of id `node` was started with. Fails if a topic could not take its values.
     pub(crate) fn new(node: BrokerId, fixed: Values) -> Result<Self, ConfigErrors> {
         TOPIC.inherit(&fixed)?;
-        if fixed.list("log.cleanup.policy").iter().any(|policy| policy == COMPACT) {
-            return Err(fixed.error("log.cleanup.policy", NO_COMPACTION));
-        }
         Ok(Self { node: node.to_string(), fixed })
     }
 
@@ -262,11 +259,6 @@ pub(crate) mod source {
 /// The name of `node.id` before KRaft.
 const BROKER_ID: &str = "broker.id";
 
-/// The value of `cleanup.policy` that is not served yet.
-pub(super) const COMPACT: &str = "compact";
-/// What is said to those who ask for it.
-pub(super) const NO_COMPACTION: &str = "`delete`; compaction comes with a later release";
-
 /// The key of exactly this name. Kafka's tools do not know snake case or other clients' aliases, and what is stored
 /// under one name must be found under it.
 pub(super) fn exact_key(table: &'static Table, name: &str) -> Option<&'static Key> {
@@ -408,7 +400,7 @@ mod tests {
         assert_eq!(entry(&entries, "node.id").source(), source::STATIC);
         let topic = configs.describe_topic(&image(&[]), &Settings::new());
         assert_eq!(topic.len(), TOPIC.keys().count());
-        assert!(entry(&topic, "retention.ms").documentation().contains("no effect here"));
+        assert!(entry(&topic, "preallocate").documentation().contains("no effect here"));
     }
 
     #[test]
@@ -428,17 +420,5 @@ mod tests {
             image(&[("", "message.max.bytes", "x"), ("", "no.such.key", "1"), ("", "log.roll.ms", "9")]);
         let config = configs.topic_defaults(&image).topic(None);
         assert_eq!((config.max_message_bytes, config.segment_ms), (1_048_588, 9));
-    }
-
-    #[test]
-    fn a_broker_that_is_to_compact_does_not_start() {
-        let mut settings = ottla_config::Settings::new();
-        settings.properties("server.properties", b"log.cleanup.policy=compact");
-        let error = Configs::new(BrokerId(1), BROKER.parse(&settings).unwrap()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "server.properties line 1: `log.cleanup.policy`: `compact` will not do: \
-             give `delete`; compaction comes with a later release"
-        );
     }
 }

@@ -487,9 +487,6 @@ mod tests {
             (ErrorCode::INVALID_CONFIG, "`retention.ms`: `-2` will not do: give -1 or more".into())
         );
         assert_eq!(refused("retention.ms", None).0, ErrorCode::INVALID_CONFIG);
-        let (code, message) = refused("cleanup.policy", Some("delete,compact"));
-        assert_eq!(code, ErrorCode::INVALID_CONFIG);
-        assert!(message.ends_with("compaction comes with a later release"), "{message}");
         assert_eq!(refused("cleanup.policy", Some(&"delete,".repeat(5000))).0, ErrorCode::INVALID_CONFIG);
     }
 

@@ -220,6 +220,7 @@ fn check(
     }
     let rules = Rules {
         depth: if settings.validate_headers_only { Depth::Header } else { Depth::Full },
+        compacted: settings.log.cleanup.compact,
         timestamp_type: settings.timestamp_type,
         timestamp_before_max_ms: settings.timestamp_before_max_ms,
         timestamp_after_max_ms: settings.timestamp_after_max_ms,

@@ -8,6 +8,8 @@ pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 #[path = "19_create_topics.rs"]
 pub(crate) mod create_topics;
+#[path = "21_delete_records.rs"]
+pub(crate) mod delete_records;
 #[path = "20_delete_topics.rs"]
 pub(crate) mod delete_topics;
 #[path = "60_describe_cluster.rs"]

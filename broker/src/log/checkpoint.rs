@@ -35,6 +35,9 @@ pub(crate) fn read(disk: &Disk, path: &Path) -> Result<Option<Vec<String>>, LogE
     let Some(bytes) = disk.read_file(path)? else { return Ok(None) };
     let malformed = |why: String| LogError::malformed(path, why);
     let text = String::from_utf8(bytes).map_err(|_| malformed("it is not text".into()))?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        return Err(malformed("its last line is cut".into()));
+    }
     let mut lines = text.lines();
     match lines.next() {
         None => return Ok(Some(Vec::new())),
@@ -113,6 +116,7 @@ mod tests {
             "0\n1\na 0\n",
             "0\n1\na 0 1 2\n",
             "0\n1\na b 1\n",
+            "0\n1\na 0 1",
             "0\n1\na 0 -1\n",
         ] {
             std::fs::write(&path, text).unwrap();

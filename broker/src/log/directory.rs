@@ -37,17 +37,21 @@ pub enum CheckpointKind {
     HighWatermark,
     /// Nothing before it is to be read: `log-start-offset-checkpoint`.
     LogStartOffset,
+    /// Everything before it was compacted: `cleaner-offset-checkpoint`. Only of partitions that ever were.
+    CleanerOffset,
 }
 
 impl CheckpointKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::RecoveryPoint, Self::HighWatermark, Self::LogStartOffset];
+    pub const ALL: [Self; 4] =
+        [Self::RecoveryPoint, Self::HighWatermark, Self::LogStartOffset, Self::CleanerOffset];
 
     const fn file_name(self) -> &'static str {
         match self {
             Self::RecoveryPoint => "recovery-point-offset-checkpoint",
             Self::HighWatermark => "replication-offset-checkpoint",
             Self::LogStartOffset => "log-start-offset-checkpoint",
+            Self::CleanerOffset => "cleaner-offset-checkpoint",
         }
     }
 }
@@ -95,7 +99,7 @@ impl LogDirectory {
     /// # Errors
     /// If another broker uses it; if it is Kafka's, another release's, or holds something else; if the disk fails.
     pub fn open(disk: Disk, path: &Path) -> Result<Self, LogError> {
-        disk.create_directory(path)?;
+        disk.create_directory_durably(path)?;
         let lock = disk.create(path.join(LOCK))?;
         lock.lock(path)?;
         let meta = MetaProperties::read(&disk, path)?;

@@ -72,6 +72,19 @@ impl LeaderEpochs {
         self.0.len() < before
     }
 
+    /// Forgets what lies before `start_offset`: the epoch that holds it begins there from now on. Says whether that
+    /// changed anything (`LeaderEpochFileCache.truncateFromStart`).
+    pub(crate) fn truncate_from_start(&mut self, start_offset: i64) -> bool {
+        let before = self.0.partition_point(|e| e.start_offset <= start_offset);
+        let Some(last) = before.checked_sub(1) else { return false };
+        let changed = last > 0 || self.0.first().is_some_and(|e| e.start_offset < start_offset);
+        self.0.drain(..last);
+        if let Some(first) = self.0.first_mut() {
+            first.start_offset = start_offset;
+        }
+        changed
+    }
+
     /// The file's text.
     pub(crate) fn encode(&self) -> String {
         checkpoint::encode(self.0.iter().map(|e| format!("{} {}", e.epoch, e.start_offset)))
@@ -153,6 +166,19 @@ mod tests {
         assert!(!e.truncate_from_end(36));
         assert!(e.truncate_from_end(20));
         assert_eq!(entries(&e), [(2, 10)]);
+    }
+
+    #[test]
+    fn deletion_takes_the_epochs_before_it_and_moves_the_one_that_it_cuts() {
+        let mut e = epochs(&[(2, 10), (4, 20), (7, 35)]);
+        assert!(!e.truncate_from_start(9));
+        assert!(!e.truncate_from_start(10));
+        assert!(e.truncate_from_start(25));
+        assert_eq!(entries(&e), [(4, 25), (7, 35)]);
+        assert!(e.truncate_from_start(35));
+        assert_eq!(entries(&e), [(7, 35)]);
+        assert!(e.truncate_from_start(99));
+        assert_eq!(entries(&e), [(7, 99)], "the newest epoch is never forgotten");
     }
 
     #[test]

@@ -11,11 +11,13 @@ use ottla_protocol::{record::BatchHeader, types::Uuid};
 
 use super::{
     append::{AppendError, Gather},
+    cleaner::Swap,
     error::{LogError, LogErrorKind},
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     producer_state::ProducerState,
     read::LogReader,
     recovery::{self, Checkpointed, Recovered},
+    retention::CleanupPolicy,
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     vfs::{Disk, LogFile},
 };
@@ -34,7 +36,7 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 /// How a log behaves. A plain value: the owner replaces it at run time with [`Log::set_config`].
 ///
 /// The defaults are Kafka's.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// Size at which a segment is sealed: `segment.bytes`. At most 2 GiB less one.
     pub segment_bytes: u32,
@@ -58,6 +60,10 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
     /// limit.
     pub max_producers: usize,
+    /// Most that is taken off `roll_ms`, for each segment another part: `segment.jitter.ms`.
+    pub roll_jitter_ms: i64,
+    /// What becomes of old segments.
+    pub cleanup: CleanupPolicy,
 }
 
 impl Default for LogConfig {
@@ -73,6 +79,8 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             max_producers: 50_000,
+            roll_jitter_ms: 0,
+            cleanup: CleanupPolicy::default(),
         }
     }
 }
@@ -80,7 +88,7 @@ impl Default for LogConfig {
 /// A partition's records on disk. Whoever has this value owns the log and alone may change it.
 #[derive(Debug)]
 pub struct Log {
-    disk: Disk,
+    pub(super) disk: Disk,
     directory: PathBuf,
     topic_id: Option<Uuid>,
     pub(super) config: LogConfig,
@@ -104,8 +112,18 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Files of segments that left the log, and when they are to be unlinked; oldest first.
+    pub(super) doomed: VecDeque<(i64, PathBuf)>,
+    /// The exchange of segments that the cleaner has begun.
+    pub(super) swap: Option<Swap>,
+    /// How often segments were exchanged since the log was opened.
+    pub(super) cleanings: u32,
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
+    /// How often the log was cut: a flush from before a cut says nothing about what lies behind it.
+    cuts: u64,
+    /// Whether a write that failed was cut off the file again, and this is not on the medium yet.
+    cut_back: bool,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -131,12 +149,16 @@ impl Log {
         disk.replace_file(&metadata, text.as_bytes())?;
         let (mut log, _) = Self::open(disk, directory, config, &Checkpointed::default(), now_ms)?;
         // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
-        log.sync_later(metadata);
-        log.sync_later(log.active.file.path().to_owned());
-        if let Some(parent) = parent(directory) {
-            log.sync_later(parent.to_owned());
-        }
+        log.sync_directory_later();
         Ok(log)
+    }
+
+    /// What no flush has seen of a new log, besides its segment.
+    fn sync_directory_later(&mut self) {
+        self.sync_later(self.directory.join(PARTITION_METADATA));
+        if let Some(parent) = parent(&self.directory) {
+            self.sync_later(parent.to_owned());
+        }
     }
 
     /// Opens the log in `directory` and recovers what a crash left of it.
@@ -163,9 +185,11 @@ impl Log {
             (tail.size, tail.end_offset, tail.index.first_timestamp)
         };
         let start_offset = checkpointed.log_start_offset.max(parts.first_offset).min(end_offset);
+        let mut epochs = parts.epochs;
+        epochs.truncate_from_start(start_offset);
         let recovery_point = if checkpointed.clean { end_offset } else { checkpointed.recovery_point };
         let mut log = Self {
-            reader: Arc::new(LogReader::new(disk, directory, parts.segments, parts.epochs, start_offset)),
+            reader: Arc::new(LogReader::new(disk, directory, parts.segments, epochs, start_offset)),
             directory: directory.to_owned(),
             disk: disk.clone(),
             topic_id,
@@ -181,11 +205,20 @@ impl Log {
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            doomed: VecDeque::new(),
+            swap: None,
+            cleanings: 0,
             unchanged: parts.closed,
+            cuts: 0,
+            cut_back: false,
             gather: Gather::default(),
         };
         log.unflushed_since_ms = (log.recovery_point < end_offset).then_some(now_ms);
         parts.written.into_iter().for_each(|path| log.sync_later(path));
+        if log.recovery_point == 0 && !log.unchanged {
+            // It may never have been flushed at all, and a killed process cannot say.
+            log.sync_directory_later();
+        }
         Ok((log, parts.recovered))
     }
 
@@ -288,14 +321,15 @@ impl Log {
             files: self.unsynced.iter().map(|(_, path)| path.clone()).collect(),
             directory: self.directory.clone(),
             reader: Arc::clone(&self.reader),
-            done: Flushed { end_offset: self.end_offset, files: self.files_written },
+            done: Flushed { end_offset: self.end_offset, files: self.files_written, cuts: self.cuts },
         })
     }
 
     /// A flush succeeded: moves the recovery point. A failed one needs no telling, it closes the log to appends.
     pub fn flushed(&mut self, done: &Flushed, now_ms: i64) {
-        // The log may have been cut since.
-        self.recovery_point = self.recovery_point.max(done.end_offset.min(self.end_offset));
+        if done.cuts == self.cuts {
+            self.recovery_point = self.recovery_point.max(done.end_offset);
+        }
         while self.unsynced.front().is_some_and(|(number, _)| *number <= done.files) {
             self.unsynced.pop_front();
         }
@@ -304,8 +338,9 @@ impl Log {
 
     /// Cuts off everything from `offset` on, and what holds `offset` with it. Does nothing at or behind the end.
     ///
-    /// Readers may hold slices of what is cut; reading those fails. The data directory's recovery point must be
-    /// written before the next crash, or else it lies beyond the log's end.
+    /// Readers may hold slices of what is cut; reading those fails. Where `offset` lies before the recovery point, the
+    /// data directory's checkpoint must say so *before* this is called: or else a crash makes it vouch for what was
+    /// appended later and never flushed. Blocks until the cut is on the medium.
     ///
     /// # Errors
     /// If the disk fails; the log is closed to appends then.
@@ -315,10 +350,10 @@ impl Log {
         if offset >= self.end_offset {
             return Ok(());
         }
-        let cut = self.cut(offset, now_ms);
+        let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
         if cut.is_err() {
             // Some files may be gone and others not.
-            self.reader.set_failed();
+            self.reader.set_flush_failed();
         }
         cut
     }
@@ -393,18 +428,26 @@ impl Log {
             Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        full || too_far || age_ms > self.config.roll_ms
+        full || too_far || age_ms > self.roll_ms()
+    }
+
+    /// The age at which the active segment is sealed (`LogConfig.maxSegmentMs`, `randomSegmentJitter`).
+    fn roll_ms(&self) -> i64 {
+        let LogConfig { roll_ms, roll_jitter_ms, cleanup, .. } = &self.config;
+        // What is not sealed is not cleaned.
+        let lag_ms = if cleanup.compact { cleanup.max_compaction_lag_ms.max(1) } else { i64::MAX };
+        let most_ms = (*roll_jitter_ms).min(*roll_ms).max(0);
+        // Each segment of each log has a part of its own, the same after a restart.
+        let seed = self.topic_id.unwrap_or(Uuid::ZERO).0 as u64 ^ self.active.base_offset as u64;
+        let jitter_ms = if most_ms > 0 { spread(seed) % most_ms.unsigned_abs() } else { 0 };
+        lag_ms.min(*roll_ms).saturating_sub_unsigned(jitter_ms)
     }
 
     /// Seals the active segment and begins a new one.
     pub(super) fn roll(&mut self, now_ms: i64) -> Result<(), LogError> {
         let (sealed, indexes) = {
             let tail = self.active.tail();
-            let sealed = SealedSegment {
-                base_offset: self.active.base_offset,
-                size: self.size,
-                latest: tail.index.latest,
-            };
+            let sealed = SealedSegment::new(self.active.base_offset, self.size, tail.index.latest);
             (sealed, tail.index.write(&self.disk, &self.directory)?)
         };
         self.write_snapshot()?;
@@ -416,13 +459,14 @@ impl Log {
         let index = SegmentIndex::new(self.end_offset, &self.config);
         let active = Arc::new(ActiveSegment::new(file, index, 0, self.end_offset));
         let mut segments = self.reader.segments.load().as_ref().clone();
+        let (sealed_offset, sealed_bytes) = (sealed.base_offset, sealed.size);
         segments.sealed.push(sealed);
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
         tracing::info!(
             partition = %self.directory.display(),
-            sealed = sealed.base_offset,
-            bytes = sealed.size,
+            sealed = sealed_offset,
+            bytes = sealed_bytes,
             next = self.end_offset,
             "a segment is full, and a new one begun"
         );
@@ -433,10 +477,14 @@ impl Log {
     /// the log takes nothing more.
     pub(super) fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), LogError> {
         let file = &self.active.file;
-        file.write_all_at(slices, self.size.into()).inspect_err(|_| {
-            if file.truncate(self.size.into()).is_err() {
-                self.reader.set_failed();
-            }
+        if std::mem::take(&mut self.cut_back) {
+            // What was cut off must be gone for good before something else is in its place, or a power cut might
+            // leave parts of both. Once a flush fails, nothing can be known of the file.
+            file.sync().inspect_err(|_| self.reader.set_flush_failed())?;
+        }
+        file.write_all_at(slices, self.size.into()).inspect_err(|_| match file.truncate(self.size.into()) {
+            Ok(()) => self.cut_back = true,
+            Err(_) => self.reader.set_failed(),
         })
     }
 
@@ -485,6 +533,8 @@ impl Log {
         segments.active = Arc::clone(&active);
         self.become_active(active, segments, now_ms);
         self.unchanged = false;
+        self.cuts += 1;
+        self.cut_back = false;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
 
@@ -492,7 +542,11 @@ impl Log {
         for base_offset in doomed.into_iter().chain(last).rev() {
             segment::remove(&self.disk, &self.directory, base_offset)?;
         }
+        segment::remove_indexes(&self.disk, &self.directory, kept)?;
         self.active.file.truncate(left.size.into())?;
+        // On the medium, too, before anything is written in its place.
+        self.active.file.sync()?;
+        self.disk.sync_directory(&self.directory)?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
@@ -526,7 +580,12 @@ impl Log {
         Ok(())
     }
 
-    fn sync_later(&mut self, path: PathBuf) {
+    /// Names in the directory changed, and are to be on the medium some time.
+    pub(super) fn directory_changed(&mut self) {
+        self.sync_later(self.directory.clone());
+    }
+
+    pub(super) fn sync_later(&mut self, path: PathBuf) {
         self.unchanged = false;
         self.files_written += 1;
         self.unsynced.push_back((self.files_written, path));
@@ -550,6 +609,7 @@ pub struct FlushTask {
 pub struct Flushed {
     end_offset: i64,
     files: u64,
+    cuts: u64,
 }
 
 impl Flushed {
@@ -570,7 +630,7 @@ impl FlushTask {
         match synced {
             Ok(()) => Ok(self.done),
             Err(error) => {
-                self.reader.set_failed();
+                self.reader.set_flush_failed();
                 Err(error)
             }
         }
@@ -585,6 +645,14 @@ impl FlushTask {
     }
 }
 
+/// Neighbouring numbers become numbers far apart: a round of SplitMix64.
+fn spread(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 fn sane(mut config: LogConfig) -> LogConfig {
     config.segment_bytes = config.segment_bytes.min(SEGMENT_BYTES_MAX);
     config
@@ -595,11 +663,12 @@ fn parent(directory: &Path) -> Option<&Path> {
     directory.parent().filter(|p| !p.as_os_str().is_empty())
 }
 
-/// The topic's id, if the directory says one. A power cut may leave the file empty, if no record was ever flushed.
+/// The topic's id, if the directory says one. A power cut may leave the file empty or all zeros, if no record was ever
+/// flushed.
 pub(super) fn read_partition_metadata(disk: &Disk, directory: &Path) -> Result<Option<Uuid>, LogError> {
     let path = directory.join(PARTITION_METADATA);
     let bytes = disk.read_file(&path)?.unwrap_or_default();
-    if bytes.is_empty() {
+    if bytes.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     let text = String::from_utf8_lossy(&bytes);

@@ -18,6 +18,8 @@
 
 mod append;
 mod checkpoint;
+pub mod cleaner;
+mod damage;
 mod directory;
 pub mod dump;
 mod error;
@@ -29,6 +31,7 @@ mod offset_index;
 mod producer_state;
 mod read;
 mod recovery;
+mod retention;
 mod scan;
 mod segment;
 mod time_index;
@@ -44,6 +47,7 @@ pub use meta_properties::MetaProperties;
 pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
+pub use retention::{CleanupPolicy, Deleted, StartOffsetError, UnlinkTask};
 pub use vfs::{Disk, FileSlice, LogFile};
 #[cfg(any(test, feature = "simulation"))]
 pub use vfs::{Faults, Random, SimulatedDisk};

@@ -18,7 +18,11 @@ use ottla_protocol::{
     wire,
 };
 
-use super::{error::LogError, vfs::Disk};
+use super::{
+    cleaner::{LastRecord, LastRecords},
+    error::LogError,
+    vfs::Disk,
+};
 
 /// Batches of each producer that a duplicate is recognised among: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`, and as
 /// many as a producer may have in flight.
@@ -159,6 +163,15 @@ impl ProducerState {
         self.producers.retain(|_, p| {
             p.current_txn_first_offset >= 0 || now_ms.saturating_sub(p.last_used_ms) < expiration_ms
         });
+    }
+
+    /// The last record of each producer that is known.
+    pub(crate) fn last_records(&self) -> LastRecords {
+        let last = |p: &Producer| LastRecord {
+            data_offset: p.batches.as_slice().last().map(|batch| batch.last_offset),
+            epoch: p.epoch,
+        };
+        self.producers.iter().map(|(id, producer)| (*id, last(producer))).collect()
     }
 
     /// How many producers are known.

@@ -4,8 +4,10 @@
 //! offsets that the owner publishes, and by looking at a few batch headers; the records stay where they are.
 
 use std::{
+    cell::Cell,
     cmp::Reverse,
     fmt,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,7 +15,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use ottla_protocol::{
     compression::{Decompressor, Limits},
     record::{Batch, BatchError},
@@ -26,6 +28,10 @@ use super::{
     segment::{Lookup, Place, Segments},
     vfs::{Disk, FileSlice, LogFile},
 };
+
+/// The file that says that a flush has failed, for whoever opens the log next. It is never flushed: after a power cut
+/// only what is on the medium is seen anyway.
+pub(super) const FLUSH_FAILED: &str = "flush-failed";
 
 /// Headers that a read looks at to let its end fall between two batches. Where batches are so small that this is
 /// not enough, the last one may be cut off; what is sent in vain is then less than this share of all.
@@ -119,6 +125,16 @@ impl LogReader {
         }
     }
 
+    /// The disk that the log lies on.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The directory that the log lies in.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The first offset that may be read.
     pub fn start_offset(&self) -> i64 {
         self.start_offset.load(Ordering::Acquire)
@@ -152,6 +168,10 @@ impl LogReader {
         self.high_watermark.store(offset, Ordering::Release);
     }
 
+    pub(crate) fn set_start_offset(&self, offset: i64) {
+        self.start_offset.store(offset, Ordering::Release);
+    }
+
     pub(crate) fn set_end_offset(&self, offset: i64) {
         self.end_offset.store(offset, Ordering::Release);
     }
@@ -163,6 +183,16 @@ impl LogReader {
 
     pub(crate) fn set_failed(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    /// As [`set_failed`](Self::set_failed), after a failed flush. The system may take pages for clean now that are not
+    /// on the medium; the mark tells the next process to write them again.
+    pub(crate) fn set_flush_failed(&self) {
+        self.set_failed();
+        let mark = self.directory.join(FLUSH_FAILED);
+        if let Err(error) = self.disk.write_file(&mark, b"") {
+            tracing::error!(%error, "restart the machine, not only the broker: a flush failed, and could not be marked");
+        }
     }
 
     /// The batches from the one that holds `offset` on, which may begin before it, as many as `bytes_max` allows and
@@ -180,21 +210,33 @@ impl LogReader {
         upper_bound: i64,
         at_least_one_batch: bool,
     ) -> Result<Slices, ReadError> {
-        // The end first, then the segments: these are at least as new, so all below the end is found in them.
-        let (start, end) = (self.start_offset(), self.end_offset());
-        if offset < start || offset > end {
-            return Err(ReadError::OutOfRange { start, end });
-        }
-        let bound = upper_bound.min(end);
+        self.with_segments(|segments, end| {
+            let start = self.start_offset();
+            if offset < start || offset > end {
+                return Err(ReadError::OutOfRange { start, end });
+            }
+            let bound = upper_bound.min(end);
+            match offset < bound {
+                true => self.slices(segments, offset, bytes_max, bound, at_least_one_batch),
+                false => Ok(Slices::default()),
+            }
+        })
+    }
+
+    /// What [`LogReader::read`] finds in these segments.
+    fn slices(
+        &self,
+        segments: &Viewed,
+        offset: i64,
+        bytes_max: usize,
+        bound: i64,
+        at_least_one_batch: bool,
+    ) -> Result<Slices, ReadError> {
         let mut read = Slices::default();
-        if offset >= bound {
-            return Ok(read);
-        }
-        let segments = self.segments.load();
         let mut left = bytes_max;
         let (mut place, mut from) = (segments.position_of(offset), offset);
         while place <= segments.sealed.len() && from < bound {
-            let span = self.span(&segments, place, from, bound)?;
+            let span = self.span(segments, place, from, bound)?;
             if let Some(first) = span.locate(span.first, from)? {
                 let stop = span.stop(&first, bound)?;
                 let available = stop.saturating_sub(first.position) as usize;
@@ -228,8 +270,17 @@ impl LogReader {
         timestamp: i64,
         decompressor: &mut Decompressor,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let (start, end) = (self.start_offset(), self.end_offset());
-        let segments = self.segments.load();
+        self.with_segments(|segments, end| self.first_from(segments, end, timestamp, decompressor))
+    }
+
+    fn first_from(
+        &self,
+        segments: &Viewed,
+        end: i64,
+        timestamp: i64,
+        decompressor: &mut Decompressor,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let start = self.start_offset();
         for place in segments.position_of(start)..=segments.sealed.len() {
             let (latest, from) = match segments.sealed.get(place) {
                 Some(sealed) if sealed.latest.timestamp < timestamp => continue,
@@ -247,7 +298,7 @@ impl LogReader {
                 continue;
             }
             let wanted = |r: &TimestampOffset| r.timestamp >= timestamp && r.offset >= start;
-            let span = self.span(&segments, place, from, end)?;
+            let span = self.span(segments, place, from, end)?;
             if let Some(found) = span.first_record(from, timestamp, wanted, decompressor)? {
                 return Ok(Some(found));
             }
@@ -264,8 +315,15 @@ impl LogReader {
         &self,
         decompressor: &mut Decompressor,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let end = self.end_offset();
-        let segments = self.segments.load();
+        self.with_segments(|segments, end| self.latest(segments, end, decompressor))
+    }
+
+    fn latest(
+        &self,
+        segments: &Viewed,
+        end: i64,
+        decompressor: &mut Decompressor,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let active = (segments.active.base_offset, segments.active.tail().index.latest);
         let all = segments.sealed.iter().map(|s| (s.base_offset, s.latest)).chain([active]);
         // The first segment of several that share the latest timestamp, as Kafka has it.
@@ -275,7 +333,7 @@ impl LogReader {
             return Ok(None);
         }
         let from = base_offset + i64::from(latest.relative_offset);
-        let span = self.span(&segments, place, from, end)?;
+        let span = self.span(segments, place, from, end)?;
         span.first_record(from, latest.timestamp, |r| r.timestamp == latest.timestamp, decompressor)
     }
 
@@ -295,8 +353,26 @@ impl LogReader {
         self.epochs.load().epoch_of(offset)
     }
 
+    /// Reads the segments as they are now, below the log's end; and once more, if one that was read from was replaced or
+    /// deleted meanwhile: what had its name then may have been another file. The owner changes [`LogReader::segments`]
+    /// before it touches files, so whoever finds a segment still there afterwards had the right one.
+    fn with_segments<T>(
+        &self,
+        mut read: impl FnMut(&Viewed, i64) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            // The end first, then the segments: these are at least as new, so all below the end is found in them.
+            let end = self.end_offset();
+            let viewed = Viewed { segments: self.segments.load(), opened: Cell::new(0), first: Cell::new(0) };
+            let outcome = read(&viewed, end);
+            if viewed.opened.get() == 0 || viewed.are_still_in(&self.segments.load()) {
+                return outcome;
+            }
+        }
+    }
+
     /// Opens what a read of the segment at `place` needs, from `from` on and below `bound`.
-    fn span(&self, segments: &Segments, place: usize, from: i64, bound: i64) -> Result<Span, ReadError> {
+    fn span(&self, segments: &Viewed, place: usize, from: i64, bound: i64) -> Result<Span, ReadError> {
         let Some(sealed) = segments.sealed.get(place) else {
             let active = &segments.active;
             let tail = active.tail();
@@ -311,14 +387,46 @@ impl LogReader {
                 bound: (bound < tail.end_offset).then(|| tail.lookup(bound)),
             });
         };
+        segments.opens(place);
         let lookup = |offset| Lookup::From(sealed.lookup(&self.disk, &self.directory, offset));
         Ok(Span {
-            file: Arc::new(sealed.open(&self.disk, &self.directory)?),
+            file: sealed.open(&self.disk, &self.directory)?,
             base_offset: sealed.base_offset,
             size: sealed.size,
             first: if from <= sealed.base_offset { Lookup::From(0) } else { lookup(from) },
             bound: (bound < segments.end_of(place)).then(|| lookup(bound)),
         })
+    }
+}
+
+/// The segments that a read goes by.
+struct Viewed {
+    segments: Guard<Arc<Segments>>,
+    /// How many sealed segments were opened, from the first on.
+    opened: Cell<usize>,
+    first: Cell<usize>,
+}
+
+impl Viewed {
+    /// The sealed segment at `place` is about to be opened. Reads go forward, a segment at a time.
+    fn opens(&self, place: usize) {
+        if self.opened.get() == 0 {
+            self.first.set(place);
+        }
+        self.opened.set(place + 1 - self.first.get());
+    }
+
+    /// Whether all that were opened are among the segments of now.
+    fn are_still_in(&self, now: &Arc<Segments>) -> bool {
+        let mut opened = self.segments.sealed.iter().skip(self.first.get()).take(self.opened.get());
+        Arc::ptr_eq(&self.segments, now) || opened.all(|segment| now.holds(segment))
+    }
+}
+
+impl Deref for Viewed {
+    type Target = Segments;
+    fn deref(&self) -> &Segments {
+        &self.segments
     }
 }
 

@@ -1,35 +1,38 @@
 //! Opening a log: what a stop, clean or not, left on disk.
 //!
 //! A crash tears off the *end* of a log: a batch that was half written, or pages that the disk did not get to. That
-//! is cut, and nothing acknowledged goes with it. Damage *before* sound batches is something else: no crash makes
-//! it, and cutting there, as Kafka does, would throw away records that were acknowledged. It is an error, and the
-//! files stay as they are (protocol-aware recovery).
+//! is cut, with whatever lies behind it, and nothing that was flushed goes with it. Other damage is rot (`damage`
+//! tells them apart): cutting there, as Kafka does, would throw away records that were acknowledged. It is an error,
+//! and the files stay as they are (protocol-aware recovery).
+//!
+//! What is cut is cut on the medium, too, before anything is written in its place: or else a second crash might mix
+//! what was with what came after.
 //!
 //! What is known of producers is the newest snapshot, and the batches behind it. Index files are believed where
 //! they were flushed, and made anew from the batches elsewhere.
 
 use std::{
+    io::IoSlice,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
+use ottla_protocol::record::BatchHeader;
 
 use super::{
     LogConfig,
+    cleaner::finish_swaps,
+    damage::Damage,
     error::{LogError, LogErrorKind},
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
     producer_state::ProducerState,
+    read::FLUSH_FAILED,
     scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
     vfs::{Disk, LogFile},
 };
-
-/// Bytes whose checksum is computed, at most, in search of a sound batch behind damage. Beyond, whatever is there
-/// was made to look like batches, and a person must decide.
-const SEARCH_CRC_BYTES_MAX: u64 = 1 << 30;
 
 /// What a data directory knew of a log when the broker started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -87,17 +90,24 @@ pub(super) fn recover(
         recovered: Recovered::default(),
         written: Vec::new(),
         closed: checkpointed.clean,
+        flush_failed: disk.read_file(&directory.join(FLUSH_FAILED))?.is_some(),
+        removed: false,
+        walked_from: i64::MAX,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
+    disk.remove_file(&directory.join(FLUSH_FAILED))?;
     let end_offset = segments.active.tail().end_offset;
     let epochs = recovery.epochs(&segments, end_offset)?;
     let (snapshot, producers) = producers(disk, directory, &segments, end_offset, now_ms)?;
     recovery.recovered.end_offset = end_offset;
     recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
-    let Recovery { recovered, written, closed, .. } = recovery;
+    let Recovery { recovered, mut written, closed, .. } = recovery;
     let closed = closed && snapshot == Some(end_offset);
+    if !closed {
+        written.extend(snapshot.map(|offset| FileKind::Snapshot.path(directory, offset)));
+    }
     Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
 }
 
@@ -173,6 +183,10 @@ pub(super) fn producers(
             disk.remove_file(&path)?;
         }
     }
+    if snapshots.last().is_some_and(|last| *last > end_offset) {
+        // It must not come back once the log has grown beyond it: it tells of records that were cut.
+        disk.sync_directory(directory)?;
+    }
     let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
@@ -193,7 +207,7 @@ fn each_header(
         let (file, base_offset, position, size) = match segments.sealed.get(place) {
             Some(sealed) => {
                 let position = sealed.lookup(disk, directory, from);
-                (Arc::new(sealed.open(disk, directory)?), sealed.base_offset, position, sealed.size)
+                (sealed.open(disk, directory)?, sealed.base_offset, position, sealed.size)
             }
             None => {
                 let (active, tail) = (&segments.active, segments.active.tail());
@@ -220,12 +234,26 @@ struct Recovery<'a> {
     written: Vec<PathBuf>,
     /// Whether nothing had to be mended in the segments.
     closed: bool,
+    /// Whether an earlier process could not flush: pages that look clean may not be on the medium.
+    flush_failed: bool,
+    /// Whether names were removed that must not come back.
+    removed: bool,
+    /// Where the first of the last segments begins that were all walked.
+    walked_from: i64,
     /// Where the leader's epoch changes, in the segments that were walked.
     epochs_seen: Vec<LeaderEpoch>,
 }
 
+/// What became of a segment that others follow.
+enum Sealed {
+    Whole(SealedSegment),
+    /// It is torn, and what follows goes.
+    Torn(Walk),
+}
+
 /// What a walk over a segment found.
 struct Walk {
+    base_offset: i64,
     index: SegmentIndex,
     /// Bytes of the sound batches that it begins with.
     size: u32,
@@ -236,6 +264,9 @@ struct Walk {
 
 impl Recovery<'_> {
     fn segments(&mut self) -> Result<Segments, LogError> {
+        if finish_swaps(self.disk, self.directory)? {
+            self.closed = false;
+        }
         let mut bases = Vec::new();
         for (name, is_directory) in self.disk.list(self.directory)? {
             match FileKind::parse(&name) {
@@ -251,26 +282,62 @@ impl Recovery<'_> {
         for &base in &bases {
             files.push((base, self.size_of(base)?));
         }
+        // The last first. None goes before all is known not to be rot.
+        let mut doomed = Vec::new();
         // A crash may leave segments that were begun, and of which nothing whole was written. They go, so that the
         // end of the records lies in the last segment.
         while let [.., _, (base, size)] = files.as_slice()
             && self.is_torn_off(*base, *size)?
         {
-            self.recovered.torn_bytes += u64::from(*size);
-            segment::remove(self.disk, self.directory, *base)?;
+            doomed.push((*base, *size));
             files.pop();
         }
         let mut sealed = Vec::with_capacity(files.len());
-        for pair in files.windows(2) {
+        let mut active = None;
+        for (place, pair) in files.windows(2).enumerate() {
             if let &[(base, size), (next, _)] = pair {
-                sealed.push(self.sealed(base, size, next)?);
+                let behind = files.get(place + 1..).unwrap_or_default();
+                match self.sealed(base, size, next, behind.iter().any(|(_, size)| *size > 0))? {
+                    Sealed::Whole(segment) => sealed.push(segment),
+                    Sealed::Torn(walk) => {
+                        doomed.extend(behind.iter().rev());
+                        let file = self.disk.open_rw(FileKind::Log.path(self.directory, base))?;
+                        active = Some(self.cut(file, size, walk)?);
+                        break;
+                    }
+                }
             }
         }
-        let active = match files.last() {
-            Some(&(base, size)) => self.active(base, size)?,
-            None => self.first_segment()?,
+        let active = match (active, files.last()) {
+            (Some(active), _) => active,
+            (None, Some(&(base, size))) => self.active(base, size)?,
+            (None, None) => self.first_segment()?,
         };
+        for (base, size) in doomed {
+            self.remove(base, size)?;
+        }
+        if self.removed {
+            // They must not come back beside what is appended from now on.
+            self.disk.sync_directory(self.directory)?;
+        }
         Ok(Segments { sealed, active: Arc::new(active) })
+    }
+
+    /// Removes a segment of which nothing is kept.
+    fn remove(&mut self, base_offset: i64, size: u32) -> Result<(), LogError> {
+        self.removed = true;
+        self.recovered.torn_bytes += u64::from(size);
+        segment::remove(self.disk, self.directory, base_offset)
+    }
+
+    /// Cuts off what was torn; the segment is the last one then.
+    fn cut(&mut self, file: LogFile, size: u32, walk: Walk) -> Result<ActiveSegment, LogError> {
+        self.removed = true;
+        self.recovered.torn_bytes += u64::from(size - walk.size);
+        segment::remove_indexes(self.disk, self.directory, walk.base_offset)?;
+        file.truncate(walk.size.into())?;
+        file.sync()?;
+        Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
     }
 
     fn size_of(&self, base_offset: i64) -> Result<u32, LogError> {
@@ -295,7 +362,9 @@ impl Recovery<'_> {
         };
         match first {
             Ok(()) => Ok(false),
-            Err(ScanError::Damaged(_)) => Ok(!self.sound_batch_follows(&file, 0, size, base_offset)?),
+            Err(ScanError::Damaged(_)) => {
+                Ok(!Damage { file: &file, size, position: 0, offset: base_offset }.sound_batch_follows()?)
+            }
             Err(ScanError::Io(error)) => Err(error),
         }
     }
@@ -303,26 +372,38 @@ impl Recovery<'_> {
     fn first_segment(&mut self) -> Result<ActiveSegment, LogError> {
         let base_offset = self.checkpointed.log_start_offset.max(0);
         let file = self.disk.create(FileKind::Log.path(self.directory, base_offset))?;
+        self.written.push(file.path().to_owned());
         let index = SegmentIndex::new(base_offset, self.config);
         Ok(ActiveSegment::new(Arc::new(file), index, 0, base_offset))
     }
 
-    /// A segment that others follow.
-    fn sealed(&mut self, base_offset: i64, size: u32, next_base: i64) -> Result<SealedSegment, LogError> {
+    /// A segment that others follow, with something in them or not.
+    fn sealed(
+        &mut self,
+        base_offset: i64,
+        size: u32,
+        next_base: i64,
+        others_follow: bool,
+    ) -> Result<Sealed, LogError> {
         if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
             // Flushed, and its indexes with it.
             let offsets =
                 OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
             let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
-            if let (Ok(Some(_)), Ok(Some(times))) = (offsets, times) {
+            if let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) {
                 let latest = times.last().unwrap_or(SegmentIndex::new(base_offset, self.config).latest);
-                return Ok(SealedSegment { base_offset, size, latest });
+                let segment = SealedSegment::new(base_offset, size, latest);
+                let file = segment.open(self.disk, self.directory)?;
+                if self.agree(&file, (base_offset, size), &offsets, &times)? {
+                    self.walked_from = i64::MAX;
+                    return Ok(Sealed::Whole(segment));
+                }
             }
         }
         let file = self.disk.open(FileKind::Log.path(self.directory, base_offset))?;
         let walk = self.walk(&file, base_offset, size)?;
-        let why = match walk.damage {
-            Some(why) => Some(why),
+        let why = match &walk.damage {
+            Some(why) => Some(why.clone()),
             None if walk.next_offset != next_base => Some(format!(
                 "it ends before offset {}, and the next segment begins at {next_base}",
                 walk.next_offset
@@ -330,11 +411,57 @@ impl Recovery<'_> {
             None => None,
         };
         if let Some(why) = why {
-            return Err(rot(&file, walk.size, walk.next_offset, why));
+            self.check_torn(&file, size, &walk, others_follow, why)?;
+            return Ok(Sealed::Torn(walk));
         }
         self.written.extend(walk.index.write(self.disk, self.directory)?);
         self.recovered.indexes_rebuilt += 1;
-        Ok(SealedSegment { base_offset, size, latest: walk.index.latest })
+        Ok(Sealed::Whole(SealedSegment::new(base_offset, size, walk.index.latest)))
+    }
+
+    /// Whether a time index ends with a batch that is there, or is empty in a segment without timestamps. It has no
+    /// checksum, and its last entry is taken for the latest time of all.
+    fn agree(
+        &self,
+        file: &LogFile,
+        segment: (i64, u32),
+        offsets: &OffsetIndex,
+        times: &TimeIndex,
+    ) -> Result<bool, LogError> {
+        let (base_offset, size) = segment;
+        let position = times.last().map_or(0, |last| offsets.lookup(last.relative_offset));
+        let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
+        let found = match times.last() {
+            Some(last) => scan.seek(base_offset + i64::from(last.relative_offset)),
+            None => scan.next(),
+        };
+        match (found, times.last()) {
+            (Ok(Some(found)), Some(last)) => Ok(found.header.max_timestamp == last.timestamp
+                && found.header.last_offset() == base_offset + i64::from(last.relative_offset)),
+            (Ok(Some(found)), None) => Ok(found.header.max_timestamp < 0),
+            (Ok(None), last) => Ok(last.is_none()),
+            (Err(ScanError::Damaged(_)), _) => Ok(false),
+            (Err(ScanError::Io(error)), _) => Err(error),
+        }
+    }
+
+    /// That the end of a walk is where a crash tore off the log. It is rot if it lies before the recovery point, or
+    /// if no crash leaves such damage.
+    fn check_torn(
+        &self,
+        file: &LogFile,
+        size: u32,
+        walk: &Walk,
+        others_follow: bool,
+        why: String,
+    ) -> Result<(), LogError> {
+        let damage = Damage { file, size, position: walk.size, offset: walk.next_offset };
+        let flushed = walk.next_offset < self.checkpointed.recovery_point;
+        // A file that is whole batches, and too short, lost its length.
+        if !flushed && ((walk.damage.is_none() && others_follow) || damage.is_torn(others_follow)?) {
+            return Ok(());
+        }
+        Err(rot(file, walk.size, walk.next_offset, why))
     }
 
     /// The last segment.
@@ -346,13 +473,9 @@ impl Recovery<'_> {
             return Ok(ActiveSegment::new(Arc::new(file), active.index, active.size, active.next_offset));
         }
         let walk = self.walk(&file, base_offset, size)?;
-        if let Some(why) = walk.damage {
-            let flushed = walk.next_offset < self.checkpointed.recovery_point;
-            if flushed || self.sound_batch_follows(&file, walk.size, size, walk.next_offset)? {
-                return Err(rot(&file, walk.size, walk.next_offset, why));
-            }
-            file.truncate(walk.size.into())?;
-            self.recovered.torn_bytes += u64::from(size - walk.size);
+        if let Some(why) = &walk.damage {
+            self.check_torn(&file, size, &walk, false, why.clone())?;
+            return self.cut(file, size, walk);
         }
         Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
     }
@@ -364,6 +487,9 @@ impl Recovery<'_> {
             OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
         let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
         let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) else { return Ok(None) };
+        if !self.agree(file, (base_offset, size), &offsets, &times)? {
+            return Ok(None);
+        }
         let from = offsets.last_position();
         let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
         index.first_timestamp = match Scan::new(file, base_offset, 0, size, SEEK_WINDOW_BYTES).next() {
@@ -379,12 +505,25 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
-        Ok(Some(Walk { index, size: scan.position(), next_offset: scan.next_offset(), damage: None }))
+        self.walked_from = i64::MAX;
+        Ok(Some(Walk {
+            base_offset,
+            index,
+            size: scan.position(),
+            next_offset: scan.next_offset(),
+            damage: None,
+        }))
     }
 
     /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
+        self.walked_from = self.walked_from.min(base_offset);
+        // Nobody flushed it yet, or not all of it.
+        self.written.push(file.path().to_owned());
+        if self.flush_failed {
+            write_again(self.disk, file.path(), size)?;
+        }
         let mut index = SegmentIndex::new(base_offset, self.config);
         let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
         let (mut sound, mut next_offset) = (0, base_offset);
@@ -413,59 +552,7 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         };
-        Ok(Walk { index, size: sound, next_offset, damage })
-    }
-
-    /// Whether a whole batch lies somewhere behind the damage at `position`, with a checksum that is right and an
-    /// offset that can be. A record may hold what looks like a batch: so it must also end where another begins, or
-    /// where the file ends.
-    fn sound_batch_follows(
-        &self,
-        file: &LogFile,
-        position: u32,
-        size: u32,
-        damaged_offset: i64,
-    ) -> Result<bool, LogError> {
-        let plausible = |header: &BatchHeader, at: u32| {
-            let ahead = header.base_offset.saturating_sub(damaged_offset);
-            (1..=i64::from(i32::MAX)).contains(&ahead)
-                && header.last_offset_delta >= 0
-                && header.record_count >= 0
-                && header.total_bytes() <= (size - at) as usize
-        };
-        let mut crc_bytes = 0;
-        let mut at = position.saturating_add(1);
-        let mut window = Vec::new();
-        while at < size {
-            window.clear();
-            file.read_up_to(at.into(), WALK_WINDOW_BYTES, &mut window)?;
-            let starts = window.len().saturating_sub(BATCH_HEADER_BYTES - 1);
-            for start in 0..starts {
-                let bytes = window.get(start..).unwrap_or_default();
-                let Ok(header) = BatchHeader::parse(bytes) else { continue };
-                let candidate = at + start as u32;
-                if !plausible(&header, candidate) {
-                    continue;
-                }
-                crc_bytes += header.total_bytes() as u64;
-                if crc_bytes > SEARCH_CRC_BYTES_MAX {
-                    return Ok(true);
-                }
-                let mut scan = Scan::new(file, damaged_offset, candidate, size, WALK_WINDOW_BYTES);
-                let Ok(Some(found)) = scan.next() else { continue };
-                let sound = scan.check_crc(&found).is_ok();
-                let next = scan.next();
-                let left = size - found.end();
-                if sound && (matches!(next, Ok(Some(_) | None)) || (left as usize) < BATCH_HEADER_BYTES) {
-                    return Ok(true);
-                }
-            }
-            if starts == 0 {
-                break;
-            }
-            at += starts as u32;
-        }
-        Ok(false)
+        Ok(Walk { base_offset, index, size: sound, next_offset, damage })
     }
 
     /// The epochs as the file has them, with those of the batches that it may not have known.
@@ -475,8 +562,11 @@ impl Recovery<'_> {
             tracing::warn!(%error, "leader epochs are taken from the records instead");
             None
         });
+        // A crash may leave the file empty.
+        let read = read.filter(|epochs| !epochs.is_empty());
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
-        epochs.truncate_from_end(end_offset);
+        // Of what was not flushed the batches know more than the file, which may tell of others that were cut.
+        epochs.truncate_from_end(end_offset.min(self.walked_from));
         let mut add = |epoch: LeaderEpoch| {
             if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
                 epochs.assign(epoch.epoch, epoch.start_offset);
@@ -489,12 +579,27 @@ impl Recovery<'_> {
                 add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
             })?;
         }
-        if read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty()) {
+        let mended = read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty());
+        if mended {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
+        }
+        if mended || !self.closed {
             self.written.push(path);
         }
         Ok(epochs)
     }
+}
+
+/// Writes a file's bytes over themselves, so that the system knows them for unflushed.
+fn write_again(disk: &Disk, path: &Path, size: u32) -> Result<(), LogError> {
+    let file = disk.open_rw(path)?;
+    let mut window = Vec::new();
+    for at in (0..size).step_by(WALK_WINDOW_BYTES) {
+        window.clear();
+        file.read_up_to(at.into(), WALK_WINDOW_BYTES.min((size - at) as usize), &mut window)?;
+        file.write_all_at(&mut [IoSlice::new(&window)], at.into())?;
+    }
+    Ok(())
 }
 
 fn damaged(file: &LogFile, scan: &Scan<'_>, error: ScanError) -> LogError {

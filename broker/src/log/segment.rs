@@ -60,6 +60,11 @@ impl FileKind {
         directory.join(format!("{offset:020}{}", self.suffix()))
     }
 
+    /// As [`FileKind::path`], with `suffix` behind it.
+    pub(crate) fn path_with(self, directory: &Path, offset: i64, suffix: &str) -> PathBuf {
+        directory.join(format!("{offset:020}{}{suffix}", self.suffix()))
+    }
+
     /// The kind and offset that a file's name says.
     pub(crate) fn parse(name: &str) -> Option<(Self, i64)> {
         let (digits, _) = name.split_once('.')?;
@@ -71,10 +76,14 @@ impl FileKind {
 
 /// Removes all files of the segment at `base_offset` but its snapshot, which is the end of what came before.
 pub(crate) fn remove(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
-    for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::Log] {
-        disk.remove_file(&kind.path(directory, base_offset))?;
-    }
-    Ok(())
+    remove_indexes(disk, directory, base_offset)?;
+    disk.remove_file(&FileKind::Log.path(directory, base_offset))
+}
+
+/// Removes the index files of the segment at `base_offset`: they would lead astray in what is appended behind a cut.
+pub(crate) fn remove_indexes(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogError> {
+    disk.remove_file(&FileKind::OffsetIndex.path(directory, base_offset))?;
+    disk.remove_file(&FileKind::TimeIndex.path(directory, base_offset))
 }
 
 /// The indexes of a segment, in memory.
@@ -147,9 +156,20 @@ impl SegmentIndex {
 
     /// Writes both index files, with the latest timestamp as last entry, and says where they are.
     pub(crate) fn write(&self, disk: &Disk, directory: &Path) -> Result<[PathBuf; 2], LogError> {
+        self.write_as(disk, directory, "")
+    }
+
+    /// As [`SegmentIndex::write`], under names that end in `suffix`.
+    pub(crate) fn write_as(
+        &self,
+        disk: &Disk,
+        directory: &Path,
+        suffix: &str,
+    ) -> Result<[PathBuf; 2], LogError> {
         let mut times = self.times.clone();
         times.push(self.latest);
-        let paths = [FileKind::OffsetIndex, FileKind::TimeIndex].map(|k| k.path(directory, self.base_offset));
+        let paths = [FileKind::OffsetIndex, FileKind::TimeIndex]
+            .map(|kind| kind.path_with(directory, self.base_offset, suffix));
         let [offsets_path, times_path] = &paths;
         disk.write_file(offsets_path, &self.offsets.encode())?;
         disk.write_file(times_path, &times.encode())?;
@@ -168,35 +188,67 @@ pub(crate) fn relative(offset: i64, base_offset: i64) -> u32 {
 }
 
 /// A segment that never grows again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SealedSegment {
     pub(crate) base_offset: i64,
     pub(crate) size: u32,
     /// The latest timestamp in it, with the batch that brought it first.
     pub(crate) latest: TimeEntry,
+    /// Which cleaning made it; 0 if none did since the log was opened. Another file may have the same name later.
+    pub(crate) generation: u32,
+    /// What the cleaner made, while its files do not have their names yet.
+    pub(crate) unnamed: Option<Arc<Unnamed>>,
+}
+
+/// A segment that is being swapped in.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    pub(crate) file: Arc<LogFile>,
+    pub(crate) index: SegmentIndex,
 }
 
 impl SealedSegment {
-    /// Opens the file.
-    pub(crate) fn open(&self, disk: &Disk, directory: &Path) -> Result<LogFile, LogError> {
-        disk.open(FileKind::Log.path(directory, self.base_offset))
+    /// One whose files have their names.
+    pub(crate) fn new(base_offset: i64, size: u32, latest: TimeEntry) -> Self {
+        Self { base_offset, size, latest, generation: 0, unnamed: None }
+    }
+
+    /// Opens the file. If the segment may have been replaced meanwhile, find out afterwards: see [`Segments::holds`].
+    pub(crate) fn open(&self, disk: &Disk, directory: &Path) -> Result<Arc<LogFile>, LogError> {
+        match &self.unnamed {
+            Some(unnamed) => Ok(Arc::clone(&unnamed.file)),
+            None => disk.open(FileKind::Log.path(directory, self.base_offset)).map(Arc::new),
+        }
+    }
+
+    /// When its file was last written to, in ms since 1970.
+    pub(crate) fn modified_ms(&self, disk: &Disk, directory: &Path) -> Result<i64, LogError> {
+        disk.modified_ms(&FileKind::Log.path(directory, self.base_offset))
     }
 
     /// Where to begin looking for `offset`. An index that is missing or damaged only makes the way longer; it is
     /// written anew at the next start.
     pub(crate) fn lookup(&self, disk: &Disk, directory: &Path, offset: i64) -> u32 {
+        let relative = relative(offset, self.base_offset);
+        if let Some(unnamed) = &self.unnamed {
+            return unnamed.index.offsets.lookup(relative);
+        }
         match OffsetIndex::read(disk, &FileKind::OffsetIndex.path(directory, self.base_offset), self.size) {
-            Ok(Some(index)) => index.lookup(relative(offset, self.base_offset)),
+            Ok(Some(index)) => index.lookup(relative),
             _ => 0,
         }
     }
 
     /// The offset from which on to look for `timestamp`.
     pub(crate) fn lookup_time(&self, disk: &Disk, directory: &Path, timestamp: i64) -> i64 {
-        match TimeIndex::read(disk, &FileKind::TimeIndex.path(directory, self.base_offset)) {
-            Ok(Some(index)) => self.base_offset + i64::from(index.lookup(timestamp)),
-            _ => self.base_offset,
-        }
+        let relative = match &self.unnamed {
+            Some(unnamed) => unnamed.index.times.lookup(timestamp),
+            None => match TimeIndex::read(disk, &FileKind::TimeIndex.path(directory, self.base_offset)) {
+                Ok(Some(index)) => index.lookup(timestamp),
+                _ => 0,
+            },
+        };
+        self.base_offset + i64::from(relative)
     }
 }
 
@@ -304,6 +356,18 @@ impl Segments {
             return self.sealed.len();
         }
         self.sealed.partition_point(|s| s.base_offset <= offset).saturating_sub(1)
+    }
+
+    /// The first offset that any segment holds, or would.
+    pub(crate) fn first_offset(&self) -> i64 {
+        self.sealed.first().map_or(self.active.base_offset, |first| first.base_offset)
+    }
+
+    /// Whether `segment` is still one of them, and not another by its name.
+    pub(crate) fn holds(&self, segment: &SealedSegment) -> bool {
+        let found = self.sealed.binary_search_by_key(&segment.base_offset, |s| s.base_offset);
+        let found = found.ok().and_then(|place| self.sealed.get(place));
+        found.is_some_and(|found| found.generation == segment.generation)
     }
 
     /// Where the segment at `place` among the sealed ones ends.

@@ -4,6 +4,7 @@
 //! [`Replica::reader`], without asking the shard. [`Replicas`] is the table of all of them; a reader keeps the
 //! snapshot it took, the controller's task replaces it whole.
 
+pub(crate) mod cleaner;
 pub(crate) mod directories;
 pub(crate) mod fetch_session;
 pub(crate) mod flush;
@@ -32,7 +33,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::{self, BrokerConfig, TopicConfig},
-    log::{CheckpointKind, LogConfig, LogReader, TopicPartition},
+    log::{CheckpointKind, CleanupPolicy, LogConfig, LogReader, TopicPartition},
     metrics::Traffic,
 };
 
@@ -61,6 +62,8 @@ pub(crate) struct Replica {
     pub(crate) directory: Arc<Directory>,
     /// Everything before it is on the medium. Only the shard changes it.
     recovery_point: AtomicI64,
+    /// Everything before it was compacted; -1 if nothing ever was. Only the cleaner changes it.
+    cleaned_offset: AtomicI64,
     /// The epoch in which this broker leads. Only its owner, the shard, changes it.
     leader_epoch: AtomicI32,
 }
@@ -110,8 +113,26 @@ impl PartitionSettings {
                 max_message_bytes: topic.max_message_bytes,
                 producer_id_expiration_ms: broker.producer_id_expiration.as_millis() as i64,
                 max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
+                roll_jitter_ms: topic.segment_jitter_ms,
+                cleanup: cleanup_policy(topic),
             },
         }
+    }
+}
+
+/// What a topic's configuration says of old segments.
+fn cleanup_policy(topic: &TopicConfig) -> CleanupPolicy {
+    let has = |policy: &str| topic.cleanup_policy.iter().any(|p| p == policy);
+    CleanupPolicy {
+        delete: has("delete"),
+        compact: has("compact"),
+        retention_ms: u64::try_from(topic.retention_ms).ok(),
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
     }
 }
 
@@ -132,12 +153,18 @@ impl Replica {
     }
 
     /// What a checkpoint file tells of it.
-    fn checkpoint(&self, kind: CheckpointKind) -> i64 {
+    fn checkpoint(&self, kind: CheckpointKind) -> Option<i64> {
         match kind {
-            CheckpointKind::RecoveryPoint => self.recovery_point(),
-            CheckpointKind::HighWatermark => self.reader.high_watermark(),
-            CheckpointKind::LogStartOffset => self.reader.start_offset(),
+            CheckpointKind::RecoveryPoint => Some(self.recovery_point()),
+            CheckpointKind::HighWatermark => Some(self.reader.high_watermark()),
+            CheckpointKind::LogStartOffset => Some(self.reader.start_offset()),
+            CheckpointKind::CleanerOffset => self.cleaned_offset(),
         }
+    }
+
+    /// Up to where the log was compacted, if it ever was.
+    fn cleaned_offset(&self) -> Option<i64> {
+        Some(self.cleaned_offset.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
     /// Begins to lead in a newer epoch. Only the owner calls it.
@@ -485,7 +512,7 @@ impl Replicas {
 
     /// What a checkpoint file of a directory is to tell. Of partitions that could not be opened, what it told before:
     /// they are to be recovered from there when they can be.
-    fn checkpoint_rows(
+    pub(super) fn checkpoint_rows(
         &self,
         directory: &Arc<Directory>,
         kind: CheckpointKind,
@@ -497,7 +524,7 @@ impl Replicas {
                 let name = || TopicPartition { topic: topic.name.clone(), partition: id.index };
                 match place {
                     Place::Here(replica) if Arc::ptr_eq(&replica.directory, directory) => {
-                        rows.push((name(), replica.checkpoint(kind)));
+                        rows.extend(replica.checkpoint(kind).map(|offset| (name(), offset)));
                     }
                     Place::Offline(Some(its)) if Arc::ptr_eq(its, directory) => {
                         let name = name();

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     log::{
         AppendError, Appended, CheckpointKind, Checkpointed, Flushed, Log, LogError, LogErrorKind, Recovered,
-        ToAppend, TopicPartition,
+        ToAppend, TopicPartition, cleaner::LogTask,
     },
     metrics::{CoreMetrics, Metrics, Traffic},
     time::now_ms,
@@ -73,10 +74,30 @@ pub(crate) enum ShardMessage {
     },
     /// Forgets producers that were silent for too long.
     ExpireProducers,
+    /// Deletes the segments that nobody wants any more.
+    Retain,
+    /// Unlinks the files of deleted segments whose time has come.
+    Unlink {
+        id: PartitionId,
+    },
+    /// Does something with a log; nothing if it is gone.
+    Run {
+        id: PartitionId,
+        task: OnLog,
+    },
     /// Closes all logs cleanly.
     Close {
         reply: oneshot::Sender<()>,
     },
+}
+
+/// What is to be done with a log by its owner. It is dropped if the log is gone: whoever waits for it finds out by that.
+pub(crate) struct OnLog(pub(crate) LogTask);
+
+impl fmt::Debug for OnLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLog")
+    }
 }
 
 /// A log that could not be opened, and where it lies.
@@ -128,6 +149,8 @@ struct Partition {
     waiting: VecDeque<Waiting>,
     /// Bytes that consumers will see after a flush.
     hidden_bytes: usize,
+    /// Whether somebody will ask for deleted files to be unlinked.
+    unlinks: bool,
 }
 
 /// An outcome that is told once it is on the medium.
@@ -256,6 +279,9 @@ impl Shard {
                 let now_ms = now_ms();
                 self.partitions.values_mut().for_each(|partition| partition.log.expire_producers(now_ms));
             }
+            ShardMessage::Retain => self.retain(now_ms()),
+            ShardMessage::Unlink { id } => self.unlink(id, now_ms()),
+            ShardMessage::Run { id, task: OnLog(task) } => self.run_on_log(id, task, now_ms()),
             ShardMessage::Close { reply } => {
                 self.closing = Some(reply);
                 self.close_if_quiet();
@@ -314,6 +340,11 @@ impl Shard {
         }
         let name = TopicPartition { topic, partition: id.index };
         let log = open_log(&name, id, &settings, &location).map_err(|error| error.to_string())?;
+        let cleaned_offset = location
+            .directory
+            .log()
+            .checkpoint(CheckpointKind::CleanerOffset, &name)
+            .filter(|_| location.is_there);
         let reader = log.reader();
         let replica = Arc::new(Replica {
             id,
@@ -324,6 +355,7 @@ impl Shard {
             traffic: Traffic::default(),
             directory: location.directory,
             recovery_point: log.recovery_point().into(),
+            cleaned_offset: cleaned_offset.unwrap_or(-1).into(),
             leader_epoch: leader_epoch.into(),
         });
         let is_flushed = log.recovery_point() >= log.end_offset();
@@ -335,6 +367,7 @@ impl Shard {
             group_commit: false,
             waiting: VecDeque::new(),
             hidden_bytes: 0,
+            unlinks: false,
         };
         partition.configure(&settings);
         partition.publish();
@@ -344,6 +377,82 @@ impl Shard {
             self.flushing.start(id, partition);
         }
         Ok(replica)
+    }
+
+    /// Deletes the segments that nobody wants any more.
+    fn retain(&mut self, now_ms: i64) {
+        let ids: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        for id in ids {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            let start_offset = partition.log.start_offset();
+            match partition.log.retain(now_ms) {
+                Ok(deleted) if deleted.segments() > 0 => {
+                    tracing::info!(
+                        partition = %partition.log.directory().display(),
+                        segments = deleted.segments(),
+                        bytes = deleted.bytes,
+                        by_age = deleted.by_age,
+                        by_size = deleted.by_size,
+                        start_offset = partition.log.start_offset(),
+                        "old segments are deleted"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) if error.is_disk_full() => {
+                    tracing::warn!(%error, "old segments could not be deleted; it is tried again");
+                }
+                Err(error) => partition.replica.directory.fail(&error),
+            }
+            if partition.log.start_offset() > start_offset {
+                partition.replica.directory.is_behind(CheckpointKind::LogStartOffset);
+            }
+            self.changed(id, now_ms);
+        }
+    }
+
+    /// Does something with a log that it may change by.
+    fn run_on_log(&mut self, id: PartitionId, task: LogTask, now_ms: i64) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let start_offset = partition.log.start_offset();
+        task(&mut partition.log);
+        if partition.log.start_offset() > start_offset {
+            partition.replica.directory.is_behind(CheckpointKind::LogStartOffset);
+        }
+        self.changed(id, now_ms);
+    }
+
+    /// Unlinks what is due, on a thread that may wait for the disk.
+    fn unlink(&mut self, id: PartitionId, now_ms: i64) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.unlinks = false;
+        if let Some(task) = partition.log.unlink_due(now_ms) {
+            // Nobody waits for it: what is not unlinked goes at the next start.
+            let _unlinking = tokio::task::spawn_blocking(move || {
+                if let Err(error) = task.run() {
+                    tracing::warn!(%error, "a deleted segment's file stays until the next start");
+                }
+            });
+        }
+        self.changed(id, now_ms);
+    }
+
+    /// Segments of a log may have come or gone: sees to it that their files are unlinked in time.
+    fn changed(&mut self, id: PartitionId, now_ms: i64) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if let Some(due_ms) = partition.log.next_unlink_ms()
+            && !std::mem::replace(&mut partition.unlinks, true)
+        {
+            let shard = self.flushing.shard.clone();
+            let wait = Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0));
+            // Ends with the runtime, if not before.
+            let _waiting = tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                // A broker that is stopping leaves the files to its next start.
+                if let Some(shard) = shard.upgrade() {
+                    let _ = shard.send(ShardMessage::Unlink { id });
+                }
+            });
+        }
     }
 
     /// Flushes the logs whose time has come.

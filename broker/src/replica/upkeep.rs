@@ -32,6 +32,9 @@ where
     let mut start_offsets = of_ms(config.log_flush_start_offset_checkpoint_interval_ms);
     let mut high_watermarks = every(config.replica_high_watermark_checkpoint_interval);
     let mut producers = every(config.producer_id_expiration_check_interval);
+    let of_ms = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
+    let mut retention = every(of_ms(config.log_retention_check_interval_ms));
+    retention.reset_after(of_ms(config.log_initial_task_delay_ms));
     loop {
         tokio::select! {
             directory = failures.recv() => {
@@ -46,6 +49,7 @@ where
             _ = recovery_points.tick() => checkpoint(&replicas, CheckpointKind::RecoveryPoint).await,
             _ = start_offsets.tick() => checkpoint(&replicas, CheckpointKind::LogStartOffset).await,
             _ = high_watermarks.tick() => checkpoint(&replicas, CheckpointKind::HighWatermark).await,
+            _ = retention.tick() => replicas.send_all(|| ShardMessage::Retain),
             _ = producers.tick() => replicas.send_all(|| ShardMessage::ExpireProducers),
         }
     }

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod append;
+mod compaction;
 mod directory;
 mod disk_full;
 mod dumping;
 mod producers;
 mod reading;
 mod recovery;
+mod retention;
 mod timestamps;
 
 use std::path::{Path, PathBuf};

@@ -91,15 +91,27 @@ fn a_flipped_byte_in_the_last_batch_is_torn_and_anywhere_before_it_is_rot() {
 }
 
 #[test]
-fn a_hole_in_what_was_written_last_is_rot_if_sound_batches_follow() {
+fn a_hole_of_zeros_is_what_a_power_cut_took_and_rot_where_it_was_flushed() {
     let dir = Dir::new();
     crashed(&dir, 100_000);
     let path = last_segment(&dir);
     let mut bytes = fs::read(&path).unwrap();
     let batch_bytes = bytes.len() / 10;
+    let sound = bytes.clone();
     bytes[3 * batch_bytes..6 * batch_bytes].fill(0);
     fs::write(&path, &bytes).unwrap();
-    assert_rotten(&dir, &Checkpointed::default(), 3 * batch_bytes as u64);
+    let flushed = Checkpointed { recovery_point: 7, ..Checkpointed::default() };
+    assert_rotten(&dir, &flushed, 3 * batch_bytes as u64);
+    // Whole sectors are missing, and nothing says that they ever were on the medium.
+    let almost = Checkpointed { recovery_point: 6, ..Checkpointed::default() };
+    let (log, recovered) = open(&dir, &almost).unwrap();
+    assert_eq!((log.end_offset(), recovered.torn_bytes), (6, 7 * batch_bytes as u64));
+    drop(log);
+    // Zeros that are no sector are something else.
+    bytes = sound;
+    bytes[3 * batch_bytes + 20..3 * batch_bytes + 40].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    assert_rotten(&dir, &almost, 3 * batch_bytes as u64);
 }
 
 #[test]
@@ -178,17 +190,23 @@ fn a_power_cut_may_tear_two_segments_at_once() {
 }
 
 #[test]
-fn a_segment_that_was_cut_before_others_is_rot() {
+fn a_segment_that_is_too_short_is_rot_where_it_was_flushed_and_else_the_end_of_the_log() {
     let dir = Dir::new();
     crashed(&dir, 700);
     let second = dir.file(&dir.names(".log")[1]);
     let whole = fs::read(&second).unwrap();
     let batch_bytes = whole.len() as u64 / 3;
     fs::write(&second, &whole[..whole.len() - 1]).unwrap();
-    assert_rotten(&dir, &Checkpointed::default(), 2 * batch_bytes);
+    let flushed = Checkpointed { recovery_point: 11, ..Checkpointed::default() };
+    assert_rotten(&dir, &flushed, 2 * batch_bytes);
     // Even where the cut falls between two batches.
     fs::write(&second, &whole[..2 * batch_bytes as usize]).unwrap();
-    assert_rotten(&dir, &Checkpointed::default(), 2 * batch_bytes);
+    assert_rotten(&dir, &flushed, 2 * batch_bytes);
+    // A power cut may take the length of one file, and leave those behind it.
+    let almost = Checkpointed { recovery_point: 10, ..Checkpointed::default() };
+    let (log, recovered) = open(&dir, &almost).unwrap();
+    assert_eq!((log.end_offset(), dir.names(".log").len()), (10, 2));
+    assert_eq!(recovered.torn_bytes, 4 * batch_bytes);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::{
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
@@ -135,6 +136,20 @@ impl Disk {
         renamed.map_err(|e| LogError::io("rename", from, e))
     }
 
+    /// When a file was last written to, in ms since 1970. Where nobody knows, it is as if it were written just now for
+    /// ever: the largest number.
+    pub(crate) fn modified_ms(&self, path: &Path) -> Result<i64, LogError> {
+        let modified = match self {
+            Self::Real => fs::metadata(path).and_then(|metadata| metadata.modified()),
+            // It has no clock.
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(_) => return Ok(i64::MAX),
+        };
+        let since =
+            modified.map_err(|e| LogError::io("read the age of", path, e))?.duration_since(UNIX_EPOCH);
+        Ok(since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(i64::MAX))
+    }
+
     /// Removes a file, if it is there.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
@@ -169,6 +184,27 @@ impl Disk {
             Self::Simulated(disk) => disk.create_directory(path),
         };
         created.map_err(|e| LogError::io("create", path, e))
+    }
+
+    /// As [`create_directory`](Self::create_directory), and the names of what it made are on the medium when it
+    /// returns.
+    pub(crate) fn create_directory_durably(&self, path: &Path) -> Result<(), LogError> {
+        let there = match self {
+            Self::Real => path.is_dir(),
+            #[cfg(any(test, feature = "simulation"))]
+            Self::Simulated(disk) => disk.list(path).is_ok(),
+        };
+        if there {
+            return Ok(());
+        }
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        self.create_directory_durably(parent)?;
+        self.create_directory(path)?;
+        self.sync_directory(parent)
     }
 
     /// Waits until a file's bytes, or a directory's names, are on the medium, if there is such a file or directory.

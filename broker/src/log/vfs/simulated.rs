@@ -391,7 +391,9 @@ impl SimulatedFile {
             len = state.random.below(wanted as u64) as usize;
             failure = Some(Errno::IO.into());
         } else if state.random.one_in(state.faults.short_one_in) {
-            len = 1 + state.random.below(wanted as u64) as usize;
+            // The system copies page by page.
+            let end = position + 1 + state.random.below(wanted as u64) as usize;
+            len = (end - end % PAGE_BYTES).checked_sub(position).filter(|len| *len > 0).unwrap_or(wanted);
         }
         let grows_from = state.file(self.node)?.bytes.len().max(position);
         let room = state.room();
