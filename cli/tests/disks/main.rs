@@ -157,7 +157,9 @@ fn records_come_to_the_disk_and_checkpoints_are_written_while_the_broker_runs() 
     wait_until("the record is flushed", || {
         checkpoint("recovery-point-offset-checkpoint").contains("\nt 0 4\n")
     });
-    assert!(fs::read(disks.second.join(".flushes")).unwrap().len() <= flushes + 2);
+    // The metadata log at start, what recovery may have touched, and the record: no more.
+    let again = fs::read(disks.second.join(".flushes")).unwrap().len() - flushes;
+    assert!(again <= 4, "{again} flushes");
     assert!(broker.terminate().0.success());
     let broker = launch.start();
     let mut wire = connect(&broker);
