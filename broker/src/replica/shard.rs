@@ -12,6 +12,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -36,6 +37,8 @@ use crate::{
 
 /// Messages that one wake-up handles together.
 const DRAIN_MAX: usize = 1024;
+/// Threads that close a shard's logs at the stop.
+const CLOSING_THREADS: usize = 8;
 
 /// Where messages to a shard go in. The queue is bounded by what connections may have in flight: each request
 /// holds its bytes from a budget until it is answered.
@@ -295,19 +298,21 @@ impl Shard {
             return;
         }
         let Some(reply) = self.closing.take() else { return };
-        for partition in std::mem::take(&mut self.partitions).into_values() {
+        let partitions: Vec<Partition> = std::mem::take(&mut self.partitions).into_values().collect();
+        let mut shares: [Vec<(Arc<Replica>, Log)>; CLOSING_THREADS] = Default::default();
+        for (partition, share) in partitions.into_iter().zip((0..CLOSING_THREADS).cycle()) {
             let replica = Arc::clone(&partition.replica);
-            match self.let_go(partition, &AppendFailure::Gone).close() {
-                Ok(recovery_point) => {
-                    replica.recovery_point.store(recovery_point, Ordering::Release);
-                    replica.reader.set_high_watermark(recovery_point);
-                }
-                Err(error) => {
-                    replica.directory.leave_in_doubt();
-                    tracing::error!(%error, "a log could not be closed; the next start recovers it");
-                }
+            let log = self.let_go(partition, &AppendFailure::Gone);
+            if let Some(share) = shares.get_mut(share) {
+                share.push((replica, log));
             }
         }
+        // Each log waits for the disk, which takes many at once for little more than one.
+        thread::scope(|scope| {
+            for share in shares {
+                scope.spawn(|| share.into_iter().for_each(|(replica, log)| close(&replica, log)));
+            }
+        });
         let _ = reply.send(());
     }
 
@@ -618,6 +623,20 @@ impl Partition {
             self.replica.reader.set_high_watermark(end);
             self.replica.directory.is_behind(CheckpointKind::HighWatermark);
             self.replica.purgatory.added(std::mem::take(&mut self.hidden_bytes));
+        }
+    }
+}
+
+/// Closes a log in order.
+fn close(replica: &Replica, log: Log) {
+    match log.close() {
+        Ok(recovery_point) => {
+            replica.recovery_point.store(recovery_point, Ordering::Release);
+            replica.reader.set_high_watermark(recovery_point);
+        }
+        Err(error) => {
+            replica.directory.leave_in_doubt();
+            tracing::error!(%error, "a log could not be closed; the next start recovers it");
         }
     }
 }
