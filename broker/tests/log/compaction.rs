@@ -299,7 +299,9 @@ fn a_crash_at_any_step_of_an_exchange_leaves_the_old_segments_or_the_new_one() {
         for name in indexes.chain([String::new()]) {
             let torn = copies.path().join("torn");
             std::fs::create_dir(&torn).unwrap();
-            names(&copy, "").iter().for_each(|n| drop(std::fs::copy(copy.join(n), torn.join(n)).unwrap()));
+            for n in names(&copy, "") {
+                std::fs::copy(copy.join(&n), torn.join(&n)).unwrap();
+            }
             if !name.is_empty() {
                 std::fs::remove_file(torn.join(&name)).unwrap();
             }
