@@ -6,6 +6,7 @@ mod append;
 mod directory;
 mod disk_full;
 mod dumping;
+mod power;
 mod producers;
 mod reading;
 mod recovery;
