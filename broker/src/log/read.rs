@@ -29,9 +29,10 @@ use super::{
     vfs::{Disk, FileSlice, LogFile},
 };
 
-/// The file that says that a flush has failed, for whoever opens the log next. It is never flushed: after a power cut
-/// only what is on the medium is seen anyway.
-pub(super) const FLUSH_FAILED: &str = "flush-failed";
+/// The file that says, to whoever opens the log next, that what is seen of it may not be what is on the medium: a flush
+/// failed, or a cut was not flushed yet. The file is never flushed itself: after a power cut only what is on the medium
+/// is seen anyway.
+pub(super) const IN_DOUBT: &str = "in-doubt";
 
 /// Headers that a read looks at to let its end fall between two batches. Where batches are so small that this is
 /// not enough, the last one may be cut off; what is sent in vain is then less than this share of all.
@@ -189,7 +190,7 @@ impl LogReader {
     /// on the medium; the mark tells the next process to write them again.
     pub(crate) fn set_flush_failed(&self) {
         self.set_failed();
-        let mark = self.directory.join(FLUSH_FAILED);
+        let mark = self.directory.join(IN_DOUBT);
         if let Err(error) = self.disk.write_file(&mark, b"") {
             tracing::error!(%error, "restart the machine, not only the broker: a flush failed, and could not be marked");
         }
