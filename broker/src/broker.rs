@@ -25,6 +25,7 @@ use crate::{
     config::{BROKER, BrokerConfig},
     controller::{
         self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start, brokers::Registration,
+        consensus::ConsensusError,
     },
     handlers::Context,
     listeners::{self, Endpoint},
@@ -118,7 +119,11 @@ impl Broker {
             config: values,
             registration,
         };
-        let hosted = Arc::new(Hosted { replicas: Arc::clone(&replicas), config: Arc::clone(&config) });
+        let hosted = Arc::new(Hosted {
+            replicas: Arc::clone(&replicas),
+            metadata_dir: Arc::clone(&metadata_dir),
+            config: Arc::clone(&config),
+        });
         let started = control.block_on(controller::start(start, hosted)).map_err(StartError::data)?;
         for (partition, logs) in directories.found().iter() {
             for log in logs {
@@ -217,6 +222,7 @@ impl Broker {
             controller,
             upkeep,
             http,
+            stopping: stop.clone(),
             closed,
         };
         let (alive, ended) = watch::channel(());
@@ -301,6 +307,8 @@ struct Running {
     /// Ends if the broker cannot go on.
     upkeep: tokio::task::JoinHandle<String>,
     http: Option<tokio::task::JoinHandle<()>>,
+    /// Tells listeners and connections to stop.
+    stopping: watch::Sender<bool>,
     /// Ends when the last connection and listener are gone.
     closed: mpsc::Receiver<()>,
 }
@@ -312,13 +320,12 @@ impl Running {
             _ = stop.wait_for(|stop| *stop) => None,
             why = &mut self.upkeep => Some(why.unwrap_or_else(|_| "the upkeep task has panicked".to_owned())),
         };
-        match &fatal {
-            Some(why) => tracing::error!(why, "the broker stops"),
-            None => {
-                if tokio::time::timeout(DRAIN_MAX, self.closed.recv()).await.is_err() {
-                    tracing::warn!("some connections did not finish in time; they are cut off");
-                }
-            }
+        if let Some(why) = &fatal {
+            tracing::error!(why, "the broker stops");
+            let _ = self.stopping.send(true);
+        }
+        if tokio::time::timeout(DRAIN_MAX, self.closed.recv()).await.is_err() {
+            tracing::warn!("some connections did not finish in time; they are cut off");
         }
         // What the controller has committed is on the medium.
         self.controller.abort();
@@ -388,6 +395,7 @@ impl Core {
 /// This broker's partitions, as the controller sees them.
 struct Hosted {
     replicas: Arc<Replicas>,
+    metadata_dir: Arc<Directory>,
     config: Arc<BrokerConfig>,
 }
 
@@ -419,6 +427,10 @@ impl Partitions for Hosted {
             self.carry_out(&mut batch, &mut failures).await;
             failures
         })
+    }
+
+    fn metadata_failed(&self, error: &ConsensusError) {
+        self.metadata_dir.fail(error);
     }
 }
 

@@ -216,11 +216,12 @@ impl MetadataLog {
         if let Err(error) = self.file.write_all_at(batch.bytes(), self.end) {
             // As if it had not been tried, so that a disk with room again takes the next one.
             self.failed = self.file.set_len(self.end).is_err();
-            return Err(self.error(Problem::Io(error)));
+            let problem = if self.failed { Problem::Flush(error) } else { Problem::Io(error) };
+            return Err(self.error(problem));
         }
         if let Err(error) = self.file.sync_data() {
             self.failed = true;
-            return Err(self.error(Problem::Io(error)));
+            return Err(self.error(Problem::Flush(error)));
         }
         self.end += batch.bytes().len() as u64;
         self.next_offset += values.len() as i64;
@@ -294,6 +295,8 @@ pub(crate) struct ConsensusError {
 #[derive(Debug)]
 enum Problem {
     Io(io::Error),
+    /// After this, nobody knows what is on the medium.
+    Flush(io::Error),
     /// Damage that no crash explains.
     Rot {
         position: u64,
@@ -317,6 +320,11 @@ enum Problem {
 }
 
 impl ConsensusError {
+    /// Whether nothing can be committed any more until the log was opened anew.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self.problem, Problem::Flush(_) | Problem::Failed)
+    }
+
     fn gone() -> Self {
         Self { path: PathBuf::new(), problem: Problem::Gone }
     }
@@ -326,7 +334,7 @@ impl fmt::Display for ConsensusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.problem {
-            Problem::Io(error) => {
+            Problem::Io(error) | Problem::Flush(error) => {
                 write!(f, "the metadata log `{path}` could not be read or written: {error}")
             }
             Problem::Rot { position, damage } => write!(
@@ -361,7 +369,7 @@ impl fmt::Display for ConsensusError {
 impl std::error::Error for ConsensusError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.problem {
-            Problem::Io(error) => Some(error),
+            Problem::Io(error) | Problem::Flush(error) => Some(error),
             Problem::Rot { damage, .. } => Some(damage),
             _ => None,
         }

@@ -123,6 +123,9 @@ pub(crate) trait Partitions: Send + Sync + 'static {
     /// to, and of one that was deleted no file is in the way of another by its name. Gives back what failed; a
     /// partition that cannot be opened is offline, and the rest goes on.
     fn apply(&self, changes: Vec<PartitionChange>) -> BoxFuture<'_, Vec<PartitionFailure>>;
+
+    /// Hears that the disk with the metadata log has failed, for good.
+    fn metadata_failed(&self, error: &ConsensusError);
 }
 
 /// What becomes of a partition on this broker.
@@ -453,6 +456,9 @@ impl<C: Consensus> Controller<C> {
         if !proposal.values.is_empty() {
             result = self.consensus.propose(proposal.values, now_ms()).await.map_err(|error| {
                 tracing::error!(%error, "metadata records could not be committed");
+                if error.is_lasting() {
+                    self.partitions.metadata_failed(&error);
+                }
                 ApiError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
             });
             if result.is_ok() {

@@ -12,6 +12,7 @@ use ottla_protocol::types::{BrokerId, Str, TopicName, Uuid};
 use super::{
     BoxFuture, PartitionChange, PartitionFailure, Partitions, Rules, Start, Started,
     brokers::{self, Registration},
+    consensus::ConsensusError,
     start,
 };
 use crate::{
@@ -121,6 +122,10 @@ impl Partitions for Directories {
         let failures = failures.collect();
         self.changes.lock().unwrap().extend(changes);
         Box::pin(async { failures })
+    }
+
+    fn metadata_failed(&self, error: &ConsensusError) {
+        panic!("{error}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -68,7 +69,7 @@ impl Directory {
     }
 
     /// Takes it offline, for good. Only the first failure counts; those that follow are of the same disk.
-    pub(crate) fn fail(self: &Arc<Self>, error: &LogError) {
+    pub(crate) fn fail(self: &Arc<Self>, error: &impl fmt::Display) {
         if self.failure.set(error.to_string()).is_err() {
             return;
         }
