@@ -481,7 +481,7 @@ impl Log {
         file.write_all_at(slices, self.size.into()).inspect_err(|_| {
             // What was cut off must be gone for good before something else is in its place, or a power cut might
             // leave parts of both.
-            if file.truncate(self.size.into()).and_then(|()| file.sync()).is_err() {
+            if file.truncate(self.size.into()).is_err() || self.reader.flush(|| file.sync()).is_err() {
                 self.reader.set_flush_failed();
             }
         })
@@ -543,8 +543,10 @@ impl Log {
         segment::remove_indexes(&self.disk, &self.directory, kept)?;
         self.active.file.truncate(left.size.into())?;
         // On the medium, too, before anything is written in its place.
-        self.active.file.sync()?;
-        self.disk.sync_directory(&self.directory)?;
+        self.reader.flush(|| {
+            self.active.file.sync()?;
+            self.disk.sync_directory(&self.directory)
+        })?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
@@ -624,14 +626,7 @@ impl FlushTask {
     /// If the disk fails. What is on the medium is unknown then, and trying again would not tell: the log takes no
     /// more appends until it is opened anew.
     pub fn run(self) -> Result<Flushed, LogError> {
-        let synced = self.sync();
-        match synced {
-            Ok(()) => Ok(self.done),
-            Err(error) => {
-                self.reader.set_flush_failed();
-                Err(error)
-            }
-        }
+        self.reader.flush(|| self.sync()).map(|()| self.done)
     }
 
     fn sync(&self) -> Result<(), LogError> {

@@ -10,7 +10,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -55,6 +55,8 @@ pub struct LogReader {
     pub(crate) epochs: ArcSwap<LeaderEpochs>,
     /// Set when a failed write or flush left the files in doubt. Never cleared.
     failed: AtomicBool,
+    /// Held by whoever flushes: of two flushes at once, the second may find clean what the first could not write.
+    flushing: Mutex<()>,
 }
 
 /// What a read found.
@@ -123,6 +125,7 @@ impl LogReader {
             segments: ArcSwap::from_pointee(segments),
             epochs: ArcSwap::from_pointee(epochs),
             failed: false.into(),
+            flushing: Mutex::default(),
         }
     }
 
@@ -184,6 +187,15 @@ impl LogReader {
 
     pub(crate) fn set_failed(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    /// Runs a flush, alone, unless one has failed before; if it fails, the log is closed to appends before another begins.
+    pub(crate) fn flush(&self, sync: impl FnOnce() -> Result<(), LogError>) -> Result<(), LogError> {
+        let _alone = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_failed() {
+            return Err(LogErrorKind::Failed { path: self.directory.clone() }.into());
+        }
+        sync().inspect_err(|_| self.set_flush_failed())
     }
 
     /// As [`set_failed`](Self::set_failed), after a failed flush. The system may take pages for clean now that are not

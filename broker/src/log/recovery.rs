@@ -399,8 +399,9 @@ impl Recovery<'_> {
         next_base: i64,
         others_follow: bool,
     ) -> Result<Sealed, LogError> {
-        if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
-            // Flushed, and its indexes with it.
+        if self.checkpointed.clean || next_base < self.checkpointed.recovery_point {
+            // Flushed, and its indexes with it. A flush that ended just where the segment does may have begun before it
+            // was sealed, and index files of an earlier stop may lie there.
             let offsets =
                 OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
             let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
