@@ -4,6 +4,7 @@
 //! says its seed and the command that runs it again, step by step the same.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "how much was run is the result")]
 
 #[path = "simulation/history.rs"]
 mod history;

@@ -69,6 +69,18 @@ impl LogError {
         &self.0
     }
 
+    /// The file or directory that it is about: whoever has several disks finds out by it which one fails.
+    pub fn path(&self) -> &Path {
+        match self.kind() {
+            LogErrorKind::Io { path, .. }
+            | LogErrorKind::Rot { path, .. }
+            | LogErrorKind::Malformed { path, .. }
+            | LogErrorKind::Locked { path }
+            | LogErrorKind::Foreign { path, .. }
+            | LogErrorKind::Failed { path } => path,
+        }
+    }
+
     /// Whether there is no room: the disk, the quota or the limit on a file's size is used up. The same call may
     /// succeed once there is.
     pub fn is_disk_full(&self) -> bool {

@@ -15,7 +15,7 @@ use super::{
     error::{LogError, LogErrorKind},
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     producer_state::ProducerState,
-    read::LogReader,
+    read::{IN_DOUBT, LogReader},
     recovery::{self, Checkpointed, Recovered},
     retention::CleanupPolicy,
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
@@ -122,8 +122,6 @@ pub struct Log {
     unchanged: bool,
     /// How often the log was cut: a flush from before a cut says nothing about what lies behind it.
     cuts: u64,
-    /// Whether a write that failed was cut off the file again, and this is not on the medium yet.
-    cut_back: bool,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -210,7 +208,6 @@ impl Log {
             cleanings: 0,
             unchanged: parts.closed,
             cuts: 0,
-            cut_back: false,
             gather: Gather::default(),
         };
         log.unflushed_since_ms = (log.recovery_point < end_offset).then_some(now_ms);
@@ -350,7 +347,11 @@ impl Log {
         if offset >= self.end_offset {
             return Ok(());
         }
-        let cut = self.settle_swap().and_then(|()| self.cut(offset, now_ms));
+        self.settle_swap().inspect_err(|_| self.reader.set_failed())?;
+        // Should this process be killed in the middle, the next one flushes the cut.
+        let mark = self.directory.join(IN_DOUBT);
+        self.disk.write_file(&mark, b"")?;
+        let cut = self.cut(offset, now_ms).and_then(|()| self.disk.remove_file(&mark));
         if cut.is_err() {
             // Some files may be gone and others not.
             self.reader.set_flush_failed();
@@ -477,14 +478,12 @@ impl Log {
     /// the log takes nothing more.
     pub(super) fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), LogError> {
         let file = &self.active.file;
-        if std::mem::take(&mut self.cut_back) {
+        file.write_all_at(slices, self.size.into()).inspect_err(|_| {
             // What was cut off must be gone for good before something else is in its place, or a power cut might
-            // leave parts of both. Once a flush fails, nothing can be known of the file.
-            file.sync().inspect_err(|_| self.reader.set_flush_failed())?;
-        }
-        file.write_all_at(slices, self.size.into()).inspect_err(|_| match file.truncate(self.size.into()) {
-            Ok(()) => self.cut_back = true,
-            Err(_) => self.reader.set_failed(),
+            // leave parts of both.
+            if file.truncate(self.size.into()).is_err() || self.reader.flush(|| file.sync()).is_err() {
+                self.reader.set_flush_failed();
+            }
         })
     }
 
@@ -534,7 +533,6 @@ impl Log {
         self.become_active(active, segments, now_ms);
         self.unchanged = false;
         self.cuts += 1;
-        self.cut_back = false;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
 
@@ -545,8 +543,10 @@ impl Log {
         segment::remove_indexes(&self.disk, &self.directory, kept)?;
         self.active.file.truncate(left.size.into())?;
         // On the medium, too, before anything is written in its place.
-        self.active.file.sync()?;
-        self.disk.sync_directory(&self.directory)?;
+        self.reader.flush(|| {
+            self.active.file.sync()?;
+            self.disk.sync_directory(&self.directory)
+        })?;
         let mut epochs = self.reader.epochs.load().as_ref().clone();
         if epochs.truncate_from_end(end_offset) {
             let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
@@ -626,14 +626,7 @@ impl FlushTask {
     /// If the disk fails. What is on the medium is unknown then, and trying again would not tell: the log takes no
     /// more appends until it is opened anew.
     pub fn run(self) -> Result<Flushed, LogError> {
-        let synced = self.sync();
-        match synced {
-            Ok(()) => Ok(self.done),
-            Err(error) => {
-                self.reader.set_flush_failed();
-                Err(error)
-            }
-        }
+        self.reader.flush(|| self.sync()).map(|()| self.done)
     }
 
     fn sync(&self) -> Result<(), LogError> {

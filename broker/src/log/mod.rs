@@ -12,6 +12,7 @@
 //! | `.snapshot` | what was known of idempotent producers at that offset |
 //! | `leader-epoch-checkpoint` | which leader's epoch began where |
 //! | `partition.metadata` | the topic's id |
+//! | `in-doubt` | nothing; there while a cut, or for good once a flush failed: not all that is seen may be on the medium |
 //!
 //! *Invariants:* appending and reading never decompress; only the look-up of a timestamp does. No API key, no socket
 //! and no asker's name is seen here. Time is an argument. All operations on files are in `vfs`.

@@ -10,7 +10,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -29,9 +29,10 @@ use super::{
     vfs::{Disk, FileSlice, LogFile},
 };
 
-/// The file that says that a flush has failed, for whoever opens the log next. It is never flushed: after a power cut
-/// only what is on the medium is seen anyway.
-pub(super) const FLUSH_FAILED: &str = "flush-failed";
+/// The file that says, to whoever opens the log next, that what is seen of it may not be what is on the medium: a flush
+/// failed, or a cut was not flushed yet. The file is never flushed itself: after a power cut only what is on the medium
+/// is seen anyway.
+pub(super) const IN_DOUBT: &str = "in-doubt";
 
 /// Headers that a read looks at to let its end fall between two batches. Where batches are so small that this is
 /// not enough, the last one may be cut off; what is sent in vain is then less than this share of all.
@@ -54,6 +55,8 @@ pub struct LogReader {
     pub(crate) epochs: ArcSwap<LeaderEpochs>,
     /// Set when a failed write or flush left the files in doubt. Never cleared.
     failed: AtomicBool,
+    /// Held by whoever flushes: of two flushes at once, the second may find clean what the first could not write.
+    flushing: Mutex<()>,
 }
 
 /// What a read found.
@@ -122,6 +125,7 @@ impl LogReader {
             segments: ArcSwap::from_pointee(segments),
             epochs: ArcSwap::from_pointee(epochs),
             failed: false.into(),
+            flushing: Mutex::default(),
         }
     }
 
@@ -185,11 +189,20 @@ impl LogReader {
         self.failed.store(true, Ordering::Release);
     }
 
+    /// Runs a flush, alone, unless one has failed before; if it fails, the log is closed to appends before another begins.
+    pub(crate) fn flush(&self, sync: impl FnOnce() -> Result<(), LogError>) -> Result<(), LogError> {
+        let _alone = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_failed() {
+            return Err(LogErrorKind::Failed { path: self.directory.clone() }.into());
+        }
+        sync().inspect_err(|_| self.set_flush_failed())
+    }
+
     /// As [`set_failed`](Self::set_failed), after a failed flush. The system may take pages for clean now that are not
     /// on the medium; the mark tells the next process to write them again.
     pub(crate) fn set_flush_failed(&self) {
         self.set_failed();
-        let mark = self.directory.join(FLUSH_FAILED);
+        let mark = self.directory.join(IN_DOUBT);
         if let Err(error) = self.disk.write_file(&mark, b"") {
             tracing::error!(%error, "restart the machine, not only the broker: a flush failed, and could not be marked");
         }

@@ -27,7 +27,7 @@ use super::{
     leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpoch, LeaderEpochs},
     offset_index::OffsetIndex,
     producer_state::ProducerState,
-    read::FLUSH_FAILED,
+    read::IN_DOUBT,
     scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
@@ -90,13 +90,18 @@ pub(super) fn recover(
         recovered: Recovered::default(),
         written: Vec::new(),
         closed: checkpointed.clean,
-        flush_failed: disk.read_file(&directory.join(FLUSH_FAILED))?.is_some(),
+        in_doubt: disk.read_file(&directory.join(IN_DOUBT))?.is_some(),
         removed: false,
         walked_from: i64::MAX,
         epochs_seen: Vec::new(),
     };
     let segments = recovery.segments()?;
-    disk.remove_file(&directory.join(FLUSH_FAILED))?;
+    if recovery.in_doubt {
+        // An earlier process may have cut it, and not flushed that.
+        segments.active.file.sync()?;
+        disk.sync_directory(directory)?;
+    }
+    disk.remove_file(&directory.join(IN_DOUBT))?;
     let end_offset = segments.active.tail().end_offset;
     let epochs = recovery.epochs(&segments, end_offset)?;
     let (snapshot, producers) = producers(disk, directory, &segments, end_offset, now_ms)?;
@@ -234,8 +239,9 @@ struct Recovery<'a> {
     written: Vec<PathBuf>,
     /// Whether nothing had to be mended in the segments.
     closed: bool,
-    /// Whether an earlier process could not flush: pages that look clean may not be on the medium.
-    flush_failed: bool,
+    /// Whether an earlier process could not flush, or was killed before it did: pages that look clean may not be on the
+    /// medium, and what is not seen any more may be.
+    in_doubt: bool,
     /// Whether names were removed that must not come back.
     removed: bool,
     /// Where the first of the last segments begins that were all walked.
@@ -323,16 +329,24 @@ impl Recovery<'_> {
         Ok(Segments { sealed, active: Arc::new(active) })
     }
 
+    /// Before anything is cut: should this process be killed in the middle, the next one flushes the cut.
+    fn mark(&mut self) -> Result<(), LogError> {
+        if !std::mem::replace(&mut self.removed, true) {
+            self.disk.write_file(&self.directory.join(IN_DOUBT), b"")?;
+        }
+        Ok(())
+    }
+
     /// Removes a segment of which nothing is kept.
     fn remove(&mut self, base_offset: i64, size: u32) -> Result<(), LogError> {
-        self.removed = true;
+        self.mark()?;
         self.recovered.torn_bytes += u64::from(size);
         segment::remove(self.disk, self.directory, base_offset)
     }
 
     /// Cuts off what was torn; the segment is the last one then.
     fn cut(&mut self, file: LogFile, size: u32, walk: Walk) -> Result<ActiveSegment, LogError> {
-        self.removed = true;
+        self.mark()?;
         self.recovered.torn_bytes += u64::from(size - walk.size);
         segment::remove_indexes(self.disk, self.directory, walk.base_offset)?;
         file.truncate(walk.size.into())?;
@@ -385,8 +399,9 @@ impl Recovery<'_> {
         next_base: i64,
         others_follow: bool,
     ) -> Result<Sealed, LogError> {
-        if self.checkpointed.clean || next_base <= self.checkpointed.recovery_point {
-            // Flushed, and its indexes with it.
+        if self.checkpointed.clean || next_base < self.checkpointed.recovery_point {
+            // Flushed, and its indexes with it. A flush that ended just where the segment does may have begun before it
+            // was sealed, and index files of an earlier stop may lie there.
             let offsets =
                 OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
             let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
@@ -521,7 +536,7 @@ impl Recovery<'_> {
         self.walked_from = self.walked_from.min(base_offset);
         // Nobody flushed it yet, or not all of it.
         self.written.push(file.path().to_owned());
-        if self.flush_failed {
+        if self.in_doubt {
             write_again(self.disk, file.path(), size)?;
         }
         let mut index = SegmentIndex::new(base_offset, self.config);

@@ -31,6 +31,8 @@ const MAP_BYTES_MAX: u64 = i32::MAX as u64;
 pub(crate) const MAP_BYTES_MIN: u64 = 1 << 20;
 /// Shorter waits than this are saved up.
 const WAIT_MIN: Duration = Duration::from_millis(10);
+/// Least pause between two looks for something to clean, whatever the configuration says.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
 /// The threads. Dropping it lets them go on; see [`CleanerPool::stop`].
 #[derive(Debug)]
@@ -77,7 +79,8 @@ impl CleanerPool {
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             replicas: Arc::clone(replicas),
-            backoff: Duration::from_millis(config.log_cleaner_backoff_ms.max(0).unsigned_abs()),
+            backoff: Duration::from_millis(config.log_cleaner_backoff_ms.max(0).unsigned_abs())
+                .max(BACKOFF_MIN),
             bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
             state: Mutex::default(),
             stopping: Condvar::new(),
@@ -238,7 +241,7 @@ impl Shared {
             if state.stop {
                 return Err(CleanError::Stopped);
             }
-            // An endless rate takes no time, and none at all for ever.
+            // At no rate at all it would take for ever, which nobody means: then it takes no time.
             let takes =
                 Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second).unwrap_or(Duration::MAX);
             let from = state.busy_until.unwrap_or(now).max(now);

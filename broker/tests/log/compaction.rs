@@ -1,6 +1,9 @@
 //! Compaction of whole logs: what stays, what the files look like, and crashes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use ottla_broker::log::{
     CleanupPolicy,
@@ -299,7 +302,9 @@ fn a_crash_at_any_step_of_an_exchange_leaves_the_old_segments_or_the_new_one() {
         for name in indexes.chain([String::new()]) {
             let torn = copies.path().join("torn");
             std::fs::create_dir(&torn).unwrap();
-            names(&copy, "").iter().for_each(|n| drop(std::fs::copy(copy.join(n), torn.join(n)).unwrap()));
+            for n in names(&copy, "") {
+                std::fs::copy(copy.join(&n), torn.join(&n)).unwrap();
+            }
             if !name.is_empty() {
                 std::fs::remove_file(torn.join(&name)).unwrap();
             }
@@ -354,6 +359,46 @@ fn readers_keep_what_they_read_and_find_the_new_segment() {
     let after: Vec<Bytes> = slices.slices.iter().map(|s| s.read().unwrap()).collect();
     assert_eq!(before, after);
     assert_eq!(records(&reader).keys().copied().collect::<Vec<_>>(), latest);
+}
+
+#[test]
+fn readers_on_other_threads_never_meet_a_file_that_is_not_theirs() {
+    let dir = Dir::new();
+    let mut log = dir.create(config());
+    let reader = log.reader();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let end = reader.high_watermark();
+                        // Batches are checked against their CRCs, and offsets ascend.
+                        let found = records(&reader);
+                        // Each key was written again and again: its latest record lies no further back.
+                        let keys = |from: i64| -> HashSet<Vec<u8>> {
+                            found.range(from..).map(|(_, (key, _))| key.clone()).collect()
+                        };
+                        assert!(end < 20 || keys(end - 20).len() >= 7, "{found:?}");
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        let mut cleaner = cleaner(1000);
+        for round in 0..15 {
+            for i in 0..30 {
+                put(&mut log, &[(&format!("key {}", i % 7), Some(&format!("{round}/{i}")))]);
+            }
+            clean(&mut cleaner, &mut log, None, NOW_MS + round);
+        }
+        done.store(true, Ordering::Relaxed);
+        let reads: Vec<u64> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        assert!(reads.iter().all(|reads| *reads > 10), "{reads:?}");
+    });
+    assert!(log.segment_count() < 30 && records(&log.reader()).len() < 60);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod compaction;
 mod directory;
 mod disk_full;
 mod dumping;
+mod power;
 mod producers;
 mod reading;
 mod recovery;

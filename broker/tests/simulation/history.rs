@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ottla_broker::log::{
-    AppendError, CheckpointKind, Disk, Faults, FlushTask, Log, LogConfig, LogDirectory, LogError,
+    AppendError, CheckpointKind, Disk, Faults, FlushTask, Flushed, Log, LogConfig, LogDirectory, LogError,
     LogErrorKind, LogReader, MetaProperties, ProducerError, Random, ReadError, SimulatedDisk, ToAppend,
     TopicPartition,
 };
@@ -132,7 +132,8 @@ pub(crate) struct History {
     cut_in_doubt: Option<i64>,
     epoch: i32,
     flushes: Vec<Flush>,
-    told: Vec<(ottla_broker::log::Flushed, i64, u64)>,
+    /// Flushes that succeeded, and that the log was not told of yet.
+    untold: Vec<Flushed>,
     cuts: u64,
     faulty: bool,
     outcome: Outcome,
@@ -180,7 +181,7 @@ impl History {
             cut_in_doubt: None,
             epoch: 0,
             flushes: Vec::new(),
-            told: Vec::new(),
+            untold: Vec::new(),
             cuts: 0,
             faulty: false,
             outcome: Outcome::default(),
@@ -397,13 +398,13 @@ impl History {
             if flush.cuts == self.cuts {
                 self.model.flushed = self.model.flushed.max(flush.end);
             }
-            self.told.push((flushed, flush.end, flush.cuts));
+            self.untold.push(flushed);
         }
     }
 
     fn tell_flush(&mut self) -> Result<(), String> {
         let now_ms = self.now_ms;
-        for (flushed, ..) in std::mem::take(&mut self.told) {
+        for flushed in std::mem::take(&mut self.untold) {
             self.log().flushed(&flushed, now_ms);
         }
         let point = self.log().recovery_point();
@@ -556,7 +557,7 @@ impl History {
         }
         drop(reader);
         self.flushes.clear();
-        self.told.clear();
+        self.untold.clear();
         self.cuts += 1;
         self.faulty = false;
         match end {

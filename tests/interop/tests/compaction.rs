@@ -22,7 +22,7 @@ use ottla_interop::{
     broker::TestBroker,
     java::ClassPath,
     or_skip,
-    peers::kafka_tool,
+    peers::{self, kafka_tool},
     program::PATIENCE,
     wire::{self, TIMESTAMP, Wire, batches as batches_of},
 };
@@ -167,6 +167,29 @@ fn old_segments_go_and_records_are_deleted_through_the_socket() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(wire.fetch("old", 0, 1).log_start_offset, 1);
+}
+
+#[test]
+fn kafkas_tool_deletes_records() {
+    if or_skip(peers::java()).is_none() {
+        return;
+    }
+    let broker = TestBroker::start(&[]);
+    let mut wire = Wire::connect(broker.bootstrap().parse().unwrap());
+    wire.create_topic("orders", 1, &[]);
+    for hour in 0..10 {
+        wire.produce("orders", 0, &keyed(hour, &[("k".into(), "v".into())]));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let offsets = directory.path().join("offsets.json");
+    let json = r#"{"version":1,"partitions":[{"topic":"orders","partition":0,"offset":7}]}"#;
+    fs::write(&offsets, json).unwrap();
+    let (bootstrap, file) = (broker.bootstrap(), offsets.display().to_string());
+    let args = ["--bootstrap-server", &bootstrap, "--offset-json-file", &file];
+    let said = kafka_tool("org.apache.kafka.tools.DeleteRecordsCommand", &args, None);
+    let said = said.unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(said.contains("partition: orders-0\tlow_watermark: 7"), "{said}");
+    assert_eq!(wire.fetch("orders", 0, 6).error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
 }
 
 /// Moves a partition's start; gives the error and the new start.

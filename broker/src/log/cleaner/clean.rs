@@ -354,7 +354,7 @@ impl Pass<'_> {
         self.reader
             .disk()
             .sync_directory(self.reader.directory())
-            .inspect_err(|_| self.reader.set_failed())?;
+            .inspect_err(|_| self.reader.set_flush_failed())?;
         Ok(())
     }
 
