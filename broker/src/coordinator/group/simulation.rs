@@ -210,10 +210,10 @@ impl World {
                     _ => self.start_over(number),
                 }
             }
-            (Doing::Reading, Answer::Commit(answer)) => {
-                if !answer.topics[0].partitions[0].error_code.is_error() {
-                    self.committed = self.committed.max(ticket.0 as i64);
-                }
+            (Doing::Reading, Answer::Commit(answer))
+                if !answer.topics[0].partitions[0].error_code.is_error() =>
+            {
+                self.committed = self.committed.max(ticket.0 as i64);
             }
             _ => {}
         }
