@@ -1,0 +1,1 @@
+//! A consumer group and its members under one seed.
