@@ -21,7 +21,7 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::*;
+use super::{topics::tests::TestTopics, *};
 
 const SEEDS: u64 = 1000;
 const STEPS: usize = 400;
@@ -60,6 +60,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
+    topics: TestTopics,
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
     clients: Vec<Client>,
@@ -96,11 +97,13 @@ impl World {
             group_size_max: usize::MAX,
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
+            consumer: consumer_tests::limits(),
         };
         Self {
             random,
             groups: Groups::default(),
             limits,
+            topics: TestTopics::default(),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             clients,
@@ -141,7 +144,7 @@ impl World {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let suffix = self.random.u64(..);
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits };
+        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || format!("{suffix:x}"), &mut out);
         self.take(out);
     }
@@ -350,7 +353,7 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits }, &mut out);
+            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
             self.take(out);
         }
         self.now_ms = until;
@@ -413,7 +416,7 @@ fn run(seed: u64) -> u64 {
     course
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(super) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
