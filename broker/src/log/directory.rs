@@ -46,7 +46,7 @@ impl CheckpointKind {
     pub const ALL: [Self; 4] =
         [Self::RecoveryPoint, Self::HighWatermark, Self::LogStartOffset, Self::CleanerOffset];
 
-    const fn file_name(self) -> &'static str {
+    pub(crate) const fn file_name(self) -> &'static str {
         match self {
             Self::RecoveryPoint => "recovery-point-offset-checkpoint",
             Self::HighWatermark => "replication-offset-checkpoint",

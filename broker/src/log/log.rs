@@ -16,7 +16,7 @@ use super::{
     leader_epochs::LEADER_EPOCH_CHECKPOINT,
     producer_state::ProducerState,
     read::{IN_DOUBT, LogReader},
-    recovery::{self, Checkpointed, Recovered},
+    recovery::{self, Checkpointed, Indexed, Recovered},
     retention::CleanupPolicy,
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     vfs::{Disk, LogFile},
@@ -142,9 +142,7 @@ impl Log {
         if disk.list(directory)?.iter().any(|(name, _)| FileKind::parse(name).is_some()) {
             return Err(LogError::malformed(directory, "a log is to be created in it, but it holds one"));
         }
-        let metadata = directory.join(PARTITION_METADATA);
-        let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
-        disk.replace_file(&metadata, text.as_bytes())?;
+        write_partition_metadata(disk, directory, topic_id)?;
         let (mut log, _) = Self::open(disk, directory, config, &Checkpointed::default(), now_ms)?;
         // A topic may have thousands of partitions: the first flush brings all of it to the medium, not this.
         log.sync_directory_later();
@@ -232,6 +230,17 @@ impl Log {
     /// The id of the topic, if the directory says one.
     pub fn topic_id(&self) -> Option<Uuid> {
         self.topic_id
+    }
+
+    /// Says whose log it is, where the directory does not: a power cut may come before the first flush.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn set_topic_id(&mut self, topic_id: Uuid) -> Result<(), LogError> {
+        write_partition_metadata(&self.disk, &self.directory, topic_id)?;
+        self.topic_id = Some(topic_id);
+        self.sync_directory_later();
+        Ok(())
     }
 
     /// The first offset that may be read.
@@ -335,23 +344,34 @@ impl Log {
 
     /// Cuts off everything from `offset` on, and what holds `offset` with it. Does nothing at or behind the end.
     ///
-    /// Readers may hold slices of what is cut; reading those fails. Where `offset` lies before the recovery point, the
-    /// data directory's checkpoint must say so *before* this is called: or else a crash makes it vouch for what was
-    /// appended later and never flushed. Blocks until the cut is on the medium.
+    /// Where that takes flushed records, `checkpoint` is called first, before any file is touched, with the recovery
+    /// point that will hold: it must bring it to the medium, in the data directory's checkpoint file. Or else a crash
+    /// makes the file vouch for what was appended later and never flushed.
+    ///
+    /// Readers may hold slices of what is cut; reading those fails. Blocks until the cut is on the medium.
     ///
     /// # Errors
-    /// If the disk fails; the log is closed to appends then.
-    pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<(), LogError> {
+    /// What `checkpoint` says: nothing was cut then. If the disk fails, too; the log is closed to appends then.
+    pub fn truncate_to(
+        &mut self,
+        offset: i64,
+        now_ms: i64,
+        checkpoint: impl FnOnce(i64) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
         self.check_open()?;
         let offset = offset.max(self.start_offset());
         if offset >= self.end_offset {
             return Ok(());
         }
         self.settle_swap().inspect_err(|_| self.reader.set_failed())?;
+        let left = self.left_by_cut(offset)?;
+        if left.end_offset < self.recovery_point {
+            checkpoint(left.end_offset)?;
+        }
         // Should this process be killed in the middle, the next one flushes the cut.
         let mark = self.directory.join(IN_DOUBT);
         self.disk.write_file(&mark, b"")?;
-        let cut = self.cut(offset, now_ms).and_then(|()| self.disk.remove_file(&mark));
+        let cut = self.cut(left, now_ms).and_then(|()| self.disk.remove_file(&mark));
         if cut.is_err() {
             // Some files may be gone and others not.
             self.reader.set_flush_failed();
@@ -508,19 +528,26 @@ impl Log {
         self.reader.set_end_offset(self.end_offset);
     }
 
-    /// Removes everything from `offset` on, which lies before the end.
-    fn cut(&mut self, offset: i64, now_ms: i64) -> Result<(), LogError> {
-        let mut segments = self.reader.segments.load().as_ref().clone();
+    /// What a cut at `offset`, which lies before the end, would leave. Changes nothing.
+    fn left_by_cut(&self, offset: i64) -> Result<LeftByCut, LogError> {
+        let segments = self.reader.segments.load();
         let place = segments.position_of(offset);
-        let kept = segments.sealed.get(place).map_or(self.active.base_offset, |s| s.base_offset);
-        let size = segments.sealed.get(place).map_or(self.size, |s| s.size);
-        let file = match place == segments.sealed.len() {
-            true => Arc::clone(&self.active.file),
-            false => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, kept))?),
+        let sealed = segments.sealed.get(place);
+        let (base_offset, size) =
+            sealed.map_or((self.active.base_offset, self.size), |s| (s.base_offset, s.size));
+        let file = match sealed {
+            None => Arc::clone(&self.active.file),
+            Some(_) => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, base_offset))?),
         };
-        let left = recovery::index_until(&file, kept, size, offset, &self.config)?;
-        let end_offset = offset.min(left.next_offset);
+        let last = recovery::index_until(&file, base_offset, size, offset, &self.config)?;
+        let end_offset = offset.min(last.next_offset);
+        Ok(LeftByCut { place, base_offset, file, last, end_offset })
+    }
 
+    /// Removes everything else.
+    fn cut(&mut self, left: LeftByCut, now_ms: i64) -> Result<(), LogError> {
+        let LeftByCut { place, base_offset: kept, file, last: left, end_offset } = left;
+        let mut segments = self.reader.segments.load().as_ref().clone();
         // Readers first: nobody begins to read what is about to go.
         self.reader.set_high_watermark(self.reader.high_watermark().min(end_offset));
         self.reader.set_end_offset(end_offset);
@@ -592,6 +619,18 @@ impl Log {
     }
 }
 
+/// What is left of a log that is cut.
+struct LeftByCut {
+    /// The place of the last segment that stays.
+    place: usize,
+    base_offset: i64,
+    file: Arc<LogFile>,
+    /// What stays of it.
+    last: Indexed,
+    /// Where the log ends then: before the offset of the cut, where that lies within a batch.
+    end_offset: i64,
+}
+
 /// Brings a log to the medium. [`FlushTask::run`] waits for the disk, so it belongs on a thread that may.
 #[derive(Debug)]
 #[must_use = "nothing is flushed until it is run"]
@@ -654,6 +693,11 @@ fn sane(mut config: LogConfig) -> LogConfig {
 /// The directory that a log's directory lies in, if its path says.
 fn parent(directory: &Path) -> Option<&Path> {
     directory.parent().filter(|p| !p.as_os_str().is_empty())
+}
+
+fn write_partition_metadata(disk: &Disk, directory: &Path, topic_id: Uuid) -> Result<(), LogError> {
+    let text = format!("{PARTITION_METADATA_VERSION}\ntopic_id: {topic_id}");
+    disk.replace_file(&directory.join(PARTITION_METADATA), text.as_bytes())
 }
 
 /// The topic's id, if the directory says one. A power cut may leave the file empty or all zeros, if no record was ever

@@ -179,9 +179,7 @@ impl Shared {
         match cleaner.clean(&replica.reader, &config, range, &mut owner) {
             Ok(cleaned) => {
                 replica.cleaned_offset.store(cleaned.end_offset, Ordering::Release);
-                let kind = CheckpointKind::CleanerOffset;
-                let rows = self.replicas.checkpoint_rows(&replica.directory, kind);
-                replica.directory.write_checkpoint(kind, rows);
+                self.replicas.write_checkpoint(&replica.directory, CheckpointKind::CleanerOffset);
                 tracing::info!(
                     partition,
                     from = range.first_dirty_offset,

@@ -30,6 +30,8 @@ pub(crate) struct Directory {
     in_doubt: AtomicBool,
     /// Which checkpoint files are behind, by [`CheckpointKind`].
     behind: [AtomicBool; CheckpointKind::ALL.len()],
+    /// Held while a checkpoint file is written.
+    writing: Mutex<()>,
 }
 
 impl Directory {
@@ -46,6 +48,7 @@ impl Directory {
             failures,
             in_doubt: AtomicBool::new(false),
             behind: Default::default(),
+            writing: Mutex::new(()),
         })
     }
 
@@ -101,17 +104,20 @@ impl Directory {
         self.behind.get(kind as usize).is_some_and(|behind| behind.swap(false, Ordering::AcqRel))
     }
 
-    /// Writes a checkpoint file. Blocks. A failing disk takes the directory offline; a full one does not, since the
-    /// file that is there stays true enough: more is looked at after a crash.
+    /// Writes a checkpoint file, and says whether it is on the medium. Blocks. A failing disk takes the directory
+    /// offline; a full one does not, since the file that is there stays true enough: more is looked at after a crash.
+    ///
+    /// One file at a time is written, and `rows` says what is true by then: or else an older one might come later.
     pub(crate) fn write_checkpoint(
         self: &Arc<Self>,
         kind: CheckpointKind,
-        rows: Vec<(TopicPartition, i64)>,
+        rows: impl FnOnce() -> Vec<(TopicPartition, i64)>,
     ) -> bool {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_online() {
             return false;
         }
-        match self.log.write_checkpoint(kind, rows.into_iter()) {
+        match self.log.write_checkpoint(kind, rows().into_iter()) {
             Ok(()) => true,
             Err(error) if error.is_disk_full() => {
                 tracing::warn!(%error, "a checkpoint could not be written; it is tried again");

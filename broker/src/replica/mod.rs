@@ -180,6 +180,15 @@ impl Replica {
         }
     }
 
+    /// The checkpoint files that claimed more of it at start than there is. That of the high watermark claims nothing:
+    /// nobody goes by it.
+    fn wrong_checkpoints(&self, name: &TopicPartition) -> impl Iterator<Item = CheckpointKind> {
+        CheckpointKind::ALL.into_iter().filter(move |kind| {
+            let told = self.directory.log().checkpoint(*kind, name).unwrap_or(0);
+            *kind != CheckpointKind::HighWatermark && told > self.checkpoint(*kind).unwrap_or(0)
+        })
+    }
+
     /// Up to where the log was compacted, if it ever was.
     fn cleaned_offset(&self) -> Option<i64> {
         Some(self.cleaned_offset.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
@@ -345,7 +354,7 @@ pub(crate) struct Opening {
 pub(crate) struct Replicas {
     shards: Vec<ShardHandle>,
     directories: Arc<Directories>,
-    table: ArcSwap<Table>,
+    table: Arc<ArcSwap<Table>>,
     /// Held while the table is replaced, and never longer.
     changing: Mutex<()>,
 }
@@ -353,7 +362,7 @@ pub(crate) struct Replicas {
 impl Replicas {
     /// No partitions yet.
     pub(crate) fn new(shards: Vec<ShardHandle>, directories: Arc<Directories>) -> Self {
-        Self { shards, directories, table: ArcSwap::default(), changing: Mutex::new(()) }
+        Self { shards, directories, table: Arc::default(), changing: Mutex::new(()) }
     }
 
     /// The table as it is now.
@@ -425,6 +434,7 @@ impl Replicas {
                 }
             }
         }
+        failed.extend(self.correct_checkpoints(&mut changes).await);
         self.change(|table| {
             // A directory that failed meanwhile has taken its other partitions with it.
             let still = |(topic, id, place)| match place {
@@ -435,6 +445,52 @@ impl Replicas {
             };
             table.with(changes.into_iter().map(still).collect())
         });
+        failed
+    }
+
+    /// Writes the checkpoint files that claim more than the logs that were opened hold: a disk may have lost flushed
+    /// records, and a deleted topic may have had the same name. It must be done before anybody appends, or else the next
+    /// start after a crash takes new records for flushed, or for deleted. Where it cannot be, the partition stays
+    /// offline; tells which, and why.
+    async fn correct_checkpoints(
+        &self,
+        changes: &mut [(TopicName, PartitionId, Place)],
+    ) -> Vec<(PartitionId, String)> {
+        let mut wrong: Vec<(Arc<Directory>, CheckpointKind)> = Vec::new();
+        for (topic, id, place) in changes.iter() {
+            let Place::Here(replica) = place else { continue };
+            let name = TopicPartition { topic: topic.clone(), partition: id.index };
+            for kind in replica.wrong_checkpoints(&name) {
+                let is_new = |(directory, other): &(Arc<Directory>, CheckpointKind)| {
+                    *other != kind || !Arc::ptr_eq(directory, &replica.directory)
+                };
+                if wrong.iter().all(is_new) {
+                    wrong.push((Arc::clone(&replica.directory), kind));
+                }
+            }
+        }
+        let table = Arc::new(match wrong.is_empty() {
+            true => return Vec::new(),
+            false => self.table.load().with(changes.to_vec()),
+        });
+        let mut failed = Vec::new();
+        for (directory, kind) in wrong {
+            let (table, to_write) = (Arc::clone(&table), Arc::clone(&directory));
+            let write = move || to_write.write_checkpoint(kind, || checkpoint_rows(&table, &to_write, kind));
+            if tokio::task::spawn_blocking(write).await.is_ok_and(|written| written) {
+                continue;
+            }
+            for (topic, id, place) in changes.iter_mut() {
+                let name = TopicPartition { topic: topic.clone(), partition: id.index };
+                if let Place::Here(replica) = place
+                    && Arc::ptr_eq(&replica.directory, &directory)
+                    && replica.wrong_checkpoints(&name).any(|wrong| wrong == kind)
+                {
+                    *place = Place::Offline(Some(Arc::clone(&directory)));
+                    failed.push((*id, format!("`{}` could not be written", kind.file_name())));
+                }
+            }
+        }
         failed
     }
 
@@ -520,39 +576,18 @@ impl Replicas {
     /// Writes checkpoint files of a directory, off this thread.
     pub(crate) async fn write_checkpoints(&self, directory: &Arc<Directory>, kinds: &[CheckpointKind]) {
         for &kind in kinds {
-            let (directory, rows) = (Arc::clone(directory), self.checkpoint_rows(directory, kind));
-            let written = tokio::task::spawn_blocking(move || directory.write_checkpoint(kind, rows)).await;
-            if written.is_err() {
+            let (directory, table) = (Arc::clone(directory), Arc::clone(&self.table));
+            let write =
+                move || directory.write_checkpoint(kind, || checkpoint_rows(&table.load(), &directory, kind));
+            if tokio::task::spawn_blocking(write).await.is_err() {
                 tracing::error!(?kind, "writing a checkpoint was cut short");
             }
         }
     }
 
-    /// What a checkpoint file of a directory is to tell. Of partitions that could not be opened, what it told before:
-    /// they are to be recovered from there when they can be.
-    pub(super) fn checkpoint_rows(
-        &self,
-        directory: &Arc<Directory>,
-        kind: CheckpointKind,
-    ) -> Vec<(TopicPartition, i64)> {
-        let table = self.table.load();
-        let mut rows = Vec::new();
-        for topic in table.topics() {
-            for (id, place) in topic.places() {
-                let name = || TopicPartition { topic: topic.name.clone(), partition: id.index };
-                match place {
-                    Place::Here(replica) if Arc::ptr_eq(&replica.directory, directory) => {
-                        rows.extend(replica.checkpoint(kind).map(|offset| (name(), offset)));
-                    }
-                    Place::Offline(Some(its)) if Arc::ptr_eq(its, directory) => {
-                        let name = name();
-                        rows.extend(directory.log().checkpoint(kind, &name).map(|offset| (name, offset)));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        rows
+    /// As [`write_checkpoints`](Self::write_checkpoints), on a thread that may wait for the disk.
+    pub(crate) fn write_checkpoint(&self, directory: &Arc<Directory>, kind: CheckpointKind) {
+        directory.write_checkpoint(kind, || checkpoint_rows(&self.table.load(), directory, kind));
     }
 
     /// Closes every log and writes what the next start must know.
@@ -586,4 +621,30 @@ impl Replicas {
         let hash = (id.topic.0 as u64 ^ (id.topic.0 >> 64) as u64).wrapping_add(id.index as u64);
         (hash % self.shards.len() as u64) as usize
     }
+}
+
+/// What a checkpoint file of a directory is to tell. Of partitions that could not be opened, what it told before: they
+/// are to be recovered from there when they can be.
+fn checkpoint_rows(
+    table: &Table,
+    directory: &Arc<Directory>,
+    kind: CheckpointKind,
+) -> Vec<(TopicPartition, i64)> {
+    let mut rows = Vec::new();
+    for topic in table.topics() {
+        for (id, place) in topic.places() {
+            let name = || TopicPartition { topic: topic.name.clone(), partition: id.index };
+            match place {
+                Place::Here(replica) if Arc::ptr_eq(&replica.directory, directory) => {
+                    rows.extend(replica.checkpoint(kind).map(|offset| (name(), offset)));
+                }
+                Place::Offline(Some(its)) if Arc::ptr_eq(its, directory) => {
+                    let name = name();
+                    rows.extend(directory.log().checkpoint(kind, &name).map(|offset| (name, offset)));
+                }
+                _ => {}
+            }
+        }
+    }
+    rows
 }

@@ -349,7 +349,8 @@ impl Shard {
             .directory
             .log()
             .checkpoint(CheckpointKind::CleanerOffset, &name)
-            .filter(|_| location.is_there);
+            // What a crash took off the end was not cleaned, whatever is appended in its place.
+            .filter(|offset| location.is_there && *offset <= log.end_offset());
         let reader = log.reader();
         let replica = Arc::new(Replica {
             id,
@@ -652,9 +653,13 @@ fn open_log(
     let path = directory.partition_path(name);
     if location.is_there {
         let checkpointed = directory.checkpointed(name);
-        let (log, recovered) =
+        let (mut log, recovered) =
             Log::open(directory.disk(), &path, settings.log.clone(), &checkpointed, now_ms())?;
         report(&path, &recovered, &checkpointed);
+        if log.topic_id().is_none() {
+            tracing::info!(partition = %path.display(), topic_id = %id.topic, "a log did not know its topic");
+            log.set_topic_id(id.topic)?;
+        }
         return Ok(log);
     }
     if let Some(stale) = &location.stale {
@@ -670,6 +675,14 @@ fn report(path: &Path, recovered: &Recovered, checkpointed: &Checkpointed) {
     if recovered.torn_bytes > 0 {
         let bytes = recovered.torn_bytes;
         tracing::warn!(%partition, bytes, "a torn end was cut off the log");
+    }
+    if recovered.missing_offsets > 0 {
+        tracing::error!(
+            %partition,
+            flushed = checkpointed.recovery_point,
+            end = recovered.end_offset,
+            "records that had been flushed are missing from the end of a log; check the disk"
+        );
     }
     if !checkpointed.clean && (recovered.checked_bytes > 0 || recovered.indexes_rebuilt > 0) {
         tracing::info!(

@@ -459,7 +459,7 @@ fn a_log_that_is_cut_while_it_is_cleaned_keeps_what_was_not_cut() {
         roll(&mut log, NOW_MS);
         let outcome = clean_with(&mut cleaner(100), &mut log, None, NOW_MS, &mut |step, log| {
             if step == cut_at_step {
-                log.truncate_to(57, NOW_MS).unwrap();
+                log.truncate_to(57, NOW_MS, |_| Ok(())).unwrap();
             }
         });
         assert_eq!(log.end_offset(), 57, "{outcome:?}");

@@ -99,7 +99,7 @@ fn a_flush_from_before_a_cut_vouches_for_nothing_that_came_after() {
     let mut log = machine.log();
     append(&mut log, &sequenced(1, 0, 50, 5));
     let flushed = log.flush_task().unwrap().run().unwrap();
-    log.truncate_to(20, NOW_MS).unwrap();
+    log.truncate_to(20, NOW_MS, |_| Ok(())).unwrap();
     for i in 5..=15 {
         append(&mut log, &sequenced(1, 0, 5 * (i - 1), 5));
     }
@@ -114,7 +114,7 @@ fn what_was_cut_does_not_come_back_behind_what_is_appended_in_its_place() {
     for seed in 0..SEEDS {
         let machine = machine(seed);
         let mut log = machine.log();
-        log.truncate_to(20, NOW_MS).unwrap();
+        log.truncate_to(20, NOW_MS, |_| Ok(())).unwrap();
         let kept = content(&log.reader());
         append(&mut log, &batch(&[b"in its place"]));
         let all = content(&log.reader());

@@ -227,7 +227,7 @@ fn a_clean_stop_leaves_files_and_the_next_start_believes_them() {
         assert_eq!(recovered, Recovered { end_offset: 20, ..Recovered::default() });
         assert_eq!(content(&log.reader()), expected);
         assert_eq!(append(&mut log, &batch(&[b"next"])), 20);
-        log.truncate_to(20, NOW_MS).unwrap();
+        log.truncate_to(20, NOW_MS, |_| Ok(())).unwrap();
         assert_eq!(log.close().unwrap(), 20);
     }
 }
@@ -310,6 +310,67 @@ fn epochs_are_taken_from_the_records_where_the_file_does_not_know_them() {
 }
 
 #[test]
+fn a_cut_of_flushed_records_is_checkpointed_before_any_file_is_touched() {
+    let dir = Dir::new();
+    crashed(&dir, 700);
+    let (mut log, _) = open(&dir, &Checkpointed::default()).unwrap();
+    let flushed = log.flush_task().unwrap().run().unwrap();
+    log.flushed(&flushed, NOW_MS);
+    append(&mut log, &batch(&[b"not flushed"]));
+    let files = || -> Vec<_> {
+        let names = dir.names("").into_iter();
+        names.map(|name| (fs::read(dir.file(&name)).unwrap(), name)).collect()
+    };
+    let expected = content(&log.reader());
+    // Nothing that was flushed goes.
+    log.truncate_to(20, NOW_MS, |point| panic!("{point} is not before the recovery point")).unwrap();
+    assert!(content(&log.reader()) == expected[..10]);
+    append(&mut log, &batch(&[b"not flushed"]));
+    let before = files();
+    // Offset 5 lies within the batch of 4: the file must not vouch for what comes at 4.
+    let full = || LogError::from(LogErrorKind::Failed { path: dir.path() });
+    let told = log.truncate_to(5, NOW_MS, |point| {
+        assert_eq!(point, 4);
+        assert!(files() == before);
+        Err(full())
+    });
+    assert_eq!(told.unwrap_err().to_string(), full().to_string());
+    // It was not cut, and goes on.
+    assert!(content(&log.reader()) == expected && files() == before);
+    assert_eq!(append(&mut log, &batch(&[b"next"])), 21);
+    let mut told = None;
+    log.truncate_to(5, NOW_MS, |point| {
+        told = Some(point);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(told, Some(4));
+    assert!(content(&log.reader()) == expected[..2]);
+    assert_eq!((log.end_offset(), log.recovery_point()), (4, 4));
+}
+
+#[test]
+fn a_log_that_does_not_know_its_topic_is_told_and_remembers() {
+    let dir = Dir::new();
+    crashed(&dir, 100_000);
+    let path = dir.file("partition.metadata");
+    let written = fs::read(&path).unwrap();
+    for lost in [None, Some(Vec::new()), Some(vec![0; written.len()])] {
+        match lost {
+            None => fs::remove_file(&path).unwrap(),
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+        }
+        let (mut log, _) = open(&dir, &Checkpointed::default()).unwrap();
+        assert_eq!(log.topic_id(), None);
+        log.set_topic_id(Uuid(7)).unwrap();
+        assert_eq!(log.topic_id(), Some(Uuid(7)));
+        drop(log);
+        let (log, _) = open(&dir, &Checkpointed::default()).unwrap();
+        assert_eq!((log.topic_id(), log.end_offset()), (Some(Uuid(7)), 20));
+    }
+}
+
+#[test]
 fn truncation_cuts_at_any_offset_and_holds_across_a_crash() {
     for offset in 0..=20 {
         let dir = Dir::new();
@@ -320,7 +381,7 @@ fn truncation_cuts_at_any_offset_and_holds_across_a_crash() {
         let expected = content(&log.reader());
         let reader = log.reader();
         reader.set_high_watermark(20);
-        log.truncate_to(offset, NOW_MS).unwrap();
+        log.truncate_to(offset, NOW_MS, |_| Ok(())).unwrap();
         // What is cut, is cut with its batch.
         let kept = offset as usize / 2;
         let end = kept as i64 * 2;

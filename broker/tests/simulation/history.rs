@@ -435,16 +435,23 @@ impl History {
 
     fn truncate(&mut self) -> Result<(), String> {
         let offset = self.random.below(self.model.end as u64 + 1) as i64;
-        let point = self.log().recovery_point().min(self.model.end_of_cut(offset));
-        if !self.checkpoint(point) {
-            return Ok(());
-        }
         let now_ms = self.now_ms;
-        match self.log().truncate_to(offset, now_ms) {
+        let mut told = None;
+        let Running { directory, log, .. } = self.running.as_mut().unwrap();
+        let (before, cut) = (log.recovery_point(), self.model.end_of_cut(offset));
+        let truncated = log.truncate_to(offset, now_ms, |point| {
+            told = Some(point);
+            directory.write_checkpoint(CheckpointKind::RecoveryPoint, [(partition(), point)].into_iter())
+        });
+        hold!(
+            told.is_none_or(|point| point == cut) && (told.is_some() || truncated.is_err() || cut >= before),
+            "cut to {cut}, with the recovery point at {before}: {told:?} was checkpointed"
+        );
+        match truncated {
+            // A disk that has stopped does not matter where there is nothing to cut.
+            Ok(()) if offset >= self.model.end => Ok(()),
             Ok(()) => {
-                if offset < self.model.end {
-                    self.cuts += 1;
-                }
+                self.cuts += 1;
                 self.model.truncate(offset);
                 self.in_doubt.clear();
                 let (end, due) = (self.log().end_offset(), self.model.end);

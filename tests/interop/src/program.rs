@@ -55,13 +55,23 @@ impl Launch {
     ///
     /// If it does not come to that; says what it logged.
     pub fn start(&self) -> Running {
+        self.start_or_end()
+            .unwrap_or_else(|(status, lines)| panic!("it does not start: {status}, {lines:#?}"))
+    }
+
+    /// Starts a broker and waits until it listens. One that ends before gives how, and what it logged.
+    ///
+    /// # Panics
+    ///
+    /// If it does neither.
+    pub fn start_or_end(&self) -> Result<Running, (ExitStatus, Vec<Line>)> {
         let began = Instant::now();
         let mut running = self.spawn();
-        let listening = running.log.wait_for("listening");
+        let Some(listening) = running.log.first("listening") else { return Err(running.wait()) };
         running.ready_after = began.elapsed();
         let address = listening.field("address").and_then(|a| a.parse().ok());
         running.address = address.expect("a listening broker says its address");
-        running
+        Ok(running)
     }
 
     /// Runs a broker that is not to start; gives its exit code and the last line that it wrote.
@@ -150,6 +160,11 @@ impl Running {
     pub fn terminate(mut self) -> (ExitStatus, Vec<Line>) {
         kill_process(self.pid(), Signal::TERM).expect("a running process can be told to stop");
         (self.exit(), self.log.lines())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
     }
 
     /// Waits until it has ended by itself. Gives how, and what it logged.
@@ -247,13 +262,25 @@ impl Log {
     ///
     /// If they do not come in [`PATIENCE`].
     pub fn wait_for_count(&self, text: &str, count: usize) -> Vec<Line> {
-        let guard = self.lock();
-        let is_waiting = |lines: &mut Lines| lines.with(text).len() < count && !lines.ended;
-        let waited = self.came.wait_timeout_while(guard, PATIENCE, is_waiting);
-        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let lines = self.wait(text, count);
         let found = lines.with(text);
         assert!(found.len() >= count, "not logged {count} times: `{text}`; only {:#?}", lines.all);
         found
+    }
+
+    /// The first that contains `text`, now or later; `None` if the process ends before.
+    fn first(&self, text: &str) -> Option<Line> {
+        let lines = self.wait(text, 1);
+        let found = lines.with(text).into_iter().next();
+        assert!(found.is_some() || lines.ended, "not logged: `{text}`; only {:#?}", lines.all);
+        found
+    }
+
+    /// Waits for so many that contain `text`, for the end of the process, or for too long.
+    fn wait(&self, text: &str, count: usize) -> MutexGuard<'_, Lines> {
+        let is_waiting = |lines: &mut Lines| lines.with(text).len() < count && !lines.ended;
+        let waited = self.came.wait_timeout_while(self.lock(), PATIENCE, is_waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn read(&self, stderr: ChildStderr) {

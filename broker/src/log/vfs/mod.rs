@@ -4,6 +4,7 @@
 //! here has a cursor that two threads could fight over. What is written here goes for both disks; `disk` and
 //! `simulated` only do what one system call does.
 
+mod crash;
 mod disk;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
@@ -19,6 +20,7 @@ use std::{
 use bytes::Bytes;
 
 use super::error::{LogError, LogErrorKind};
+use crash::Change;
 
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated::{Faults, Random, SimulatedDisk};
@@ -78,6 +80,9 @@ impl Disk {
 
     fn open_with(&self, path: PathBuf, doing: &'static str, mode: Mode) -> Result<LogFile, LogError> {
         let opened = match self {
+            Self::Real if mode == Mode::Create => {
+                crash::around(Change::Create, &path, || disk::open(&path, mode)).map(Handle::Real)
+            }
             Self::Real => disk::open(&path, mode).map(Handle::Real),
             #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.open(&path, mode).map(Handle::Simulated),
@@ -129,7 +134,7 @@ impl Disk {
     /// Renames a file or directory; what had the new name before is gone.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), LogError> {
         let renamed = match self {
-            Self::Real => fs::rename(from, to),
+            Self::Real => crash::around(Change::Rename, to, || fs::rename(from, to)),
             #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.rename(from, to),
         };
@@ -153,7 +158,7 @@ impl Disk {
     /// Removes a file, if it is there.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), LogError> {
         let removed = match self {
-            Self::Real => fs::remove_file(path),
+            Self::Real => crash::around(Change::Remove, path, || fs::remove_file(path)),
             #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.remove_file(path),
         };
@@ -336,7 +341,7 @@ impl LogFile {
         while !slices.is_empty() {
             let now = slices.get(..IO_SLICES_MAX).unwrap_or(slices);
             let written = match &self.file {
-                Handle::Real(file) => disk::write(file, now, at),
+                Handle::Real(file) => crash::around_write(file, &self.path, now, at),
                 #[cfg(any(test, feature = "simulation"))]
                 Handle::Simulated(file) => file.write(now, at),
             };

@@ -67,14 +67,14 @@ func main() {
 		err = consume(ctx, os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "member":
 		err = member(os.Args[2], os.Args[3], os.Args[4])
-	case len(os.Args) == 5 && os.Args[1] == "load":
-		err = load(os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 7 && os.Args[1] == "load":
+		err = load(os.Args[2], os.Args[3], os.Args[4:])
 	case len(os.Args) == 5 && os.Args[1] == "loaded":
 		err = loaded(ctx, os.Args[2], os.Args[3], os.Args[4])
 	default:
 		err = fmt.Errorf("usage: peer codecs | produce BOOTSTRAP TOPIC CODEC | consume BOOTSTRAP TOPIC COUNT" +
 			" | member BOOTSTRAP TOPIC GROUP" +
-			" | load BOOTSTRAP TOPIC PARTITIONS | loaded BOOTSTRAP TOPIC COUNT")
+			" | load BOOTSTRAP TOPIC PARTITIONS KEYS PAUSE_MS | loaded BOOTSTRAP TOPIC COUNT")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -193,11 +193,16 @@ const loadValueBytes = 400
 
 // load keeps an idempotent producer for each codec at work on all partitions until stdin ends, whatever becomes of
 // the broker meanwhile. The first record that fails for good ends it with an error.
-func load(bootstrap, topic, partitionsText string) error {
-	partitions, err := strconv.Atoi(partitionsText)
-	if err != nil {
-		return err
+func load(bootstrap, topic string, texts []string) error {
+	var numbers [3]int64
+	for i, text := range texts {
+		number, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return err
+		}
+		numbers[i] = number
 	}
+	partitions, keys, pause := int32(numbers[0]), numbers[1], time.Duration(numbers[2])*time.Millisecond
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	ended := make(chan struct{})
@@ -230,7 +235,7 @@ func load(bootstrap, topic, partitionsText string) error {
 		producers.Add(1)
 		go func() {
 			defer producers.Done()
-			write(ctx, client, name, int32(partitions), ended, out, stop)
+			write(ctx, client, name, partitions, keys, pause, ended, out, stop)
 			if err := client.Flush(ctx); err != nil {
 				stop(err)
 			}
@@ -243,14 +248,18 @@ func load(bootstrap, topic, partitionsText string) error {
 	return out.to.Flush()
 }
 
-// write numbers records by partition, from 0, and prints each that was acknowledged.
+// write numbers records by partition, from 0, and prints each that was acknowledged. The keys take turns. It pauses
+// behind each number.
 func write(
-	ctx context.Context, client *kgo.Client, name string, partitions int32,
+	ctx context.Context, client *kgo.Client, name string, partitions int32, keys int64, pause time.Duration,
 	ended <-chan struct{}, out *lines, stop context.CancelCauseFunc,
 ) {
 	noise := make([]byte, 64<<10)
 	rand.New(rand.NewSource(1)).Read(noise)
 	for number := int64(0); ; number++ {
+		if pause > 0 {
+			time.Sleep(pause)
+		}
 		for partition := int32(0); partition < partitions; partition++ {
 			select {
 			case <-ended:
@@ -262,7 +271,7 @@ func write(
 			at := int(number*31) % (len(noise) - loadValueBytes)
 			value := append(strconv.AppendInt(nil, number, 10), ' ')
 			value = append(value, noise[at:at+loadValueBytes-len(value)]...)
-			record := &kgo.Record{Partition: partition, Key: []byte(name), Value: value}
+			record := &kgo.Record{Partition: partition, Key: fmt.Appendf(nil, "%s/%d", name, number%keys), Value: value}
 			client.Produce(ctx, record, func(r *kgo.Record, err error) {
 				if err != nil {
 					stop(err)
@@ -303,7 +312,7 @@ func loaded(ctx context.Context, bootstrap, topic, countText string) error {
 	return out.to.Flush()
 }
 
-// lines prints records from many goroutines: codec, partition, offset, number.
+// lines prints records from many goroutines: key, partition, offset, number.
 type lines struct {
 	mutex sync.Mutex
 	to    *bufio.Writer
