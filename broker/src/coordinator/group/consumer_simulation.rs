@@ -468,26 +468,12 @@ fn run(seed: u64) -> u64 {
         world.step();
         world.check();
     }
-    let mut course = world.now_ms as u64 ^ world.next_ticket.rotate_left(20);
-    for (key, value) in &world.log {
-        for byte in key.iter().chain(value.iter().flatten()) {
-            course = course.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte);
-        }
-    }
-    course
+    simulation::course(world.now_ms, world.next_ticket, &world.log)
 }
 
 #[test]
 fn whatever_gets_lost_or_dies_no_partition_is_read_twice_and_the_group_comes_to_rest() {
-    let first = simulation::number("OTTLA_FIRST_SEED", 0);
-    for seed in first..first + simulation::number("OTTLA_SEEDS", SEEDS) {
-        let ran = std::panic::catch_unwind(|| run(seed));
-        assert!(
-            ran.is_ok(),
-            "seed {seed} fails; again: OTTLA_FIRST_SEED={seed} OTTLA_SEEDS=1 cargo test -p ottla-broker --lib \
-             group::consumer_simulation"
-        );
-    }
+    simulation::run_seeds("consumer_simulation", SEEDS, run);
 }
 
 #[test]

@@ -407,8 +407,13 @@ fn run(seed: u64) -> u64 {
         world.step();
     }
     world.check_committed();
-    let mut course = world.now_ms as u64 ^ world.next_ticket.rotate_left(20);
-    for (key, value) in &world.log {
+    course(world.now_ms, world.next_ticket, &world.log)
+}
+
+/// A number that tells a whole course, by its end and by what it left in the log.
+pub(super) fn course(now_ms: i64, next_ticket: u64, log: &[(Bytes, Option<Bytes>)]) -> u64 {
+    let mut course = now_ms as u64 ^ next_ticket.rotate_left(20);
+    for (key, value) in log {
         for byte in key.iter().chain(value.iter().flatten()) {
             course = course.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte);
         }
@@ -416,21 +421,27 @@ fn run(seed: u64) -> u64 {
     course
 }
 
-pub(super) fn number(name: &str, default: u64) -> u64 {
+/// Runs the seeds that the environment asks for, or the first `seeds`. One that fails is named, with the command that
+/// runs it again in `module`.
+pub(super) fn run_seeds(module: &str, seeds: u64, run: fn(u64) -> u64) {
+    let first = number("OTTLA_FIRST_SEED", 0);
+    for seed in first..first + number("OTTLA_SEEDS", seeds) {
+        let ran = std::panic::catch_unwind(|| run(seed));
+        assert!(
+            ran.is_ok(),
+            "seed {seed} fails; again: OTTLA_FIRST_SEED={seed} OTTLA_SEEDS=1 cargo test -p ottla-broker --lib \
+             group::{module}"
+        );
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 #[test]
 fn whatever_gets_lost_or_dies_no_partition_is_given_twice_and_the_group_comes_to_rest() {
-    let first = number("OTTLA_FIRST_SEED", 0);
-    for seed in first..first + number("OTTLA_SEEDS", SEEDS) {
-        let ran = std::panic::catch_unwind(|| run(seed));
-        assert!(
-            ran.is_ok(),
-            "seed {seed} fails; again: OTTLA_FIRST_SEED={seed} OTTLA_SEEDS=1 cargo test -p ottla-broker --lib \
-             group::simulation"
-        );
-    }
+    run_seeds("simulation", SEEDS, run);
 }
 
 #[test]
