@@ -167,6 +167,11 @@ fn confluent_kafkas_consumer_group_goes_on_whoever_comes_and_goes() {
 }
 
 #[test]
+fn franz_gos_consumer_group_goes_on_whoever_comes_and_goes() {
+    a_group_goes_on_whoever_comes_and_goes(peers::franz_go(), Protocol::Consumer);
+}
+
+#[test]
 fn kafka_clients_consumer_group_goes_on_whoever_comes_and_goes() {
     a_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Consumer);
 }
