@@ -17,7 +17,9 @@ use ottla_interop::{
     or_skip,
     peers::{self, Peer},
     record::PeerRecord,
+    wire::Wire,
 };
+use ottla_protocol::messages::{ConsumerGroupDescribeRequest, ListGroupsRequest};
 
 const PARTITIONS: i32 = 6;
 const TOPIC: &str = "t";
@@ -141,6 +143,26 @@ fn has_all(given: &Given, count: i64) -> bool {
     given.everything().into_iter().collect::<BTreeSet<_>>() == all(count)
 }
 
+/// That the group is of the kind that was asked for, and has three members: clients may fall back in silence.
+#[track_caller]
+fn check_protocol(broker: &TestBroker, protocol: Protocol) {
+    let mut wire = Wire::connect(broker.bootstrap().parse().unwrap());
+    let listed = wire.call(5, &ListGroupsRequest::default()).groups;
+    let listed: Vec<(&str, &str)> = listed.iter().map(|g| (&*g.group_id.0, &*g.group_type)).collect();
+    match protocol {
+        Protocol::Classic => assert_eq!(listed, [("g", "classic")]),
+        Protocol::Consumer => {
+            assert_eq!(listed, [("g", "consumer")]);
+            let request = ConsumerGroupDescribeRequest { group_ids: vec!["g".into()], ..Default::default() };
+            let described = wire.call(1, &request).groups;
+            assert_eq!(described[0].members.len(), 3);
+            let shares =
+                described[0].members.iter().map(|m| m.target_assignment.topic_partitions[0].partitions.len());
+            assert_eq!(shares.collect::<Vec<_>>(), [2, 2, 2]);
+        }
+    }
+}
+
 #[test]
 fn confluent_kafkas_group_goes_on_whoever_comes_and_goes() {
     a_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Classic);
@@ -164,6 +186,11 @@ fn kafka_clients_group_goes_on_whoever_comes_and_goes() {
 #[test]
 fn confluent_kafkas_consumer_group_goes_on_whoever_comes_and_goes() {
     a_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Consumer);
+}
+
+#[test]
+fn franz_gos_consumer_group_goes_on_whoever_comes_and_goes() {
+    a_group_goes_on_whoever_comes_and_goes(peers::franz_go(), Protocol::Consumer);
 }
 
 #[test]
@@ -200,6 +227,8 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: 
     });
     let mut expected = count;
     given.wait_until("the records of three", |given| has_all(given, expected));
+
+    check_protocol(&broker, protocol);
 
     members.remove(0).leave();
     produce(peer, &broker, 20);

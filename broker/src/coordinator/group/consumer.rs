@@ -52,6 +52,8 @@ const LEAVE_FOR_A_WHILE_EPOCH: i32 = -2;
 const OWN_ID_VERSION_MIN: i16 = 1;
 /// First OffsetCommit version that knows member epochs.
 const COMMIT_VERSION_MIN: i16 = 9;
+/// Most bytes of topic names that a member may subscribe to: what it says goes into one record.
+const SUBSCRIPTION_BYTES_MAX: usize = 512 * 1024;
 /// Least time between two looks for topics that patterns match, `REGEX_BATCH_REFRESH_MIN_INTERVAL_MS` of Kafka's.
 const PATTERN_REFRESH_MIN_MS: i64 = 10_000;
 /// What ConsumerGroupDescribe calls a member that speaks this protocol.
@@ -876,6 +878,10 @@ pub(super) fn check_request(
     }
     if request.rack_id.as_ref().is_some_and(|id| id.is_empty()) {
         return invalid("the rack id is empty; leave it out if there is none");
+    }
+    let names = request.subscribed_topic_names.iter().flatten();
+    if names.map(|name| name.len()).sum::<usize>() > SUBSCRIPTION_BYTES_MAX {
+        return invalid("the topic names are too many for one member; subscribe by a regular expression");
     }
     if epoch == JOIN_EPOCH {
         if request.rebalance_timeout_ms == -1 {

@@ -404,6 +404,10 @@ fn requests_that_do_not_say_what_they_must_are_refused() {
         ConsumerGroupHeartbeatRequest { topic_partitions: None, ..join.clone() },
         ConsumerGroupHeartbeatRequest { topic_partitions: Some(grouped(&all())), ..join.clone() },
         ConsumerGroupHeartbeatRequest { subscribed_topic_names: None, ..join.clone() },
+        ConsumerGroupHeartbeatRequest {
+            subscribed_topic_names: Some(vec!["t".repeat(249).into(); 3000]),
+            ..join.clone()
+        },
         ConsumerGroupHeartbeatRequest { member_epoch: -2, ..join.clone() },
         ConsumerGroupHeartbeatRequest { member_epoch: -3, ..join.clone() },
     ];
