@@ -12,7 +12,7 @@ use ottla_protocol::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, Purpose, broker::BrokerConnection, retry::Failures};
+use super::{Cluster, Purpose, retry::Failures};
 use crate::error::{Error, ErrorKind, Result};
 
 /// `key_type` of FindCoordinator for groups.
@@ -87,6 +87,18 @@ pub(crate) async fn ask_coordinators<Q: AboutGroups>(
     groups.iter().map(&mut take).collect()
 }
 
+/// Which broker keeps the group, known to the metadata when this returns; one attempt.
+pub(crate) async fn find_coordinator(
+    cluster: &Cluster,
+    group: GroupId,
+    deadline: Instant,
+) -> Result<BrokerId> {
+    let found = find_coordinators(cluster, vec![group], deadline).await.pop();
+    let broker = found.map_or_else(|| Err(left_out()), |(_, found)| found)?;
+    wait_until_known(cluster, broker, deadline).await?;
+    Ok(broker)
+}
+
 /// One attempt at each of the groups.
 async fn ask_once<Q: AboutGroups>(
     cluster: &Cluster,
@@ -119,7 +131,8 @@ async fn ask_coordinator<Q: AboutGroups>(
     groups: &[GroupId],
     deadline: Instant,
 ) -> Result<Vec<(GroupId, Result<Q::Outcome>)>> {
-    let connection = connect(cluster, broker, deadline).await?;
+    wait_until_known(cluster, broker, deadline).await?;
+    let connection = cluster.connection(broker, Purpose::Ask).await?;
     let version = connection.version(Q::Request::KEY)?.min(Q::VERSION_MAX);
     let at_once = if version >= Q::SEVERAL_FROM { groups.len().max(1) } else { 1 };
     let mut outcomes = Vec::with_capacity(groups.len());
@@ -132,19 +145,15 @@ async fn ask_coordinator<Q: AboutGroups>(
     Ok(outcomes)
 }
 
-/// A connection to a broker that a coordinator look-up named, which the metadata may not know yet.
-async fn connect(
-    cluster: &Cluster,
-    broker: BrokerId,
-    deadline: Instant,
-) -> Result<std::sync::Arc<BrokerConnection>> {
-    if !cluster.snapshot().brokers.contains_key(&broker) {
-        cluster.request_refresh();
-        let deadline = deadline.min(Instant::now() + cluster.config().request_timeout);
-        let known = format!("broker {broker} to be known");
-        cluster.wait_for(&known, deadline, |snapshot| snapshot.brokers.get(&broker).map(drop)).await?;
+/// Waits until the metadata knows where a broker listens that a look-up named.
+async fn wait_until_known(cluster: &Cluster, broker: BrokerId, deadline: Instant) -> Result<()> {
+    if cluster.snapshot().brokers.contains_key(&broker) {
+        return Ok(());
     }
-    cluster.connection(broker, Purpose::Ask).await
+    cluster.request_refresh();
+    let deadline = deadline.min(Instant::now() + cluster.config().request_timeout);
+    let known = format!("broker {broker} to be known");
+    cluster.wait_for(&known, deadline, |snapshot| snapshot.brokers.get(&broker).map(drop)).await
 }
 
 /// Which broker keeps each of the groups.

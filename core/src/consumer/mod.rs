@@ -9,6 +9,8 @@ mod assignor;
 mod batch;
 mod fetch_session;
 mod fetcher;
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody subscribes yet"))]
+mod group;
 mod offsets;
 mod subscription;
 
