@@ -532,4 +532,23 @@ mod tests {
         metadata.handle_response(&MetadataResponse::default(), later, &mut random());
         assert!(metadata.snapshot().topic("orders").is_none());
     }
+
+    #[test]
+    fn racks_are_those_of_the_replicas() {
+        let mut metadata = Metadata::new(SETTINGS, Instant::now());
+        metadata.want(&orders(), Instant::now());
+        metadata.poll_request(Instant::now()).unwrap();
+        let mut response = response(&[(1, 1), (2, 1)]);
+        for partition in &mut response.topics[0].partitions {
+            partition.replica_nodes = [2, 1, 3].map(BrokerId).to_vec();
+        }
+        response.topics[0].partitions[1].replica_nodes = vec![BrokerId(2)];
+        metadata.handle_response(&response, Instant::now(), &mut random());
+        assert!(metadata.snapshot().topic("orders").unwrap().racks.is_empty(), "nobody tells");
+        response.brokers[0].rack = Some("b".into());
+        response.brokers[1].rack = Some("a".into());
+        metadata.handle_response(&response, Instant::now(), &mut random());
+        let racks: [Vec<Str>; 2] = [vec!["a".into(), "b".into()], vec!["a".into()]];
+        assert_eq!(metadata.snapshot().topic("orders").unwrap().racks, racks);
+    }
 }

@@ -382,11 +382,21 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use ottla_interop::{broker::TestBroker, kafka::Kafka, or_skip};
+    use ottla_protocol::{
+        messages::leave_group::MemberIdentity,
+        types::Uuid,
+        wire::{Reader, Wire, Writer},
+    };
 
     use super::*;
     use crate::{
         Admin, NewTopic,
-        cluster::{ClusterSettings, retry::Backoff, runtime::Runtime},
+        cluster::{
+            ClusterSettings,
+            metadata::{Partition, Topic},
+            retry::Backoff,
+            runtime::Runtime,
+        },
         config::{AdminConfig, ClientConfig, ConsumerConfig},
     };
 
@@ -537,5 +547,38 @@ mod tests {
                 runtime.block_on(come_and_go(bootstrap.clone(), assignors));
             }
         }
+    }
+
+    #[test]
+    fn a_member_leaves_as_the_broker_can_read_it() {
+        let request = || {
+            let member_id: ottla_protocol::types::Str = "m".into();
+            let member = MemberIdentity { member_id, group_instance_id: None, reason: Some("done".into()) };
+            LeaveGroupRequest { group_id: "g".into(), members: vec![member], ..Default::default() }
+        };
+        for version in 0..=5 {
+            let mut writer = Writer::new();
+            let said = leave_as(request(), version);
+            said.write(&mut writer, version).unwrap();
+            let read = LeaveGroupRequest::read(&mut Reader::new(writer.into_bytes()), version).unwrap();
+            let one = (&*read.member_id, read.members.len());
+            assert_eq!(one, if version < 3 { ("m", 0) } else { ("", 1) }, "version {version}");
+        }
+    }
+
+    #[test]
+    fn racks_count_only_where_a_member_has_one() {
+        let partition = Partition { leader: None, leader_epoch: 0 };
+        let racks: Vec<Vec<ottla_protocol::types::Str>> = vec![vec!["a".into()], vec!["b".into()]];
+        let topic = Topic {
+            id: Uuid::ZERO,
+            partitions: vec![partition; 2],
+            racks: racks.clone(),
+            error: ErrorCode::NONE,
+        };
+        let known = Snapshot { topics: [("t".into(), Arc::new(topic))].into(), ..Default::default() };
+        let subscribed = BTreeSet::from(["t".into(), "missing".into()]);
+        assert_eq!(topics(&known, &subscribed, true), Topics::from([("t".into(), racks)]));
+        assert_eq!(topics(&known, &subscribed, false), Topics::from([("t".into(), vec![Vec::new(); 2])]));
     }
 }
