@@ -416,8 +416,9 @@ fn what_others_have_is_not_committed() {
         let stale = consumer.commit_batch(&old).await.unwrap_err();
         assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
         consumer.commit_batch(&again).await.unwrap();
-        drop(rebalances);
+        // Nobody takes the last rebalance any more, and closing waits for nobody.
         close(consumer).await;
+        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
     });
 }
 
