@@ -472,6 +472,15 @@ fn a_partition_in_the_programs_hands_waits_for_it() {
         let early = timeout(Duration::from_millis(500), rebalances.next()).await;
         assert!(early.is_err(), "{early:?}");
         assert_eq!(first.assignment().len(), 2);
+        // One that would rather not wait goes at once.
+        let third = member(&target, &group, &topic);
+        let admin = target.admin();
+        eventually("the third is one of them", async || {
+            let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
+            (described.members.len() == 3).then_some(())
+        })
+        .await;
+        third.close(PATIENCE / 4).await.unwrap();
 
         // As soon as the first asks for more, it is done with what it had, and that is committed before others go on.
         let asks = async {
