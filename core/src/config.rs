@@ -623,6 +623,38 @@ pub struct ConsumerConfig {
     ///
     /// `ottla.prefetch.max.bytes`: `67108864` bytes by default, at least 1.
     pub prefetch_max_bytes: u64,
+    /// Name of the consumer group; without one, partitions are assigned and nothing is committed.
+    ///
+    /// `group.id`: none by default.
+    pub group_id: Option<String>,
+    /// Name of a static member, which may restart without a rebalance (KIP-345).
+    ///
+    /// `group.instance.id`: none by default.
+    pub group_instance_id: Option<String>,
+    /// Assignors of the classic protocol, best first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`, or Java's classes of these.
+    ///
+    /// `partition.assignment.strategy`: `range,cooperative-sticky` by default.
+    pub partition_assignment_strategy: Vec<String>,
+    /// Silence after which the coordinator takes a member for dead.
+    ///
+    /// `session.timeout.ms`: `45000` ms by default, at least 1.
+    pub session_timeout: Duration,
+    /// Time between heartbeats to the coordinator; less than `session.timeout.ms`.
+    ///
+    /// `heartbeat.interval.ms`: `3000` ms by default, at least 1.
+    pub heartbeat_interval: Duration,
+    /// Time without a call for records after which the member leaves; also how long a rebalance waits for it.
+    ///
+    /// `max.poll.interval.ms`: `300000` ms by default, at least 1.
+    pub max_poll_interval: Duration,
+    /// Commits what the program is done with: a batch is done when the next one is asked for.
+    ///
+    /// `enable.auto.commit`: `true` by default.
+    pub enable_auto_commit: bool,
+    /// Time between such commits.
+    ///
+    /// `auto.commit.interval.ms`: `5000` ms by default.
+    pub auto_commit_interval: Duration,
 }
 
 impl std::default::Default for ConsumerConfig {
@@ -676,6 +708,14 @@ impl ConsumerConfig {
             max_partition_fetch_bytes: values.usize("max.partition.fetch.bytes"),
             max_poll_records: values.i32("max.poll.records"),
             prefetch_max_bytes: values.u64("ottla.prefetch.max.bytes"),
+            group_id: values.opt_str("group.id").map(str::to_owned),
+            group_instance_id: values.opt_str("group.instance.id").map(str::to_owned),
+            partition_assignment_strategy: values.list("partition.assignment.strategy").to_vec(),
+            session_timeout: values.duration("session.timeout.ms"),
+            heartbeat_interval: values.duration("heartbeat.interval.ms"),
+            max_poll_interval: values.duration("max.poll.interval.ms"),
+            enable_auto_commit: values.bool("enable.auto.commit"),
+            auto_commit_interval: values.duration("auto.commit.interval.ms"),
         }
     }
 
@@ -745,6 +785,28 @@ impl ConsumerConfig {
         settings.set("max.partition.fetch.bytes", self.max_partition_fetch_bytes.to_string());
         settings.set("max.poll.records", self.max_poll_records.to_string());
         settings.set("ottla.prefetch.max.bytes", self.prefetch_max_bytes.to_string());
+        if let Some(value) = &self.group_id {
+            settings.set("group.id", value.as_str());
+        }
+        if let Some(value) = &self.group_instance_id {
+            settings.set("group.instance.id", value.as_str());
+        }
+        settings.set("partition.assignment.strategy", self.partition_assignment_strategy.join(","));
+        settings
+            .set("session.timeout.ms", self.session_timeout.as_millis().min(i32::MAX as u128).to_string());
+        settings.set(
+            "heartbeat.interval.ms",
+            self.heartbeat_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "max.poll.interval.ms",
+            self.max_poll_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("enable.auto.commit", self.enable_auto_commit.to_string());
+        settings.set(
+            "auto.commit.interval.ms",
+            self.auto_commit_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
         settings
     }
 
@@ -1164,16 +1226,65 @@ static CONSUMER_KEYS: [Key; 32] = [
     Key {
         name: "group.id",
         kind: Type::String,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "name of the consumer group",
+        range: Range::NonEmpty,
+        doc: "name of the consumer group; without one, partitions are assigned and nothing is committed",
         ..Key::EMPTY
     },
     Key {
         name: "group.instance.id",
         kind: Type::String,
         range: Range::NonEmpty,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
         doc: "name of a static member, which may restart without a rebalance (KIP-345)",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "partition.assignment.strategy",
+        kind: Type::List,
+        default: Some("range,cooperative-sticky"),
+        range: Range::NonEmpty,
+        kafka_default: Some(
+            "org.apache.kafka.clients.consumer.RangeAssignor,org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+        ),
+        doc: "assignors of the classic protocol, best first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`, or Java's classes of these",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "session.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("45000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "silence after which the coordinator takes a member for dead",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "heartbeat.interval.ms",
+        kind: Type::Millis32,
+        default: Some("3000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between heartbeats to the coordinator; less than `session.timeout.ms`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "max.poll.interval.ms",
+        kind: Type::Millis32,
+        default: Some("300000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time without a call for records after which the member leaves; also how long a rebalance waits for it",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "enable.auto.commit",
+        kind: Type::Bool,
+        default: Some("true"),
+        doc: "commits what the program is done with: a batch is done when the next one is asked for",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "auto.commit.interval.ms",
+        kind: Type::Millis32,
+        default: Some("5000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "time between such commits",
         ..Key::EMPTY
     },
     Key {
@@ -1183,75 +1294,24 @@ static CONSUMER_KEYS: [Key; 32] = [
             Choice { text: "consumer", same: &[], served: true },
         ]),
         default: Some("classic"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        effect: Effect::Known { why: "groups speak the classic protocol yet" },
         doc: "the rebalance protocol: the classic one, or KIP-848's",
         ..Key::EMPTY
     },
     Key {
         name: "group.remote.assignor",
         kind: Type::String,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        effect: Effect::Known { why: "groups speak the classic protocol yet" },
         doc: "assignor on the broker's side, for KIP-848",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "partition.assignment.strategy",
-        kind: Type::List,
-        default: Some("range,cooperative-sticky"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        kafka_default: Some(
-            "org.apache.kafka.clients.consumer.RangeAssignor,org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
-        ),
-        doc: "assignors of the classic protocol, best first",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "session.timeout.ms",
-        kind: Type::Millis32,
-        default: Some("45000"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "silence after which the coordinator takes a member for dead",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "heartbeat.interval.ms",
-        kind: Type::Millis32,
-        default: Some("3000"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time between heartbeats to the coordinator",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "max.poll.interval.ms",
-        kind: Type::Millis32,
-        default: Some("300000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time without progress of the program after which the member leaves",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "enable.auto.commit",
-        kind: Type::Bool,
-        default: Some("true"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "commits positions in the background",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "auto.commit.interval.ms",
-        kind: Type::Millis32,
-        default: Some("5000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time between commits in the background",
         ..Key::EMPTY
     },
     Key {
         name: "internal.throw.on.fetch.stable.offset.unsupported",
         kind: Type::Bool,
         default: Some("false"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        effect: Effect::Known {
+            why: "where a broker is too old to give stable offsets, those it has are taken",
+        },
         doc: "fails when a broker is too old to give stable offsets",
         ..Key::EMPTY
     },
@@ -1307,7 +1367,7 @@ static CONSUMER_KEYS: [Key; 32] = [
         name: "enable.auto.offset.store",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known { why: "librdkafka's; consumer groups are not served yet" },
+        effect: Effect::Known { why: "librdkafka's; a batch is done when the next one is asked for" },
         doc: "librdkafka: counts a record as done when it is handed over",
         ..Key::EMPTY
     },

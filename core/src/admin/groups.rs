@@ -23,7 +23,7 @@ use ottla_protocol::{
 use super::{Admin, Target, outcome};
 use crate::{
     cluster::{
-        TopicPartition,
+        OffsetAndMetadata, TopicPartition,
         coordinator::{AboutGroups, ask_coordinators},
     },
     error::{Error, ErrorKind, Result},
@@ -188,30 +188,6 @@ impl GroupType {
 impl fmt::Display for GroupType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// How far a partition was read, as groups commit it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OffsetAndMetadata {
-    /// The next offset to read.
-    pub offset: i64,
-    /// Epoch of the leader that wrote the last record read, if it is known (KIP-320).
-    pub leader_epoch: Option<i32>,
-    /// Any text; at most `offset.metadata.max.bytes` of the broker.
-    pub metadata: String,
-}
-
-impl OffsetAndMetadata {
-    /// An offset alone.
-    pub fn new(offset: i64) -> Self {
-        Self { offset, ..Self::default() }
-    }
-}
-
-impl From<i64> for OffsetAndMetadata {
-    fn from(offset: i64) -> Self {
-        Self::new(offset)
     }
 }
 
