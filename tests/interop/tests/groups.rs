@@ -200,8 +200,11 @@ impl Member {
                         _ = &mut stopped => break,
                         batch = consumer.next_batch(500) => batch.unwrap(),
                     };
-                    let places = batch.records().map(|record| (batch.partition(), record.unwrap().offset()));
-                    given.0.lock().unwrap().entry(number).or_default().extend(places);
+                    let at_us = now_us();
+                    for record in batch.records() {
+                        let place = (batch.partition(), record.unwrap().offset());
+                        given.hear(number, Word::Given { place, at_us });
+                    }
                 }
                 consumer.close(PATIENCE).await.unwrap();
             });
@@ -233,9 +236,9 @@ impl Member {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "records must be near the broker's own time")]
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+#[expect(clippy::disallowed_methods, reason = "records, and peers' words, are of that time")]
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
 /// Writes `count` records to each partition.
@@ -244,7 +247,7 @@ fn produce(peer: &Peer, broker: &TestBroker, count: usize) {
         .flat_map(|partition| (0..count).map(move |_| partition))
         .map(|partition| PeerRecord {
             partition,
-            timestamp: now_ms(),
+            timestamp: (now_us() / 1000) as i64,
             key: None,
             value: Some("dg==".to_owned()),
             headers: Vec::new(),

@@ -644,11 +644,13 @@ impl Groups {
         }
     }
 
+    /// Those that the filter lets through, by their ids.
     fn list(&self, filter: &ListGroupsRequest) -> Vec<ListedGroup> {
         let wanted = |names: &[Str], name: &str| {
             names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        self.groups
+        let mut listed: Vec<ListedGroup> = self
+            .groups
             .iter()
             .filter(|(_, group)| wanted(&filter.types_filter, group.type_name()))
             .filter(|(_, group)| wanted(&filter.states_filter, group.state_name()))
@@ -658,7 +660,9 @@ impl Groups {
                 group_state: group.state_name().into(),
                 group_type: group.type_name().into(),
             })
-            .collect()
+            .collect();
+        listed.sort_by(|a, b| a.group_id.0.cmp(&b.group_id.0));
+        listed
     }
 
     fn delete(&mut self, id: GroupId, out: &mut Effects) -> DeletableGroupResult {
