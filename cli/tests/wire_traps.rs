@@ -744,7 +744,7 @@ fn only_an_admin_client_writes_into_the_clusters_own_topics() {
     let code = t.wire.produce("__consumer_offsets", 0, &batch).error_code;
     assert_eq!(code, ErrorCode::INVALID_TOPIC_EXCEPTION);
     let request = wire::produce_request("__consumer_offsets", 0, -1, &batch);
-    let pieces = frame::request(&request, 12, 7, Some(&"__admin_client".into())).unwrap();
+    let pieces = ottla_protocol::frame::request(&request, 12, 7, Some(&"__admin_client".into())).unwrap();
     t.wire.send_raw(&pieces.concat());
     assert_eq!(wire::produced(t.wire.receive::<ProduceRequest>(12, 7)).error_code, ErrorCode::NONE);
 }
