@@ -27,18 +27,18 @@ use ottla_protocol::{
         SyncGroupResponse, join_group::JoinGroupRequestProtocol, leave_group::MemberIdentity,
         sync_group::SyncGroupRequestAssignment,
     },
-    types::{BrokerId, GroupId, Str, TopicName},
+    types::{BrokerId, Str, TopicName},
 };
 
-use super::super::assignor::{
-    Assignor, Member, Subscription,
-    metadata::{read_assignment, write_assignment},
+use super::{
+    super::assignor::{
+        Assignor, Member, Subscription,
+        metadata::{read_assignment, write_assignment},
+    },
+    membership::{Action, Identity, MemberSettings, NO_GENERATION, find_failed, millis},
 };
 use crate::{
-    cluster::{
-        TopicPartition,
-        retry::{Backoff, Failures},
-    },
+    cluster::{TopicPartition, retry::Failures},
     error::{Error, Result},
 };
 
@@ -46,67 +46,6 @@ use crate::{
 const CONSUMER: Str = Str::from_static("consumer");
 /// What JoinGroup and SyncGroup are for, in errors.
 const JOIN: &str = "join";
-/// Where there is no generation.
-const NO_GENERATION: i32 = -1;
-
-/// How a member behaves.
-#[derive(Clone, Debug)]
-pub(crate) struct MemberSettings {
-    /// `group.id`.
-    pub group: GroupId,
-    /// `group.instance.id`.
-    pub instance_id: Option<Str>,
-    /// `partition.assignment.strategy`, best first.
-    pub assignors: Vec<Assignor>,
-    /// `session.timeout.ms`.
-    pub session_timeout: Duration,
-    /// `heartbeat.interval.ms`.
-    pub heartbeat_interval: Duration,
-    /// `max.poll.interval.ms`, which is also how long a rebalance waits for the member.
-    pub max_poll_interval: Duration,
-    /// `client.rack`.
-    pub rack: Option<Str>,
-    /// `retry.backoff.ms` with its most.
-    pub backoff: Backoff,
-}
-
-/// What is to be done next. Requests go to the coordinator.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Look the coordinator up; then [`ClassicMember::handle_coordinator`].
-    FindCoordinator,
-    /// Send it; then [`ClassicMember::handle_join`], with the attempt's number. Takes as long as the slowest member.
-    Join(u64, JoinGroupRequest),
-    /// Divide the partitions among the members, as their leader; then [`ClassicMember::handle_divided`].
-    Divide(u64, Assignor, Vec<Member>),
-    /// Send it; then [`ClassicMember::handle_sync`], with the attempt's number.
-    Sync(u64, SyncGroupRequest),
-    /// Send it; then [`ClassicMember::handle_heartbeat`], with the identity that was sent.
-    Heartbeat(HeartbeatRequest),
-    /// Send it; nobody waits for the answer.
-    Leave(LeaveGroupRequest),
-    /// The program commits what it has done of these, and lets go of them.
-    Revoke(Vec<TopicPartition>),
-    /// The program lets go of these, which others may have already: it cannot commit any more.
-    Lost(Vec<TopicPartition>),
-    /// The program takes these besides what it has. Ends a rebalance, also where there are none.
-    Assign(Vec<TopicPartition>),
-    /// The program is told; nothing goes on before [`ClassicMember::subscribe`].
-    Fail(Error),
-}
-
-/// As whom a member commits, and sends heartbeats.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Identity {
-    /// The generation; -1 outside the group.
-    pub generation: i32,
-    /// The id that the coordinator gave; empty at first.
-    pub member_id: Str,
-}
-
-impl Identity {
-    const NONE: Self = Self { generation: NO_GENERATION, member_id: Str::EMPTY };
-}
 
 /// A member.
 #[derive(Debug)]
@@ -249,6 +188,12 @@ impl ClassicMember {
     /// Whether it has left, and told all there is to tell.
     pub(crate) fn is_gone(&self) -> bool {
         self.phase == Phase::Leaving && self.queue.is_empty() && self.awaited.is_none()
+    }
+
+    /// Whether it leaves, or has left.
+    #[cfg(test)]
+    pub(super) fn is_leaving(&self) -> bool {
+        self.phase == Phase::Leaving
     }
 
     /// As whom to commit.
@@ -470,7 +415,8 @@ impl ClassicMember {
             }
             Err(error) if error.is_retriable() => self.forget_coordinator(now),
             Err(error) => {
-                self.fail(error.context(format!("find coordinator of group `{}`", self.settings.group)))
+                self.coordinator = Coordinator::Unknown { retry_at: None };
+                self.fail(find_failed(&self.settings.group, error));
             }
         }
     }
@@ -707,16 +653,12 @@ impl ClassicMember {
     }
 }
 
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use ottla_protocol::messages::join_group::JoinGroupResponseMember;
 
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::{cluster::retry::Backoff, error::ErrorKind};
 
     const SESSION: Duration = Duration::from_secs(45);
     const BEAT: Duration = Duration::from_secs(3);
@@ -739,6 +681,7 @@ mod tests {
                 heartbeat_interval: BEAT,
                 max_poll_interval: POLL,
                 rack: None,
+                remote_assignor: None,
                 backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
             };
             let mut member = ClassicMember::new(settings, fastrand::Rng::with_seed(7), now);

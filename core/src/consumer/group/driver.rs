@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::classic::{Action, ClassicMember, Identity, MemberSettings};
+use super::{
+    classic::ClassicMember,
+    membership::{Action, Identity, MemberSettings},
+};
 use crate::{
     cluster::{Cluster, Purpose, TopicPartition, coordinator::find_coordinator},
     consumer::assignor::{Assignor, Member, Topics},
@@ -171,6 +174,7 @@ impl Driver {
                     }
                 }));
             }
+            Action::ConsumerHeartbeat(..) | Action::NameTopics(_) => {}
             Action::Revoke(partitions) => self.tell(|done| Told::Revoke(partitions, done)),
             Action::Lost(partitions) => self.tell(|done| Told::Lost(partitions, done)),
             Action::Assign(partitions) => {
@@ -284,6 +288,7 @@ mod tests {
                 heartbeat_interval: Duration::from_millis(100),
                 max_poll_interval: Duration::from_secs(30),
                 rack: None,
+                remote_assignor: None,
                 backoff: Backoff { first: Duration::from_millis(50), most: Duration::from_millis(500) },
             };
             let (orders, receive_orders) = mpsc::unbounded_channel();

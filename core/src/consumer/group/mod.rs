@@ -1,4 +1,8 @@
 //! Being a member of a group: who reads what is agreed on with others, and changes as they come and go.
 
 mod classic;
+mod consumer;
 mod driver;
+mod membership;
+#[cfg(test)]
+mod simulation;
