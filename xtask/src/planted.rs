@@ -63,8 +63,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if path.extension().is_some_and(|e| e == "patch") && wanted(&name_of(&path)) {
                 let text = std::fs::read_to_string(&path)?;
                 let simulator = SIMULATORS.iter().find(|simulator| text.contains(simulator.code));
-                let simulator =
-                    simulator.with_context(|| format!("no simulator runs what `{}` changes", name_of(&path)))?;
+                let simulator = simulator
+                    .with_context(|| format!("no simulator runs what `{}` changes", name_of(&path)))?;
                 patches.push((path, simulator));
             }
         }

@@ -278,10 +278,7 @@ impl ConsumerMember {
         if self.is_watched() && now >= self.progressed_at + self.settings.max_poll_interval {
             self.expire();
         }
-        if self.to_reconcile
-            && self.phase == Phase::Inside
-            && self.awaited.is_none()
-            && self.queue.is_empty()
+        if self.to_reconcile && self.phase == Phase::Inside && self.awaited.is_none() && self.queue.is_empty()
         {
             self.reconcile();
         }

@@ -18,6 +18,7 @@ use std::{
 
 use ottla_broker::group_coordinator::{Coordinator, MemberAnswer, MemberRequest, Settings};
 use ottla_protocol::{
+    error_code::ErrorCode,
     messages::{
         OffsetCommitRequest,
         offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
@@ -84,7 +85,11 @@ enum Purpose {
     Heartbeat(Identity),
     Leave,
     /// A commit; the program waits for it if it is to let go.
-    Commit { identity: Identity, offsets: BTreeMap<TopicPartition, i64>, is_last: bool },
+    Commit {
+        identity: Identity,
+        offsets: BTreeMap<TopicPartition, i64>,
+        is_last: bool,
+    },
 }
 
 /// A program and its member.
@@ -362,8 +367,12 @@ impl World {
                 let found = if self.mishap(10) { Err(lost()) } else { Ok(BrokerId(1)) };
                 self.later(1..30, Event::Found { slot, life, found });
             }
-            Action::Join(attempt, request) => self.ask(slot, Purpose::Attempt(attempt), MemberRequest::Join(request)),
-            Action::Sync(attempt, request) => self.ask(slot, Purpose::Attempt(attempt), MemberRequest::Sync(request)),
+            Action::Join(attempt, request) => {
+                self.ask(slot, Purpose::Attempt(attempt), MemberRequest::Join(request))
+            }
+            Action::Sync(attempt, request) => {
+                self.ask(slot, Purpose::Attempt(attempt), MemberRequest::Sync(request))
+            }
             Action::Heartbeat(request) => {
                 let sent = self.programs[slot].member.identity().clone();
                 self.ask(slot, Purpose::Heartbeat(sent), MemberRequest::Heartbeat(request));
@@ -374,7 +383,9 @@ impl World {
             }
             Action::Divide(attempt, assignor, members) => {
                 let parts = assignor.assign(&self.topics(), &members);
-                let Membership::Classic(member) = &mut self.programs[slot].member else { panic!("who divides?") };
+                let Membership::Classic(member) = &mut self.programs[slot].member else {
+                    panic!("who divides?")
+                };
                 member.handle_divided(attempt, assignor, &parts);
             }
             Action::NameTopics(ids) => self.later(1..100, Event::Named { slot, life, ids }),
@@ -392,7 +403,15 @@ impl World {
                 }
                 self.finish(slot);
             }
-            Action::Fail(error) => panic!("program {slot} fails: {error}"),
+            Action::Fail(error) => {
+                // A coordinator that dies between a static member's join and the leader's sync knows the member's dead
+                // self again when it is back. The program begins anew.
+                let is_known =
+                    error.code() == Some(ErrorCode::FENCED_INSTANCE_ID) && !self.assignors.is_empty();
+                assert!(is_known && self.programs[slot].has.is_empty(), "program {slot} fails: {error}");
+                let (reads, now) = (self.programs[slot].reads.clone(), self.member_now(slot));
+                self.programs[slot].member.subscribe(reads, now).unwrap();
+            }
         }
     }
 
@@ -409,7 +428,9 @@ impl World {
             }
         }
         let now = self.member_now(slot);
-        let Membership::Consumer(member) = &mut self.programs[slot].member else { panic!("who asks for names?") };
+        let Membership::Consumer(member) = &mut self.programs[slot].member else {
+            panic!("who asks for names?")
+        };
         member.handle_names(found, now);
         self.drive(slot);
     }
@@ -433,7 +454,8 @@ impl World {
     /// It is done with what it was told, sooner or later.
     fn finish(&mut self, slot: usize) {
         let life = self.programs[slot].life;
-        let stall = if self.mishap(25) { self.random.i64(..MAX_POLL_MS * 3 / 2) } else { self.random.i64(..50) };
+        let stall =
+            if self.mishap(25) { self.random.i64(..MAX_POLL_MS * 3 / 2) } else { self.random.i64(..50) };
         self.later(stall..stall + 1, Event::Done { slot, life });
     }
 
@@ -511,7 +533,8 @@ impl World {
     fn ask(&mut self, slot: usize, purpose: Purpose, request: MemberRequest) {
         let ticket = self.number();
         let is_commit = matches!(purpose, Purpose::Commit { .. });
-        let delay = if self.mishap(20) { self.random.i64(..REQUEST_TIMEOUT_MS * 2) } else { self.random.i64(1..30) };
+        let delay =
+            if self.mishap(20) { self.random.i64(..REQUEST_TIMEOUT_MS * 2) } else { self.random.i64(1..30) };
         let program = &mut self.programs[slot];
         let last = &mut program.arrival_ms[usize::from(is_commit)];
         let arrival = (self.now_ms + delay).max(*last + 1);
@@ -527,6 +550,9 @@ impl World {
     }
 
     fn arrive(&mut self, ticket: u64, request: MemberRequest) {
+        if self.traces {
+            eprintln!("{:>7} the coordinator hears {request:?}", self.now_ms);
+        }
         self.held.insert(ticket);
         self.changed.0 = true;
         self.changed.1 |= matches!(request, MemberRequest::Commit(_));
@@ -664,7 +690,8 @@ impl World {
                 self.partition_counts[topic] += 1;
                 self.coordinator.set_topic(TOPICS[topic], self.partition_counts[topic]);
                 for slot in 0..self.programs.len() {
-                    if let Membership::Classic(member) = &mut self.programs[slot].member {
+                    let program = &mut self.programs[slot];
+                    if let (true, Membership::Classic(member)) = (program.is_alive, &mut program.member) {
                         member.request_rejoin("topics have grown");
                         self.drive(slot);
                     }
@@ -717,13 +744,19 @@ impl World {
 
     fn check_owners(&self) {
         let members = self.coordinator.members(&self.group);
-        let mut owners: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
+        let mut owners: BTreeMap<(i32, &TopicPartition), usize> = BTreeMap::new();
         for (slot, program) in self.programs.iter().enumerate() {
-            if !members.contains(&program.id) || program.is_lost {
+            let is_classic = !self.assignors.is_empty();
+            if !members.contains(&program.id) || (is_classic && program.is_lost) {
                 continue;
             }
+            // A static member of a classic group keeps its place in rebalances that it misses, and not its partitions.
+            let generation = match &program.member {
+                Membership::Classic(member) => member.identity().generation,
+                Membership::Consumer(_) => 0,
+            };
             for tp in program.has.keys() {
-                let other = owners.insert(tp, slot);
+                let other = owners.insert((generation, tp), slot);
                 assert!(other.is_none(), "at {} ms {other:?} and {slot} both have {tp}", self.now_ms);
             }
         }
@@ -732,7 +765,11 @@ impl World {
     fn check_offsets(&mut self) {
         for (tp, offset) in &mut self.committed {
             let told = self.coordinator.committed(&self.group, &tp.topic, tp.partition);
-            assert!(told >= *offset, "at {} ms {tp}: {offset} was committed, and {told} is there", self.now_ms);
+            assert!(
+                told >= *offset,
+                "at {} ms {tp}: {offset} was committed, and {told} is there",
+                self.now_ms
+            );
             *offset = told;
         }
     }
@@ -769,6 +806,19 @@ impl World {
             }
             if !self.programs[slot].is_alive {
                 self.revive(slot);
+            }
+        }
+        if !self.assignors.is_empty() {
+            // A static member that comes back, and reads something else, is given what its dead self had: Kafka's rule of
+            // the classic protocol. That ends with the next rebalance.
+            let until = self.now_ms + SESSION_MS + MAX_POLL_MS;
+            while self.now_ms < until {
+                self.step();
+            }
+        }
+        for slot in 0..self.programs.len() {
+            if let Membership::Classic(member) = &mut self.programs[slot].member {
+                member.request_rejoin("all read the same");
             }
             let now = self.member_now(slot);
             self.read(slot, everything(), now);

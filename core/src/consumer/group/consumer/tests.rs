@@ -92,15 +92,21 @@ impl Bench {
     }
 
     /// A heartbeat that is answered with an epoch and, if there is one, an assignment.
-    fn beat_with(&mut self, epoch: i32, assigned: Option<&[(Uuid, &[i32])]>) -> ConsumerGroupHeartbeatRequest {
+    fn beat_with(
+        &mut self,
+        epoch: i32,
+        assigned: Option<&[(Uuid, &[i32])]>,
+    ) -> ConsumerGroupHeartbeatRequest {
         let (attempt, request) = self.heartbeat();
         self.answer(attempt, epoch, assigned);
         request
     }
 
     fn answer(&mut self, attempt: u64, epoch: i32, assigned: Option<&[(Uuid, &[i32])]>) {
-        let topic =
-            |(topic_id, partitions): &(Uuid, &[i32])| TopicPartitions { topic_id: *topic_id, partitions: partitions.to_vec() };
+        let topic = |(topic_id, partitions): &(Uuid, &[i32])| TopicPartitions {
+            topic_id: *topic_id,
+            partitions: partitions.to_vec(),
+        };
         let response = ConsumerGroupHeartbeatResponse {
             member_epoch: epoch,
             heartbeat_interval_ms: millis(BEAT),
@@ -295,8 +301,7 @@ fn a_topic_made_anew_is_let_go_of_and_taken_again() {
 
 #[test]
 fn a_member_that_is_fenced_or_unknown_loses_everything_and_joins_when_the_program_has_nothing() {
-    for code in
-        [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::GROUP_ID_NOT_FOUND]
+    for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::GROUP_ID_NOT_FOUND]
     {
         let mut bench = Bench::inside(&[0, 1]);
         let id = bench.member.member_id.clone();
@@ -626,12 +631,17 @@ fn under_any_answers_the_program_hears_a_story_that_holds_together() {
                     in_flight = Some((attempt, request.member_epoch < 0));
                     let ids = |tp: &TopicPartition| (if *tp.topic == *"t" { T } else { U }, tp.partition);
                     if let Some(claims) = claims(&request) {
-                        let claimed: BTreeSet<Held> =
-                            claims.into_iter().flat_map(|(id, all)| all.into_iter().map(move |p| (id, p))).collect();
+                        let claimed: BTreeSet<Held> = claims
+                            .into_iter()
+                            .flat_map(|(id, all)| all.into_iter().map(move |p| (id, p)))
+                            .collect();
                         let unclaimed = has.iter().find(|tp| !claimed.contains(&ids(tp)));
                         assert!(unclaimed.is_none(), "seed {seed}: {unclaimed:?} is given up too early");
                     }
-                    assert!(request.member_epoch != 0 || has.is_empty(), "seed {seed}: it joins with {has:?}");
+                    assert!(
+                        request.member_epoch != 0 || has.is_empty(),
+                        "seed {seed}: it joins with {has:?}"
+                    );
                 }
                 Some(Action::NameTopics(ids)) => {
                     let name = |id: Uuid| (id, if id == T { "t" } else { "u" }.into());
