@@ -27,7 +27,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    super::assignor::{Assignor, Topics},
+    super::assignor::{Assignor, Member, Topics},
     consumer::Reads,
     membership::{Action, Identity, MemberSettings, Membership},
 };
@@ -38,7 +38,7 @@ use crate::{
 
 const SEEDS: u64 = 60;
 /// For how long there are faults.
-const FAULTS_MS: i64 = 120_000;
+const FAULTS_MS: i64 = 60_000;
 const SESSION_MS: i64 = 10_000;
 const HEARTBEAT_MS: i64 = 1_000;
 const MAX_POLL_MS: i64 = 20_000;
@@ -155,6 +155,8 @@ struct World {
     held: BTreeSet<u64>,
     last_number: u64,
     faults: bool,
+    /// How many times as often as usual things go wrong.
+    harshness: u32,
     /// The newest offset that a commit was acknowledged for, or that the coordinator told.
     committed: BTreeMap<TopicPartition, i64>,
     /// Whether owners may be others since the last check, and offsets.
@@ -198,6 +200,7 @@ impl World {
             held: BTreeSet::new(),
             last_number: 0,
             faults: true,
+            harshness: random.u32(1..6),
             committed: BTreeMap::new(),
             changed: (true, true),
             traces: std::env::var_os("OTTLA_TRACE").is_some(),
@@ -273,9 +276,9 @@ impl World {
         self.programs[slot].clock.at(self.now_ms)
     }
 
-    /// One in `n`, as long as there are faults.
+    /// One in `n`, or more often, as long as there are faults.
     fn mishap(&mut self, n: u32) -> bool {
-        self.faults && self.random.u32(..n) == 0
+        self.faults && self.random.u32(..n) < self.harshness
     }
 
     fn number(&mut self) -> u64 {
@@ -382,7 +385,7 @@ impl World {
                 self.ask(slot, Purpose::Attempt(attempt), MemberRequest::ConsumerHeartbeat(request));
             }
             Action::Divide(attempt, assignor, members) => {
-                let parts = assignor.assign(&self.topics(), &members);
+                let parts = assignor.assign(&self.topics(&members), &members);
                 let Membership::Classic(member) = &mut self.programs[slot].member else {
                     panic!("who divides?")
                 };
@@ -415,8 +418,13 @@ impl World {
         }
     }
 
-    fn topics(&self) -> Topics {
-        let counts = TOPICS.into_iter().zip(self.partition_counts);
+    /// The topics that somebody reads.
+    fn topics(&self, members: &[Member]) -> Topics {
+        let is_read = |topic: &str| {
+            let mut topics = members.iter().flat_map(|member| &member.subscription.topics);
+            topics.any(|name| **name == *topic)
+        };
+        let counts = TOPICS.into_iter().zip(self.partition_counts).filter(|(topic, _)| is_read(topic));
         counts.map(|(name, count)| (name.into(), vec![Vec::new(); count as usize])).collect()
     }
 
@@ -778,9 +786,14 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let is_done = |program: &Program| program.is_alive && program.going.is_empty() && !program.is_lost;
         let has: Vec<&TopicPartition> = self.programs.iter().flat_map(|program| program.has.keys()).collect();
-        let wanted: i32 = self.partition_counts.iter().sum();
+        let is_read = |topic: &str| self.programs.iter().any(|program| reads(&program.reads, topic));
+        let counts = TOPICS.into_iter().zip(self.partition_counts);
+        let wanted: i32 = counts.filter(|(topic, _)| is_read(topic)).map(|(_, count)| count).sum();
         if !self.programs.iter().all(is_done) || has.len() != wanted as usize {
             return false;
+        }
+        if self.programs.iter().any(|program| !TOPICS.into_iter().all(|topic| reads(&program.reads, topic))) {
+            return true;
         }
         let by_ranges = match &self.assignors[..] {
             [] => self.by_ranges,
@@ -796,7 +809,7 @@ impl World {
         }
     }
 
-    /// The faults stop: who is dead comes back, and all read the same.
+    /// The faults stop: who is dead comes back, and maybe all read the same.
     fn calm_down(&mut self) {
         self.faults = false;
         for slot in 0..self.programs.len() {
@@ -816,12 +829,15 @@ impl World {
                 self.step();
             }
         }
+        let all_read_the_same = self.random.bool();
         for slot in 0..self.programs.len() {
             if let Membership::Classic(member) = &mut self.programs[slot].member {
-                member.request_rejoin("all read the same");
+                member.request_rejoin("the faults are over");
             }
-            let now = self.member_now(slot);
-            self.read(slot, everything(), now);
+            if all_read_the_same {
+                let now = self.member_now(slot);
+                self.read(slot, everything(), now);
+            }
         }
     }
 }
@@ -838,6 +854,13 @@ impl Program {
 
 fn everything() -> Reads {
     Reads::Topics(TOPICS.map(TopicName::from).to_vec())
+}
+
+fn reads(reads: &Reads, topic: &str) -> bool {
+    match reads {
+        Reads::Topics(topics) => topics.iter().any(|name| **name == *topic),
+        Reads::Pattern(pattern) => pattern.split('|').any(|name| name == topic),
+    }
 }
 
 fn is_even(counts: impl Iterator<Item = usize>) -> bool {
