@@ -164,7 +164,7 @@ async fn consume(args: &Args, topic: &str, records: Option<u64>) -> anyhow::Resu
     let ends = consumer.end_offsets(&partitions).await?;
     let there: i64 = ends.iter().map(|(partition, end)| end - starts.get(partition).unwrap_or(&0)).sum();
     let wanted = records.unwrap_or(u64::MAX).min(u64::try_from(there).unwrap_or(0));
-    consumer.assign(partitions.clone());
+    consumer.assign(partitions.clone())?;
     for partition in &partitions {
         consumer.seek_to(partition, OffsetSpec::Earliest)?;
     }

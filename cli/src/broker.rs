@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ottla_broker::Broker;
 use ottla_config::Settings;
 
-use crate::{logging::LogArgs, settings::SettingsArgs};
+use crate::{logging::LogArgs, settings::SettingsArgs, stop_signal::StopSignal};
 
 /// Start a broker.
 ///
@@ -36,7 +36,9 @@ pub(crate) fn serve(
 ) -> anyhow::Result<()> {
     // Before the broker starts, so that no signal is missed.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stop = runtime.block_on(async { StopSignal::new() })?;
+    let mut stop = runtime.block_on(async { StopSignal::new() })?;
+    #[cfg(unix)]
+    let _file_size = runtime.block_on(async { survive_file_size_limit() })?;
     let broker = Broker::start(settings)?;
     ready(&broker)?;
     runtime.block_on(async {
@@ -50,51 +52,13 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// SIGTERM or SIGINT; on other systems Ctrl-C.
-struct StopSignal {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    /// Never waited for. Without a handler the signal would end the process; with one, a write beyond the limit on a
-    /// file's size (`ulimit -f`) fails as a full disk does.
-    #[cfg(unix)]
-    _file_size: tokio::signal::unix::Signal,
-}
-
 /// The number of SIGXFSZ, on Linux, macOS and the BSDs.
 #[cfg(unix)]
 const SIGXFSZ: i32 = 25;
 
-impl StopSignal {
-    fn new() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
-            })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    /// Waits for one of them and names it.
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "unix signals need it"))]
-    async fn wait(mut self) -> &'static str {
-        #[cfg(unix)]
-        {
-            tokio::select! {
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.interrupt.recv() => "SIGINT",
-            }
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = tokio::signal::ctrl_c().await;
-            "Ctrl-C"
-        }
-    }
+/// Lets a write beyond the limit on a file's size (`ulimit -f`) fail as a full disk does: without a handler the signal would
+/// end the process. Holds as long as what this gives.
+#[cfg(unix)]
+fn survive_file_size_limit() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ))
 }

@@ -1,4 +1,4 @@
-//! `ottla consume`: records of a topic, printed.
+//! `ottla consume`: records of a topic, printed, or of several as a member of a group.
 
 use std::{
     collections::HashMap,
@@ -13,18 +13,26 @@ use ottla::{
 };
 use serde_json::json;
 
-use crate::client::{self, ClientArgs};
+use crate::{
+    client::{self, ClientArgs},
+    consume_group,
+};
 
 /// Records that are taken at once.
-const BATCH_RECORDS_MAX: usize = 10_000;
+pub(crate) const BATCH_RECORDS_MAX: usize = 10_000;
 
 /// Print the records of a topic.
 ///
-/// Reads all of its partitions, or those given, from the beginning to where they end now; --follow goes on.
+/// Reads all of its partitions, or those given, from the beginning to where they end now; --follow goes on. With --group,
+/// reads the partitions of one or more topics that the group gives, from where the group is, and commits what it printed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The topic.
-    topic: String,
+    /// The topic; with --group there may be several.
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    /// Be a member of this group.
+    #[arg(long, short, value_name = "GROUP", conflicts_with_all = ["partition", "from"])]
+    pub(crate) group: Option<String>,
     /// Read only this partition; may be given more than once.
     #[arg(long, short)]
     partition: Vec<i32>,
@@ -33,10 +41,10 @@ pub(crate) struct Args {
     from: String,
     /// Stop after so many records.
     #[arg(long, short = 'n', value_name = "N")]
-    count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// Wait for more at the end.
     #[arg(long, short)]
-    follow: bool,
+    pub(crate) follow: bool,
     /// How a record is printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -44,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -59,25 +67,28 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    client::run(consume(args))
+    match (&args.group, &args.topics[..]) {
+        (Some(group), _) => client::run(consume_group::consume(args, group)),
+        (None, [topic]) => client::run(consume(args, topic)),
+        (None, _) => bail!("several topics are read by a group: add `--group` and its name"),
+    }
 }
 
-async fn consume(args: &Args) -> anyhow::Result<()> {
+async fn consume(args: &Args, topic: &str) -> anyhow::Result<()> {
     let (config, _) = AdminConfig::from_settings(&args.client.settings(&[]))?;
     let admin = Admin::new(config)?;
     let (_, described) =
-        admin.describe_topics([&args.topic]).await?.pop().context("the broker answered nothing")?;
+        admin.describe_topics([topic]).await?.pop().context("the broker answered nothing")?;
     let all = described?.partitions.len() as i32;
     let chosen: Vec<i32> =
         if args.partition.is_empty() { (0..all).collect() } else { args.partition.clone() };
     if let Some(missing) = chosen.iter().find(|p| !(0..all).contains(*p)) {
-        bail!("topic `{}` has no partition {missing}; it has {all}", args.topic);
+        bail!("topic `{topic}` has no partition {missing}; it has {all}");
     }
-    let partitions: Vec<TopicPartition> =
-        chosen.iter().map(|&p| TopicPartition::new(args.topic.as_str(), p)).collect();
+    let partitions: Vec<TopicPartition> = chosen.iter().map(|&p| TopicPartition::new(topic, p)).collect();
     let (config, _) = ConsumerConfig::from_settings(&args.client.settings(&[]))?;
     let consumer = Consumer::new(config)?;
-    consumer.assign(partitions.clone());
+    consumer.assign(partitions.clone())?;
     for partition in &partitions {
         begin(&consumer, partition, &args.from)?;
     }
@@ -162,11 +173,12 @@ async fn starts(
     Ok(starts)
 }
 
-fn print(out: &mut impl Write, args: &Args, record: &RecordView<'_>) -> anyhow::Result<()> {
+/// Prints a record; with its topic, where there may be several.
+pub(crate) fn print(out: &mut impl Write, args: &Args, record: &RecordView<'_>) -> anyhow::Result<()> {
     if let Format::Json = args.format {
         let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
         let headers: Vec<_> = record.headers().iter().map(|h| json!([h.name(), text(h.value)])).collect();
-        let fields = json!({
+        let mut fields = json!({
             "partition": record.partition,
             "offset": record.offset(),
             "timestamp": record.timestamp(),
@@ -174,10 +186,16 @@ fn print(out: &mut impl Write, args: &Args, record: &RecordView<'_>) -> anyhow::
             "value": text(record.value()),
             "headers": headers,
         });
+        if args.group.is_some() {
+            fields["topic"] = json!(**record.topic);
+        }
         writeln!(out, "{fields}")?;
         return Ok(());
     }
     if args.verbose {
+        if args.topics.len() > 1 {
+            write!(out, "{}\t", record.topic)?;
+        }
         write!(out, "{}\t{}\t{}\t", record.partition, record.offset(), record.timestamp())?;
         part(out, args.format, record.key())?;
         out.write_all(b"\t")?;

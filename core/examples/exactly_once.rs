@@ -60,7 +60,7 @@ async fn check(bootstrap: &str, topic: &str, count: u64, partitions: usize) -> R
         auto_offset_reset: OffsetReset::Earliest,
         ..Default::default()
     })?;
-    consumer.assign((0..partitions as i32).map(|partition| TopicPartition::new(topic, partition)));
+    consumer.assign((0..partitions as i32).map(|partition| TopicPartition::new(topic, partition)))?;
     let mut expected: Vec<u64> = (0..partitions as u64).collect();
     let mut seen = 0;
     while seen < count {

@@ -220,6 +220,38 @@ impl IsolationLevel {
     }
 }
 
+/// `group.protocol`: the rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GroupProtocol {
+    /// `classic`.
+    Classic,
+    /// `consumer`.
+    Consumer,
+    /// `auto`.
+    #[default]
+    Auto,
+}
+
+impl GroupProtocol {
+    /// Kafka's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+            Self::Auto => "auto",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "classic" => Self::Classic,
+            "consumer" => Self::Consumer,
+            "auto" => Self::Auto,
+            other => unreachable!("the table has no word `{other}`"),
+        }
+    }
+}
+
 /// What a producer can be told.
 ///
 /// One field for each key that is applied; the keys, and those without effect, are in [`PRODUCER`].
@@ -623,6 +655,46 @@ pub struct ConsumerConfig {
     ///
     /// `ottla.prefetch.max.bytes`: `67108864` bytes by default, at least 1.
     pub prefetch_max_bytes: u64,
+    /// Name of the consumer group; without one, partitions are assigned and nothing is committed.
+    ///
+    /// `group.id`: none by default.
+    pub group_id: Option<String>,
+    /// Name of a static member, which may restart without a rebalance (KIP-345).
+    ///
+    /// `group.instance.id`: none by default.
+    pub group_instance_id: Option<String>,
+    /// The rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one.
+    ///
+    /// `group.protocol`: `auto` by default.
+    pub group_protocol: GroupProtocol,
+    /// Assignor of the broker, for KIP-848; without it, the broker's first.
+    ///
+    /// `group.remote.assignor`: none by default.
+    pub group_remote_assignor: Option<String>,
+    /// Assignors of the classic protocol, best first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`, or Java's classes of these.
+    ///
+    /// `partition.assignment.strategy`: `range,cooperative-sticky` by default.
+    pub partition_assignment_strategy: Vec<String>,
+    /// Silence after which the coordinator takes a member for dead.
+    ///
+    /// `session.timeout.ms`: `45000` ms by default, at least 1.
+    pub session_timeout: Duration,
+    /// Time between heartbeats to the coordinator; less than `session.timeout.ms`.
+    ///
+    /// `heartbeat.interval.ms`: `3000` ms by default, at least 1.
+    pub heartbeat_interval: Duration,
+    /// Time without a call for records after which the member leaves; also how long a rebalance waits for it.
+    ///
+    /// `max.poll.interval.ms`: `300000` ms by default, at least 1.
+    pub max_poll_interval: Duration,
+    /// Commits what the program is done with: a batch is done when the next one is asked for.
+    ///
+    /// `enable.auto.commit`: `true` by default.
+    pub enable_auto_commit: bool,
+    /// Time between such commits.
+    ///
+    /// `auto.commit.interval.ms`: `5000` ms by default.
+    pub auto_commit_interval: Duration,
 }
 
 impl std::default::Default for ConsumerConfig {
@@ -676,6 +748,16 @@ impl ConsumerConfig {
             max_partition_fetch_bytes: values.usize("max.partition.fetch.bytes"),
             max_poll_records: values.i32("max.poll.records"),
             prefetch_max_bytes: values.u64("ottla.prefetch.max.bytes"),
+            group_id: values.opt_str("group.id").map(str::to_owned),
+            group_instance_id: values.opt_str("group.instance.id").map(str::to_owned),
+            group_protocol: GroupProtocol::of(values.str("group.protocol")),
+            group_remote_assignor: values.opt_str("group.remote.assignor").map(str::to_owned),
+            partition_assignment_strategy: values.list("partition.assignment.strategy").to_vec(),
+            session_timeout: values.duration("session.timeout.ms"),
+            heartbeat_interval: values.duration("heartbeat.interval.ms"),
+            max_poll_interval: values.duration("max.poll.interval.ms"),
+            enable_auto_commit: values.bool("enable.auto.commit"),
+            auto_commit_interval: values.duration("auto.commit.interval.ms"),
         }
     }
 
@@ -745,6 +827,32 @@ impl ConsumerConfig {
         settings.set("max.partition.fetch.bytes", self.max_partition_fetch_bytes.to_string());
         settings.set("max.poll.records", self.max_poll_records.to_string());
         settings.set("ottla.prefetch.max.bytes", self.prefetch_max_bytes.to_string());
+        if let Some(value) = &self.group_id {
+            settings.set("group.id", value.as_str());
+        }
+        if let Some(value) = &self.group_instance_id {
+            settings.set("group.instance.id", value.as_str());
+        }
+        settings.set("group.protocol", self.group_protocol.as_str());
+        if let Some(value) = &self.group_remote_assignor {
+            settings.set("group.remote.assignor", value.as_str());
+        }
+        settings.set("partition.assignment.strategy", self.partition_assignment_strategy.join(","));
+        settings
+            .set("session.timeout.ms", self.session_timeout.as_millis().min(i32::MAX as u128).to_string());
+        settings.set(
+            "heartbeat.interval.ms",
+            self.heartbeat_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "max.poll.interval.ms",
+            self.max_poll_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("enable.auto.commit", self.enable_auto_commit.to_string());
+        settings.set(
+            "auto.commit.interval.ms",
+            self.auto_commit_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
         settings
     }
 
@@ -1164,15 +1272,14 @@ static CONSUMER_KEYS: [Key; 32] = [
     Key {
         name: "group.id",
         kind: Type::String,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "name of the consumer group",
+        range: Range::NonEmpty,
+        doc: "name of the consumer group; without one, partitions are assigned and nothing is committed",
         ..Key::EMPTY
     },
     Key {
         name: "group.instance.id",
         kind: Type::String,
         range: Range::NonEmpty,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
         doc: "name of a static member, which may restart without a rebalance (KIP-345)",
         ..Key::EMPTY
     },
@@ -1181,35 +1288,36 @@ static CONSUMER_KEYS: [Key; 32] = [
         kind: Type::Enum(&[
             Choice { text: "classic", same: &[], served: true },
             Choice { text: "consumer", same: &[], served: true },
+            Choice { text: "auto", same: &[], served: true },
         ]),
-        default: Some("classic"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "the rebalance protocol: the classic one, or KIP-848's",
+        default: Some("auto"),
+        kafka_default: Some("classic"),
+        doc: "the rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one",
         ..Key::EMPTY
     },
     Key {
         name: "group.remote.assignor",
         kind: Type::String,
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "assignor on the broker's side, for KIP-848",
+        range: Range::NonEmpty,
+        doc: "assignor of the broker, for KIP-848; without it, the broker's first",
         ..Key::EMPTY
     },
     Key {
         name: "partition.assignment.strategy",
         kind: Type::List,
         default: Some("range,cooperative-sticky"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        range: Range::NonEmpty,
         kafka_default: Some(
             "org.apache.kafka.clients.consumer.RangeAssignor,org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
         ),
-        doc: "assignors of the classic protocol, best first",
+        doc: "assignors of the classic protocol, best first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`, or Java's classes of these",
         ..Key::EMPTY
     },
     Key {
         name: "session.timeout.ms",
         kind: Type::Millis32,
         default: Some("45000"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
         doc: "silence after which the coordinator takes a member for dead",
         ..Key::EMPTY
     },
@@ -1217,8 +1325,8 @@ static CONSUMER_KEYS: [Key; 32] = [
         name: "heartbeat.interval.ms",
         kind: Type::Millis32,
         default: Some("3000"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time between heartbeats to the coordinator",
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between heartbeats to the coordinator; less than `session.timeout.ms`",
         ..Key::EMPTY
     },
     Key {
@@ -1226,16 +1334,14 @@ static CONSUMER_KEYS: [Key; 32] = [
         kind: Type::Millis32,
         default: Some("300000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time without progress of the program after which the member leaves",
+        doc: "time without a call for records after which the member leaves; also how long a rebalance waits for it",
         ..Key::EMPTY
     },
     Key {
         name: "enable.auto.commit",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "commits positions in the background",
+        doc: "commits what the program is done with: a batch is done when the next one is asked for",
         ..Key::EMPTY
     },
     Key {
@@ -1243,15 +1349,16 @@ static CONSUMER_KEYS: [Key; 32] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
-        doc: "time between commits in the background",
+        doc: "time between such commits",
         ..Key::EMPTY
     },
     Key {
         name: "internal.throw.on.fetch.stable.offset.unsupported",
         kind: Type::Bool,
         default: Some("false"),
-        effect: Effect::Known { why: "consumer groups are not served yet; partitions are assigned" },
+        effect: Effect::Known {
+            why: "where a broker is too old to give stable offsets, those it has are taken",
+        },
         doc: "fails when a broker is too old to give stable offsets",
         ..Key::EMPTY
     },
@@ -1307,7 +1414,7 @@ static CONSUMER_KEYS: [Key; 32] = [
         name: "enable.auto.offset.store",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known { why: "librdkafka's; consumer groups are not served yet" },
+        effect: Effect::Known { why: "librdkafka's; a batch is done when the next one is asked for" },
         doc: "librdkafka: counts a record as done when it is handed over",
         ..Key::EMPTY
     },

@@ -47,6 +47,11 @@ pub enum ErrorKind {
     RecordTooLarge,
     /// The partition has no position, and `auto.offset.reset` is `none`.
     NoOffset,
+    /// Offsets were not committed: the consumer is not, or no longer, who has these partitions in its group.
+    CommitFailed,
+    /// The program asked for no records within `max.poll.interval.ms`, and its consumer left the group; the next call
+    /// joins again.
+    MaxPollExceeded,
     /// A setting is wrong.
     Config,
     /// An argument is wrong: a partition that is not there, an illegal topic name, a partition not assigned.
@@ -127,6 +132,8 @@ impl Error {
             ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::BufferFull => true,
             ErrorKind::RecordTooLarge
             | ErrorKind::NoOffset
+            | ErrorKind::CommitFailed
+            | ErrorKind::MaxPollExceeded
             | ErrorKind::Config
             | ErrorKind::InvalidArgument
             | ErrorKind::Unsupported

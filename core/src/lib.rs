@@ -32,11 +32,12 @@ mod time;
 pub use admin::{
     Admin, AlterConfig, Broker, ClusterDescription, ConfigEntry, ConfigOperation, ConfigResource,
     ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, GroupState, GroupType,
-    LogDirDescription, LogDirReplica, NewTopic, OffsetAndMetadata, PartitionDescription, TopicDescription,
-    TopicListing,
+    LogDirDescription, LogDirReplica, NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
-pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
-pub use consumer::{Batch, BatchIter, Consumer, RecordView, Watermarks};
+pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
+pub use consumer::{
+    Batch, BatchIter, Commit, Consumer, Rebalance, RebalanceKind, Rebalances, RecordView, Watermarks,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{ConsumerMetrics, ProducerMetrics};
 pub use ottla_config::{ConfigErrors, Settings, Warning};

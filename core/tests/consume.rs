@@ -85,7 +85,7 @@ fn what_was_sent_comes_back_with_every_codec() {
             producer.close(PATIENCE).await.unwrap();
         }
         let consumer = consumer(&target);
-        consumer.assign([TopicPartition::new(topic.as_str(), 0)]);
+        consumer.assign([TopicPartition::new(topic.as_str(), 0)]).unwrap();
         let mut seen = 0;
         while seen < sent {
             let batch = next(&consumer, usize::MAX).await;
@@ -125,7 +125,7 @@ fn a_batch_has_at_most_what_was_asked_for() {
         number(&target, &topic, 0, 1_000).await;
         let consumer = consumer(&target);
         let tp = TopicPartition::new(topic.as_str(), 0);
-        consumer.assign([tp.clone()]);
+        consumer.assign([tp.clone()]).unwrap();
         let mut seen = Vec::new();
         while seen.len() < 1_000 {
             let batch = next(&consumer, 7).await;
@@ -147,7 +147,7 @@ fn seeking_goes_anywhere_also_into_a_batch() {
         number(&target, &topic, 0, 1_000).await;
         let consumer = consumer(&target);
         let tp = TopicPartition::new(topic.as_str(), 0);
-        consumer.assign([tp.clone()]);
+        consumer.assign([tp.clone()]).unwrap();
         for offset in [500, 3, 999, 0] {
             consumer.seek(&tp, offset).unwrap();
             assert_eq!(numbers(&next(&consumer, usize::MAX).await)[0], offset);
@@ -171,7 +171,7 @@ fn held_partitions_keep_still() {
         number(&target, &topic, 1, 300).await;
         let consumer = consumer(&target);
         let tps = [TopicPartition::new(topic.as_str(), 0), TopicPartition::new(topic.as_str(), 1)];
-        consumer.assign(tps.clone());
+        consumer.assign(tps.clone()).unwrap();
         next(&consumer, 10).await;
         consumer.pause([&tps[0]]).unwrap();
         assert_eq!(consumer.paused(), [tps[0].clone()]);
@@ -206,7 +206,7 @@ fn many_partitions_are_read_whole_within_a_small_budget() {
                 ..Default::default()
             },
         );
-        consumer.assign((0..12).map(|partition| TopicPartition::new(topic.as_str(), partition)));
+        consumer.assign((0..12).map(|partition| TopicPartition::new(topic.as_str(), partition))).unwrap();
         let mut seen = BTreeSet::new();
         let mut next_offsets: BTreeMap<i32, i64> = BTreeMap::new();
         while seen.len() < 60_000 {
@@ -228,7 +228,7 @@ fn records_come_as_they_are_written() {
     on_each(async |target| {
         let topic = target.topic("live", 1).await;
         let consumer = consumer(&target);
-        consumer.assign([TopicPartition::new(topic.as_str(), 0)]);
+        consumer.assign([TopicPartition::new(topic.as_str(), 0)]).unwrap();
         let producer = producer(&target, Compression::None);
         for i in 0..20 {
             let value = format!("{i}");
@@ -245,7 +245,7 @@ fn latest_begins_behind_what_is_there() {
         number(&target, &topic, 0, 10).await;
         let consumer = with(&target, ConsumerConfig::default());
         let tp = TopicPartition::new(topic.as_str(), 0);
-        consumer.assign([tp.clone()]);
+        consumer.assign([tp.clone()]).unwrap();
         common::eventually("the end is known", async || {
             (consumer.position(&tp).unwrap() == Some(10)).then_some(())
         })
@@ -264,7 +264,7 @@ fn without_a_policy_a_bad_offset_is_told() {
         let config = ConsumerConfig { auto_offset_reset: OffsetReset::None, ..Default::default() };
         let consumer = with(&target, config);
         let tp = TopicPartition::new(topic.as_str(), 0);
-        consumer.assign([tp.clone()]);
+        consumer.assign([tp.clone()]).unwrap();
         consumer.seek(&tp, 5_000).unwrap();
         let error = timeout(PATIENCE, consumer.next_batch(1)).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoOffset);
@@ -281,7 +281,7 @@ fn a_bad_offset_is_reset_by_the_policy() {
         number(&target, &topic, 0, 10).await;
         let consumer = consumer(&target);
         let tp = TopicPartition::new(topic.as_str(), 0);
-        consumer.assign([tp.clone()]);
+        consumer.assign([tp.clone()]).unwrap();
         consumer.seek(&tp, 5_000).unwrap();
         assert_eq!(numbers(&next(&consumer, 100).await)[0], 0);
     });
@@ -310,7 +310,7 @@ fn dropping_a_waiting_future_loses_nothing() {
     on_each(async |target| {
         let topic = target.topic("cancel", 1).await;
         let consumer = consumer(&target);
-        consumer.assign([TopicPartition::new(topic.as_str(), 0)]);
+        consumer.assign([TopicPartition::new(topic.as_str(), 0)]).unwrap();
         let writing = number(&target, &topic, 0, 2_000);
         let reading = async {
             let mut seen = Vec::new();

@@ -23,7 +23,7 @@ use ottla_protocol::{
 use super::{Admin, Target, outcome};
 use crate::{
     cluster::{
-        TopicPartition,
+        OffsetAndMetadata, TopicPartition,
         coordinator::{AboutGroups, ask_coordinators},
     },
     error::{Error, ErrorKind, Result},
@@ -191,30 +191,6 @@ impl fmt::Display for GroupType {
     }
 }
 
-/// How far a partition was read, as groups commit it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct OffsetAndMetadata {
-    /// The next offset to read.
-    pub offset: i64,
-    /// Epoch of the leader that wrote the last record read, if it is known (KIP-320).
-    pub leader_epoch: Option<i32>,
-    /// Any text; at most `offset.metadata.max.bytes` of the broker.
-    pub metadata: String,
-}
-
-impl OffsetAndMetadata {
-    /// An offset alone.
-    pub fn new(offset: i64) -> Self {
-        Self { offset, ..Self::default() }
-    }
-}
-
-impl From<i64> for OffsetAndMetadata {
-    fn from(offset: i64) -> Self {
-        Self::new(offset)
-    }
-}
-
 impl Admin {
     /// All groups of the cluster, of any type, by name.
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>> {
@@ -251,10 +227,15 @@ impl Admin {
     ) -> Result<Vec<(String, Result<GroupDescription>)>> {
         let groups: Vec<GroupId> = groups.into_iter().map(|group| group.as_ref().into()).collect();
         let mut described = self.about_groups(groups, DescribeConsumer).await?;
-        // A broker without the consumer protocol does not know the question; one with it, no classic groups.
+        // A broker without the consumer protocol, or whose cluster has it not on, does not know the question; one with it, no
+        // classic groups.
         let is_classic = |result: &Result<_>| {
             result.as_ref().is_err_and(|error: &Error| {
-                error.kind() == ErrorKind::Unsupported || error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND)
+                error.kind() == ErrorKind::Unsupported
+                    || matches!(
+                        error.code(),
+                        Some(ErrorCode::GROUP_ID_NOT_FOUND | ErrorCode::UNSUPPORTED_VERSION)
+                    )
             })
         };
         let others = described.iter().filter(|(_, result)| is_classic(result));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use self::{
     cluster::{Broker, ClusterDescription},
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
-    groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType, OffsetAndMetadata},
+    groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType},
     log_dirs::{LogDirDescription, LogDirReplica},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
 };

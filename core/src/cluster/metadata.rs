@@ -8,7 +8,7 @@
 //! come in any order.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -42,6 +42,8 @@ pub(crate) struct Topic {
     pub id: Uuid,
     /// Its partitions, by index.
     pub partitions: Vec<Partition>,
+    /// The racks of each partition's replicas, without repetition; empty where no broker tells its rack.
+    pub racks: Vec<Vec<Str>>,
     /// Why it is not known.
     pub error: ErrorCode,
 }
@@ -224,8 +226,10 @@ impl Metadata {
             topics: HashMap::new(),
             version: self.snapshot.version + 1,
         };
+        let mut racks = BTreeMap::new();
         for broker in &response.brokers {
             next.brokers.insert(broker.node_id, Address::told(&broker.host, broker.port));
+            racks.extend(broker.rack.as_ref().map(|rack| (broker.node_id, rack.detached())));
         }
         // A topic that this request did not ask about keeps its place as long as it is wanted.
         for (name, topic) in &self.snapshot.topics {
@@ -239,7 +243,7 @@ impl Metadata {
             if !self.wanted.contains_key(name) {
                 continue;
             }
-            let read = read_topic(topic, self.snapshot.topics.get(name));
+            let read = read_topic(topic, self.snapshot.topics.get(name), &racks);
             incomplete |= read.error.is_retriable() || read.partitions.iter().any(|p| p.leader.is_none());
             next.topics.insert(name.detached(), Arc::new(read));
         }
@@ -296,7 +300,11 @@ impl Metadata {
 }
 
 /// Reads a topic; where it tells of an older leader than is known, the known one stays.
-fn read_topic(topic: &MetadataResponseTopic, known: Option<&Arc<Topic>>) -> Topic {
+fn read_topic(
+    topic: &MetadataResponseTopic,
+    known: Option<&Arc<Topic>>,
+    racks: &BTreeMap<BrokerId, Str>,
+) -> Topic {
     let known = known.filter(|known| known.id == topic.topic_id);
     if topic.error_code.is_error() {
         // A topic that was there and now has a passing error keeps its partitions: their leaders may still serve.
@@ -304,10 +312,16 @@ fn read_topic(topic: &MetadataResponseTopic, known: Option<&Arc<Topic>>) -> Topi
             Some(known) if topic.error_code.is_retriable() && !known.partitions.is_empty() => {
                 (**known).clone()
             }
-            _ => Topic { id: topic.topic_id, partitions: Vec::new(), error: topic.error_code },
+            _ => Topic {
+                id: topic.topic_id,
+                partitions: Vec::new(),
+                racks: Vec::new(),
+                error: topic.error_code,
+            },
         };
     }
     let mut partitions = Vec::with_capacity(topic.partitions.len());
+    let mut racks_of = Vec::new();
     let mut sorted: Vec<_> = topic.partitions.iter().collect();
     sorted.sort_unstable_by_key(|partition| partition.partition_index);
     for partition in sorted {
@@ -324,8 +338,13 @@ fn read_topic(topic: &MetadataResponseTopic, known: Option<&Arc<Topic>>) -> Topi
             Some(known) if known.leader_epoch > told.leader_epoch && told.leader_epoch >= 0 => *known,
             _ => told,
         });
+        if !racks.is_empty() {
+            let of_replicas: BTreeSet<&Str> =
+                partition.replica_nodes.iter().filter_map(|node| racks.get(node)).collect();
+            racks_of.push(of_replicas.into_iter().cloned().collect());
+        }
     }
-    Topic { id: topic.topic_id, partitions, error: ErrorCode::NONE }
+    Topic { id: topic.topic_id, partitions, racks: racks_of, error: ErrorCode::NONE }
 }
 
 #[cfg(test)]
@@ -512,5 +531,24 @@ mod tests {
         assert_eq!(request.topics.unwrap().len(), 0);
         metadata.handle_response(&MetadataResponse::default(), later, &mut random());
         assert!(metadata.snapshot().topic("orders").is_none());
+    }
+
+    #[test]
+    fn racks_are_those_of_the_replicas() {
+        let mut metadata = Metadata::new(SETTINGS, Instant::now());
+        metadata.want(&orders(), Instant::now());
+        metadata.poll_request(Instant::now()).unwrap();
+        let mut response = response(&[(1, 1), (2, 1)]);
+        for partition in &mut response.topics[0].partitions {
+            partition.replica_nodes = [2, 1, 3].map(BrokerId).to_vec();
+        }
+        response.topics[0].partitions[1].replica_nodes = vec![BrokerId(2)];
+        metadata.handle_response(&response, Instant::now(), &mut random());
+        assert!(metadata.snapshot().topic("orders").unwrap().racks.is_empty(), "nobody tells");
+        response.brokers[0].rack = Some("b".into());
+        response.brokers[1].rack = Some("a".into());
+        metadata.handle_response(&response, Instant::now(), &mut random());
+        let racks: [Vec<Str>; 2] = [vec!["a".into(), "b".into()], vec!["a".into()]];
+        assert_eq!(metadata.snapshot().topic("orders").unwrap().racks, racks);
     }
 }

@@ -12,4 +12,4 @@ pub(crate) mod runtime;
 pub(crate) use router::{Cluster, ClusterSettings, Purpose};
 
 pub use list_offsets::{ListedOffset, OffsetSpec};
-pub use partition::TopicPartition;
+pub use partition::{OffsetAndMetadata, TopicPartition};

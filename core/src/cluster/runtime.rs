@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct Runtime {
     handle: Handle,
     /// Dropping it stops the thread.
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 impl Runtime {
@@ -35,7 +35,7 @@ impl Runtime {
             runtime.shutdown_background();
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(failed)?;
-        Ok(Self { handle, _stop: stop })
+        Ok(Self { handle, stop: Some(stop) })
     }
 
     /// Runs a task on the thread, whether its handle is awaited or not.
@@ -45,6 +45,15 @@ impl Runtime {
         F::Output: Send + 'static,
     {
         self.handle.spawn(task)
+    }
+
+    /// Lets the thread, with all its tasks, go on until `task` is over, also if this is dropped before.
+    pub(crate) fn outlive(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.take();
+        self.spawn(async move {
+            task.await;
+            drop(stop);
+        });
     }
 
     /// Runs `task` on the thread and waits for it. Dropping the future drops the task.

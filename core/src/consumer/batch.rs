@@ -32,6 +32,8 @@ pub struct Batch {
     pub(super) count: usize,
     pub(super) next_offset: i64,
     pub(super) watermarks: Option<Watermarks>,
+    /// In which tenure it was read: the one in which it can be committed.
+    pub(super) tenure: u64,
 }
 
 impl Batch {
@@ -92,6 +94,8 @@ pub struct RecordView<'a> {
     pub topic: &'a TopicName,
     /// The partition's index.
     pub partition: i32,
+    /// In which tenure it was read.
+    pub(super) tenure: u64,
     /// The rest of it: offset, timestamp, key, value, headers.
     record: ottla_protocol::record::Record<'a>,
 }
@@ -139,7 +143,8 @@ impl<'a> Iterator for BatchIter<'a> {
         self.left = self.left.checked_sub(1)?;
         match self.inner.next()? {
             Ok(record) => {
-                Some(Ok(RecordView { topic: &self.batch.topic, partition: self.batch.partition, record }))
+                let Batch { topic, partition, tenure, .. } = self.batch;
+                Some(Ok(RecordView { topic, partition: *partition, tenure: *tenure, record }))
             }
             Err(error) => {
                 self.left = 0;

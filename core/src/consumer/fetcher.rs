@@ -2,7 +2,7 @@
 //! budget allows, and looks for the offsets of partitions without a position.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,12 +23,13 @@ use tokio::{
 
 use super::{
     fetch_session::{FetchSession, SessionOutcome, Wanted},
+    group::GroupOffsets,
     offsets::{Remedy, Visibility, remedy, split},
     subscription::{Subscription, ToFetch, Watermarks},
 };
 use crate::{
     cluster::{
-        Cluster, ListedOffset, OffsetSpec, Purpose, TopicPartition,
+        Cluster, ListedOffset, OffsetAndMetadata, OffsetSpec, Purpose, TopicPartition,
         broker::BrokerConnection,
         list_offsets::list_offsets,
         metadata::{Address, LeaderHint, Snapshot},
@@ -46,10 +47,12 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What the fetcher and the program's side share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     subscription: Mutex<Subscription>,
     /// The program changed something, or made room.
     pub changed: Notify,
+    /// The program asked for records: it is done with what it had.
+    pub asked: Notify,
     /// Something waits for the program.
     pub arrived: Notify,
     /// Called when something came for the program.
@@ -59,7 +62,7 @@ pub(super) struct Shared {
 
 /// What is called when batches wait.
 #[derive(Clone)]
-pub(super) struct Wake(pub Arc<dyn Fn() + Send + Sync>);
+pub(crate) struct Wake(pub Arc<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,7 +72,7 @@ impl std::fmt::Debug for Wake {
 
 /// What a consumer counts.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub records_consumed: Counter,
     pub batches_consumed: Counter,
     pub requests_sent: Counter,
@@ -78,21 +81,23 @@ pub(super) struct Counters {
 }
 
 impl Shared {
-    pub(super) fn new(subscription: Subscription) -> Self {
+    pub(crate) fn new(subscription: Subscription) -> Self {
         Self {
             subscription: Mutex::new(subscription),
             changed: Notify::new(),
+            asked: Notify::new(),
             arrived: Notify::new(),
             wake: Mutex::default(),
             counters: Counters::default(),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Subscription> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Subscription> {
         self.subscription.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self) {
+    /// Something waits for the program.
+    pub(crate) fn tell(&self) {
         self.arrived.notify_waiters();
         self.arrived.notify_one();
         // Called without the lock: it may do anything but block.
@@ -128,6 +133,8 @@ pub(super) struct Fetcher {
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
     settings: FetchSettings,
+    /// Where partitions begin, in a group.
+    group: Option<Arc<GroupOffsets>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     brokers: HashMap<BrokerId, Broker>,
     events: JoinSet<Event>,
@@ -151,6 +158,7 @@ enum Event {
     Connected(BrokerId, Result<Arc<BrokerConnection>>),
     Fetched(Box<Fetch>, Result<FetchResponse>),
     Found(Vec<(TopicPartition, u64, Result<ListedOffset>)>),
+    Committed(Vec<(TopicPartition, u64)>, Result<BTreeMap<TopicPartition, OffsetAndMetadata>>),
 }
 
 /// A request under way.
@@ -162,8 +170,14 @@ struct Fetch {
 }
 
 impl Fetcher {
-    pub(super) fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, settings: FetchSettings) -> Self {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        shared: Arc<Shared>,
+        settings: FetchSettings,
+        group: Option<Arc<GroupOffsets>>,
+    ) -> Self {
         Self {
+            group,
             snapshots: cluster.subscribe(),
             cluster,
             shared,
@@ -204,6 +218,12 @@ impl Fetcher {
 
     fn drive(&mut self, now: Instant) {
         self.keep_topics_known(now);
+        if let Some(group) = &self.group {
+            let wanted = self.shared.lock().poll_committed(now);
+            if !wanted.is_empty() {
+                self.events.spawn(committed(group.clone(), wanted, self.settings.api_timeout));
+            }
+        }
         let unknown = self.shared.lock().poll_unknown(now);
         if !unknown.is_empty() {
             self.events.spawn(find(self.cluster.clone(), unknown, self.settings.clone()));
@@ -352,6 +372,15 @@ impl Fetcher {
                     self.shared.tell();
                 }
                 self.cluster.request_refresh();
+            }
+            Event::Committed(wanted, committed) => {
+                let mut subscription = self.shared.lock();
+                for (tp, era) in wanted {
+                    let offset = committed.as_ref().map(|known| known.get(&tp).map(|it| it.offset));
+                    subscription.begin(&tp, era, offset.map_err(Clone::clone), now);
+                }
+                drop(subscription);
+                self.shared.tell();
             }
             Event::Found(found) => {
                 let mut subscription = self.shared.lock();
@@ -522,4 +551,17 @@ async fn find(
     Event::Found(
         unknown.into_iter().zip(found).map(|((tp, era, _), (_, listed))| (tp, era, listed)).collect(),
     )
+}
+
+async fn committed(
+    group: Arc<GroupOffsets>,
+    wanted: Vec<(TopicPartition, u64)>,
+    api_timeout: Duration,
+) -> Event {
+    let partitions: Vec<TopicPartition> = wanted.iter().map(|(tp, _)| tp.clone()).collect();
+    let committed = group.fetch(&partitions, tokio::time::Instant::now() + api_timeout).await;
+    if let Err(error) = &committed {
+        tracing::warn!(%error, "it is not known where the group is");
+    }
+    Event::Committed(wanted, committed)
 }

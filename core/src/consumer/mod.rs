@@ -1,22 +1,24 @@
-//! Reading records, by assigned partitions.
+//! Reading records: of partitions that are assigned, or that a group gives.
 //!
 //! The way of a record: a broker's answer → `fetcher` → `offsets`, which leaves out what is not to be seen →
 //! `subscription`, where batches wait as they came → [`Consumer::next_batch`], on the program's thread, which checks
 //! and inflates one → [`Batch`], whose records are decoded when they are looked at.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the members of groups, which are to come"))]
 mod assignor;
 mod batch;
 mod fetch_session;
 mod fetcher;
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody subscribes yet"))]
 mod group;
+mod membership;
 mod offsets;
 mod subscription;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,10 +30,12 @@ use tokio::time::Instant;
 
 pub use self::{
     batch::{Batch, BatchIter, RecordView},
+    group::{Commit, Rebalance, RebalanceKind, Rebalances},
     subscription::Watermarks,
 };
 use self::{
     fetcher::{FetchSettings, Fetcher, Shared, Wake},
+    group::Group,
     offsets::reset_to,
     subscription::{Fetched, Subscription, Taken},
 };
@@ -45,8 +49,43 @@ use crate::{
     metrics::ConsumerMetrics,
 };
 
-/// Reads partitions that are assigned to it. Shared by reference, from any thread and any runtime; its I/O is done on a
-/// thread of its own, ahead of the program, within `ottla.prefetch.max.bytes`.
+/// Longest time that closing takes, whatever it is given.
+const CLOSE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Longest time for which a consumer that was dropped goes on to leave its group.
+const DROP_MAX: Duration = Duration::from_secs(10);
+
+/// Reads partitions that are assigned to it, or that its group gives it. Shared by reference, from any thread and any
+/// runtime; its I/O is done on a thread of its own, ahead of the program, within `ottla.prefetch.max.bytes`.
+///
+/// With a `group.id` and [`Self::subscribe`], it shares topics with the other members of the group, and goes on where the
+/// group has committed. Heartbeats are none of the program's business; but a program that does not ask for records for
+/// `max.poll.interval.ms` is out, and is told so by [`ErrorKind::MaxPollExceeded`].
+///
+/// What is committed is what the program is *done* with: a batch, when it asks for the next one or closes the consumer. That
+/// goes by itself unless `enable.auto.commit` says otherwise. Programs that take batches on several threads cannot mean
+/// it that way, and commit themselves. Close a consumer to have the last of it committed and its partitions given to others
+/// at once; one that is dropped leaves its group in the background, as long as the program runs.
+///
+/// ```no_run
+/// use ottla::{Consumer, config::ConsumerConfig};
+///
+/// # async fn run() -> ottla::Result<()> {
+/// let consumer = Consumer::new(ConsumerConfig {
+///     bootstrap_servers: vec!["localhost:9092".into()],
+///     group_id: Some("billing".into()),
+///     ..Default::default()
+/// })?;
+/// consumer.subscribe(["orders"])?;
+/// loop {
+///     let batch = consumer.next_batch(1_000).await?;
+///     for record in &batch {
+///         println!("{:?}", record?.value());
+///     }
+/// }
+/// # }
+/// ```
+///
+/// Or without a group:
 ///
 /// ```no_run
 /// use ottla::{Consumer, TopicPartition, config::{ConsumerConfig, OffsetReset}};
@@ -57,7 +96,7 @@ use crate::{
 ///     auto_offset_reset: OffsetReset::Earliest,
 ///     ..Default::default()
 /// })?;
-/// consumer.assign([TopicPartition::new("orders", 0)]);
+/// consumer.assign([TopicPartition::new("orders", 0)])?;
 /// loop {
 ///     let batch = consumer.next_batch(1_000).await?;
 ///     for record in &batch {
@@ -70,11 +109,16 @@ use crate::{
 pub struct Consumer {
     shared: Arc<Shared>,
     cluster: Arc<Cluster>,
+    group: Option<Arc<Group>>,
+    exclude_internal_topics: bool,
+    closed: AtomicBool,
     check_crcs: bool,
     isolation: IsolationLevel,
     api_timeout: Duration,
     /// Kept from one batch to the next: its contexts are costly to make.
     decompressor: Mutex<Option<Decompressor>>,
+    /// Where the program is told of rebalances.
+    listening: Mutex<Option<Runtime>>,
     runtime: Runtime,
 }
 
@@ -97,7 +141,10 @@ impl Consumer {
             backoff,
             fastrand::Rng::new(),
         );
+        let is_in_group = config.group_id.is_some();
+        let subscription = if is_in_group { subscription.in_group() } else { subscription };
         let shared = Arc::new(Shared::new(subscription));
+        let group = Group::new(&config, &cluster, &shared)?.map(Arc::new);
         let settings = FetchSettings {
             bytes_max: config.fetch_max_bytes,
             partition_bytes_max: config.max_partition_fetch_bytes,
@@ -109,23 +156,35 @@ impl Consumer {
         };
         let runtime = Runtime::start("ottla-consumer")?;
         runtime.spawn(cluster.clone().keep_metadata());
-        runtime.spawn(Fetcher::new(cluster.clone(), shared.clone(), settings).run());
+        let offsets = group.as_ref().map(|group| group.offsets.clone());
+        runtime.spawn(Fetcher::new(cluster.clone(), shared.clone(), settings, offsets).run());
+        if let Some(group) = &group {
+            group.start(&runtime);
+        }
         Ok(Self {
             shared,
             cluster,
+            group,
+            exclude_internal_topics: config.exclude_internal_topics,
+            closed: AtomicBool::new(false),
             check_crcs: config.check_crcs,
             isolation: config.isolation_level,
             api_timeout: config.default_api_timeout,
             decompressor: Mutex::default(),
+            listening: Mutex::default(),
             runtime,
         })
     }
 
     /// Reads these partitions and no others. Those read before go on where they are; new ones begin where they are
-    /// sought to, or where `auto.offset.reset` says.
-    pub fn assign(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
-        self.shared.lock().assign(partitions);
+    /// sought to, or where `group.id` has committed, or where `auto.offset.reset` says.
+    ///
+    /// Fails while topics are subscribed to.
+    pub fn assign(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
+        self.commit_before_change();
+        let assigned = self.shared.lock().assign(partitions);
         self.shared.changed.notify_one();
+        assigned
     }
 
     /// What is assigned, in no order.
@@ -185,6 +244,8 @@ impl Consumer {
     /// An error concerns one partition, which it names, and is given once; the others go on. Dropping the future loses
     /// nothing.
     pub async fn next_batch(&self, max: usize) -> Result<Batch> {
+        // Whoever waits for records makes progress.
+        let _waiting = self.group.as_ref().map(|group| group.progress.wait());
         loop {
             // Registered before looking: what comes in between is not missed.
             let arrived = self.shared.arrived.notified();
@@ -195,8 +256,12 @@ impl Consumer {
         }
     }
 
-    /// As [`Self::next_batch`], or `None` if nothing is there yet.
+    /// As [`Self::next_batch`], or `None` if nothing is there yet. A program that calls only this calls it again within
+    /// `max.poll.interval.ms`.
     pub fn try_next_batch(&self, max: usize) -> Option<Result<Batch>> {
+        if let Some(error) = self.ask() {
+            return Some(Err(error));
+        }
         loop {
             let taken = self.shared.lock().take()?;
             let taken = match taken {
@@ -258,6 +323,27 @@ impl Consumer {
         }
     }
 
+    /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
+    /// [`ErrorKind::Closed`]. What is not done within `timeout` is left to the group to find out; then the call fails.
+    /// Closing again does nothing.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.shared.tell();
+        let Some(group) = self.group.clone() else { return Ok(()) };
+        self.finish();
+        self.runtime
+            .run(async move {
+                let late = |_| {
+                    let text = format!("the group was not left within {} ms", timeout.as_millis());
+                    Error::new(ErrorKind::Timeout, text)
+                };
+                tokio::time::timeout(timeout.min(CLOSE_MAX), group.close()).await.map_err(late)?
+            })
+            .await
+    }
+
     async fn list(
         &self,
         wanted: impl Iterator<Item = (TopicPartition, OffsetSpec)>,
@@ -298,7 +384,7 @@ impl Consumer {
                 // The position stays: the program seeks past the batch, or stops. Until then the partition is held up.
                 let rest = taken.fetched.clone();
                 let mut subscription = self.shared.lock();
-                let current = subscription.settle(&taken, Some(rest));
+                let current = subscription.settle(&taken, Some(rest), false);
                 return current.then_some(Err(error));
             }
         };
@@ -307,7 +393,7 @@ impl Consumer {
             next_offset = from;
             Fetched { from, ..taken.fetched.clone() }
         });
-        let current = self.shared.lock().settle(&taken, rest);
+        let current = self.shared.lock().settle(&taken, rest, opened.count > 0);
         if !current || opened.count == 0 {
             return None;
         }
@@ -321,7 +407,22 @@ impl Consumer {
             count: opened.count,
             next_offset,
             watermarks: taken.watermarks,
+            tenure: taken.tenure,
         }))
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(group) = self.group.take() {
+            self.shared.lock().abandon();
+            self.shared.asked.notify_waiters();
+            // What comes of it, nobody is there to hear.
+            self.runtime.outlive(async move { _ = tokio::time::timeout(DROP_MAX, group.close()).await });
+        }
     }
 }
 

@@ -4,9 +4,12 @@
 //! fetch and hands in what came. A partition has two places in the log: its *position*, behind what the program has
 //! taken, and where to *fetch* next, behind what is buffered. Assigning and seeking start a new *era* of the
 //! partition: what was asked for before is dropped when it comes.
+//!
+//! In a group, a third place is what is *done*: the program is done with a batch when it asks for the next one. From being
+//! assigned to being let go, a partition is had for one *tenure*; what was read in another is not committed in this one.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Instant,
 };
 
@@ -30,8 +33,20 @@ pub(crate) struct Subscription {
     reset: Option<OffsetSpec>,
     /// Counts eras, over all partitions.
     last_era: u64,
-    /// Counts the calls of [`Self::assign`].
+    /// Counts the changes of what is assigned.
     assignments: u64,
+    /// Who says what is assigned.
+    mode: Mode,
+    /// Partitions begin where their group is; that is asked first.
+    in_group: bool,
+    /// Counts how often the program asked for records.
+    asks: u64,
+    /// Counts tenures, over all partitions.
+    last_tenure: u64,
+    /// To be told to the program: the group cannot be read.
+    failure: Option<Error>,
+    /// The program is gone, whatever it had in its hands.
+    is_abandoned: bool,
     /// `ottla.prefetch.max.bytes`.
     budget_bytes: usize,
     /// Bytes buffered, and reserved for requests under way.
@@ -40,11 +55,29 @@ pub(crate) struct Subscription {
     random: fastrand::Rng,
 }
 
+/// Who says what is assigned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mode {
+    /// Nobody yet.
+    Free,
+    /// The program.
+    Assigned,
+    /// The group.
+    Subscribed,
+}
+
 #[derive(Debug)]
 struct Partition {
     era: u64,
+    tenure: u64,
     place: Place,
     paused: bool,
+    /// It is being let go: nothing more of it is handed out.
+    going: bool,
+    /// Up to where the program was done when it was handed more, and at which of its asks that was.
+    handed: Option<(u64, i64)>,
+    /// What was committed last, or is being committed.
+    committed: Option<i64>,
     /// Fetched and not taken, in the order of the log.
     buffered: VecDeque<Fetched>,
     buffered_bytes: usize,
@@ -63,6 +96,8 @@ struct Partition {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
+    /// Where the group is, which is being asked.
+    Committed,
     /// To be looked for.
     Unknown(OffsetSpec),
     /// No place, and no policy that gives one: the program has to seek.
@@ -110,6 +145,8 @@ pub(crate) struct Taken {
     pub fetched: Fetched,
     /// The era it is of.
     pub era: u64,
+    /// The tenure it is of.
+    pub tenure: u64,
     /// The partition's watermarks as of its last fetch.
     pub watermarks: Option<Watermarks>,
 }
@@ -141,6 +178,12 @@ impl Subscription {
             reset,
             last_era: 0,
             assignments: 0,
+            mode: Mode::Free,
+            in_group: false,
+            asks: 0,
+            last_tenure: 0,
+            failure: None,
+            is_abandoned: false,
             budget_bytes,
             used_bytes: 0,
             backoff,
@@ -148,10 +191,19 @@ impl Subscription {
         }
     }
 
+    /// Partitions begin where their group is.
+    pub(crate) fn in_group(self) -> Self {
+        Self { in_group: true, ..self }
+    }
+
     // ---- the program's side
 
     /// Reads these partitions and no others. Those that were read before go on where they are.
-    pub(crate) fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
+    pub(crate) fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
+        if self.mode == Mode::Subscribed {
+            let text = "the group says what is assigned, as topics are subscribed to";
+            return Err(Error::new(ErrorKind::InvalidArgument, text).hint("call `unsubscribe` first"));
+        }
         self.assignments += 1;
         let mut before = std::mem::take(&mut self.partitions);
         self.turns.clear();
@@ -159,7 +211,9 @@ impl Subscription {
             let kept = before.remove(&tp).or_else(|| self.partitions.remove(&tp));
             let partition = kept.unwrap_or_else(|| {
                 self.last_era += 1;
-                Partition::new(self.last_era, self.reset)
+                self.last_tenure += 1;
+                let place = if self.in_group { Place::Committed } else { Place::from(self.reset) };
+                Partition::new(self.last_era, self.last_tenure, place)
             });
             if self.partitions.insert(tp.clone(), partition).is_none() && !self.turns.contains(&tp) {
                 self.turns.push_back(tp);
@@ -167,6 +221,32 @@ impl Subscription {
         }
         let dropped: usize = before.values().map(|partition| partition.buffered_bytes).sum();
         self.used_bytes -= dropped;
+        self.mode = if self.partitions.is_empty() { Mode::Free } else { Mode::Assigned };
+        Ok(())
+    }
+
+    /// From now on the group says what is assigned.
+    pub(crate) fn subscribe(&mut self) -> Result<()> {
+        if self.mode == Mode::Assigned {
+            let text = "partitions are assigned by `assign`, and cannot be by a group besides";
+            return Err(Error::new(ErrorKind::InvalidArgument, text).hint("call `unsubscribe` first"));
+        }
+        self.mode = Mode::Subscribed;
+        self.failure = None;
+        Ok(())
+    }
+
+    /// Nothing is assigned, and nobody says what is.
+    pub(crate) fn clear(&mut self) {
+        let all: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
+        self.remove(&all);
+        self.mode = Mode::Free;
+        self.failure = None;
+    }
+
+    /// Who says what is assigned.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// What is assigned, in no order.
@@ -198,10 +278,10 @@ impl Subscription {
         self.last_era += 1;
         self.used_bytes -= partition.buffered_bytes;
         *partition = Partition {
-            place,
             paused: partition.paused,
+            going: partition.going,
             watermarks: partition.watermarks,
-            ..Partition::new(self.last_era, None)
+            ..Partition::new(self.last_era, partition.tenure, place)
         };
         Ok(())
     }
@@ -221,7 +301,7 @@ impl Subscription {
     pub(crate) fn position(&self, tp: &TopicPartition) -> Result<Option<i64>> {
         match self.partitions.get(tp).ok_or_else(|| not_assigned(tp))?.place {
             Place::At { position, .. } => Ok(Some(position)),
-            Place::Unknown(_) | Place::Lost { .. } => Ok(None),
+            Place::Committed | Place::Unknown(_) | Place::Lost { .. } => Ok(None),
         }
     }
 
@@ -230,20 +310,31 @@ impl Subscription {
         self.partitions.get(tp)?.watermarks
     }
 
+    /// The program asks for records: it is done with what it was handed.
+    pub(crate) fn ask(&mut self) {
+        self.asks += 1;
+    }
+
+    /// Why the group cannot be read. That the program asked too late is told once; all else until it subscribes anew.
+    pub(crate) fn failure(&mut self) -> Option<Error> {
+        let is_passing = |error: &mut Error| error.kind() == ErrorKind::MaxPollExceeded;
+        self.failure.take_if(is_passing).or_else(|| self.failure.clone())
+    }
+
     /// The next batch, or error, of the partitions that are not held, in turn.
     pub(crate) fn take(&mut self) -> Option<Result<Taken>> {
         for _ in 0..self.turns.len() {
             let tp = self.turns.pop_front()?;
             self.turns.push_back(tp.clone());
             let Some(partition) = self.partitions.get_mut(&tp) else { continue };
-            if partition.paused || partition.taken {
+            if partition.paused || partition.going || partition.taken {
                 continue;
             }
             if let Some(fetched) = partition.buffered.pop_front() {
                 partition.taken = true;
                 partition.buffered_bytes -= fetched.bytes;
-                let (era, watermarks) = (partition.era, partition.watermarks);
-                return Some(Ok(Taken { partition: tp, fetched, era, watermarks }));
+                let Partition { era, tenure, watermarks, .. } = *partition;
+                return Some(Ok(Taken { partition: tp, fetched, era, tenure, watermarks }));
             }
             if let Some(error) = partition.error.take() {
                 return Some(Err(error));
@@ -257,32 +348,171 @@ impl Subscription {
         None
     }
 
-    /// A batch that was taken is opened: all of it was handed out, or what stands behind `rest` is to come. Answers
-    /// whether it may be handed out: not if the program has gone elsewhere meanwhile.
-    pub(crate) fn settle(&mut self, taken: &Taken, rest: Option<Fetched>) -> bool {
+    /// A batch that was taken is opened: all of it is handed out, or what stands behind `rest` is to come. `has_records` of
+    /// it, that is; if not, nobody is handed anything. Answers whether it may be handed out: not if the program has gone
+    /// elsewhere meanwhile, or the partition is being let go.
+    pub(crate) fn settle(&mut self, taken: &Taken, rest: Option<Fetched>, has_records: bool) -> bool {
         let partition = self.partitions.get_mut(&taken.partition).filter(|p| p.era == taken.era);
         let Some(partition) = partition else {
             self.used_bytes -= taken.fetched.bytes;
             return false;
         };
         partition.taken = false;
-        match rest {
-            Some(rest) => {
-                if let Place::At { position, .. } = &mut partition.place {
-                    *position = rest.from;
-                }
-                partition.buffered_bytes += rest.bytes;
-                self.used_bytes -= taken.fetched.bytes - rest.bytes;
-                partition.buffered.push_front(rest);
+        let may_go = !partition.going;
+        let rest = if may_go { rest } else { Some(taken.fetched.clone()) };
+        let next = rest.as_ref().map_or(taken.fetched.next, |rest| rest.from);
+        if let Place::At { position, .. } = &mut partition.place {
+            let is_first = partition.handed.is_none_or(|(asks, _)| asks != self.asks);
+            if has_records && may_go && is_first {
+                partition.handed = Some((self.asks, *position));
             }
-            None => {
-                if let Place::At { position, .. } = &mut partition.place {
-                    *position = taken.fetched.next;
-                }
-                self.used_bytes -= taken.fetched.bytes;
+            *position = next;
+        }
+        self.used_bytes -= taken.fetched.bytes;
+        if let Some(rest) = rest {
+            partition.buffered_bytes += rest.bytes;
+            self.used_bytes += rest.bytes;
+            partition.buffered.push_front(rest);
+        }
+        may_go
+    }
+
+    // ---- the group's side
+
+    /// The group gives these, too. They begin once [`Self::admit`] says so.
+    pub(crate) fn add(&mut self, partitions: &[TopicPartition]) {
+        self.assignments += 1;
+        for tp in partitions {
+            self.last_era += 1;
+            self.last_tenure += 1;
+            let mut partition = Partition::new(self.last_era, self.last_tenure, Place::Committed);
+            partition.asked = true;
+            if self.partitions.insert(tp.clone(), partition).is_none() {
+                self.turns.push_back(tp.clone());
             }
         }
-        true
+    }
+
+    /// Partitions that were added may begin; where the program has not sought, where the group is.
+    pub(crate) fn admit(&mut self, partitions: &[TopicPartition]) {
+        for tp in partitions {
+            let partition = self.partitions.get_mut(tp);
+            if let Some(partition) = partition.filter(|partition| partition.place == Place::Committed) {
+                partition.asked = false;
+            }
+        }
+    }
+
+    /// Nothing more of these is handed out.
+    pub(crate) fn hold(&mut self, partitions: &[TopicPartition]) {
+        for tp in partitions {
+            if let Some(partition) = self.partitions.get_mut(tp) {
+                partition.going = true;
+            }
+        }
+    }
+
+    /// Whether the program still has records of these in its hands.
+    pub(crate) fn is_in_hand(&self, partitions: &[TopicPartition]) -> bool {
+        let handed = |tp: &TopicPartition| self.partitions.get(tp)?.handed;
+        !self.is_abandoned && partitions.iter().filter_map(handed).any(|(asks, _)| asks == self.asks)
+    }
+
+    /// The program is gone. What it had in its hands does not come back, and nobody knows whether it was done with it.
+    pub(crate) fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
+
+    /// Lets go of these, with all that was fetched of them.
+    pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.assignments += 1;
+        for tp in partitions {
+            if let Some(partition) = self.partitions.remove(tp) {
+                self.used_bytes -= partition.buffered_bytes;
+            }
+        }
+        self.turns.retain(|tp| self.partitions.contains_key(tp));
+    }
+
+    /// The group cannot be read.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure = Some(error);
+    }
+
+    /// Partitions that are to begin where the group is. They count as asked until [`Self::begin`].
+    pub(crate) fn poll_committed(&mut self, now: Instant) -> Vec<(TopicPartition, u64)> {
+        let mut wanted = Vec::new();
+        for (tp, partition) in &mut self.partitions {
+            if partition.place == Place::Committed && partition.may_ask(now) {
+                partition.asked = true;
+                wanted.push((tp.clone(), partition.era));
+            }
+        }
+        wanted
+    }
+
+    /// Where the group is, or that it is nowhere: then `auto.offset.reset` says where to begin.
+    pub(crate) fn begin(
+        &mut self,
+        tp: &TopicPartition,
+        era: u64,
+        committed: Result<Option<i64>>,
+        now: Instant,
+    ) {
+        let reset = self.reset;
+        let Some(partition) = self.of_era(tp, era) else { return };
+        partition.asked = false;
+        match committed {
+            Ok(Some(offset)) => {
+                partition.place = Place::At { position: offset, fetch: offset };
+                partition.committed = Some(offset);
+                partition.failures.clear();
+            }
+            Ok(None) => partition.place = Place::from(reset),
+            Err(error) => {
+                if !error.is_retriable() {
+                    partition.error = Some(error);
+                }
+                self.hold_off(tp, era, now);
+            }
+        }
+    }
+
+    /// The positions of all partitions, up to what was handed out; those that have one.
+    pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, i64> {
+        let position = |(tp, partition): (&TopicPartition, &Partition)| match partition.place {
+            Place::At { position, .. } => Some((tp.clone(), position)),
+            _ => None,
+        };
+        self.partitions.iter().filter_map(position).collect()
+    }
+
+    /// Up to where the program is done with these, or with all, where that is to be committed: it is further than what was
+    /// committed, or nothing was since the program went elsewhere. Without members nobody keeps a group's offsets from
+    /// expiring, so those of partitions that the program assigned are committed again and again.
+    pub(crate) fn done(&self, of: Option<&[TopicPartition]>) -> BTreeMap<TopicPartition, i64> {
+        let is_wanted = |tp: &TopicPartition| of.is_none_or(|of| of.contains(tp));
+        let done = |(tp, partition): (&TopicPartition, &Partition)| {
+            let Place::At { position, .. } = partition.place else { return None };
+            let handed = partition.handed.filter(|(asks, _)| *asks == self.asks);
+            let done = handed.map_or(position, |(_, from)| from);
+            let again = self.mode == Mode::Assigned;
+            let is_due = |committed: i64| done > committed || again && done == committed;
+            partition.committed.is_none_or(is_due).then(|| (tp.clone(), done))
+        };
+        self.partitions.iter().filter(|(tp, _)| is_wanted(tp)).filter_map(done).collect()
+    }
+
+    /// The tenure of a partition; `None` where it is not assigned.
+    pub(crate) fn tenure(&self, tp: &TopicPartition) -> Option<u64> {
+        self.partitions.get(tp).map(|partition| partition.tenure)
+    }
+
+    /// An offset is being committed; `None`, if that failed.
+    pub(crate) fn committing(&mut self, tp: &TopicPartition, tenure: u64, offset: Option<i64>) {
+        if let Some(partition) = self.partitions.get_mut(tp).filter(|p| p.tenure == tenure) {
+            partition.committed = offset;
+        }
     }
 
     // ---- the fetcher's side
@@ -333,7 +563,8 @@ impl Subscription {
         let mut fetchable = Vec::new();
         for (tp, partition) in &mut self.partitions {
             let Place::At { fetch, .. } = partition.place else { continue };
-            if partition.paused || partition.buffered_bytes >= share || !partition.may_ask(now) {
+            let is_held = partition.paused || partition.going;
+            if is_held || partition.buffered_bytes >= share || !partition.may_ask(now) {
                 continue;
             }
             partition.preferred = partition.preferred.filter(|(_, until)| *until > now);
@@ -488,11 +719,15 @@ impl Subscription {
 }
 
 impl Partition {
-    fn new(era: u64, reset: Option<OffsetSpec>) -> Self {
+    fn new(era: u64, tenure: u64, place: Place) -> Self {
         Self {
             era,
-            place: reset.map_or(Place::Lost { told: false }, Place::Unknown),
+            tenure,
+            place,
             paused: false,
+            going: false,
+            handed: None,
+            committed: None,
             buffered: VecDeque::new(),
             buffered_bytes: 0,
             taken: false,
@@ -511,6 +746,13 @@ impl Partition {
     }
 }
 
+impl From<Option<OffsetSpec>> for Place {
+    /// Where `auto.offset.reset` says to begin.
+    fn from(reset: Option<OffsetSpec>) -> Self {
+        reset.map_or(Self::Lost { told: false }, Self::Unknown)
+    }
+}
+
 fn size(batch: &AnyBatch) -> usize {
     match batch {
         AnyBatch::Batch(batch) => batch.bytes().len(),
@@ -519,239 +761,9 @@ fn size(batch: &AnyBatch) -> usize {
 }
 
 fn not_assigned(tp: &TopicPartition) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("`{tp}` is not assigned")).hint("call `assign` first")
+    Error::new(ErrorKind::InvalidArgument, format!("`{tp}` is not assigned"))
+        .hint("assign it first, or wait for the group to")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use ottla_protocol::{
-        compression::Compressor,
-        record::{BatchBuilder, Headers, Seal},
-    };
-
-    use super::*;
-
-    const MAX: usize = 1 << 20;
-    const MARKS: Watermarks = Watermarks { low: 0, high: 1_000 };
-
-    fn subscription(reset: Option<OffsetSpec>, budget_bytes: usize) -> Subscription {
-        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-        Subscription::new(reset, budget_bytes, backoff, fastrand::Rng::with_seed(1))
-    }
-
-    fn tp(partition: i32) -> TopicPartition {
-        TopicPartition::new("orders", partition)
-    }
-
-    fn batch(base_offset: i64, count: u32) -> AnyBatch {
-        let mut builder = BatchBuilder::new(Vec::new(), 1 << 20);
-        for _ in 0..count {
-            builder.push(0, None, Some(b"value"), Headers::NONE).unwrap();
-        }
-        let seal = Seal { base_offset, ..Seal::default() };
-        AnyBatch::Batch(builder.seal(&seal, &mut Compressor::new()).unwrap())
-    }
-
-    /// Partition 0 of `orders`, at offset `at`.
-    fn at(at: i64) -> Subscription {
-        let mut subscription = subscription(Some(OffsetSpec::Earliest), 64 * MAX);
-        subscription.assign([tp(0)]);
-        subscription.seek(&tp(0), at).unwrap();
-        subscription
-    }
-
-    /// Fetches what is to be fetched, which must be from `offset`, and hands `batches` in.
-    fn fetch(subscription: &mut Subscription, offset: i64, batches: Vec<(AnyBatch, bool)>) {
-        let to_fetch = subscription.fetchable(MAX, Instant::now());
-        assert_eq!(to_fetch.iter().map(|t| t.offset).collect::<Vec<_>>(), [offset]);
-        let reserved = subscription.begin_fetch(&to_fetch, MAX);
-        assert!(subscription.fetchable(MAX, Instant::now()).is_empty(), "one fetch is under way at a time");
-        subscription.hand_in(&to_fetch[0], batches, MARKS);
-        subscription.end_fetch(&to_fetch, reserved);
-    }
-
-    fn take(subscription: &mut Subscription) -> (i64, i64) {
-        let taken = subscription.take().unwrap().unwrap();
-        assert!(subscription.settle(&taken, None));
-        (taken.fetched.from, taken.fetched.next)
-    }
-
-    #[test]
-    fn fetching_runs_ahead_of_the_position() {
-        let mut subscription = at(5);
-        fetch(&mut subscription, 5, vec![(batch(0, 10), true), (batch(10, 10), true)]);
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(5));
-        assert_eq!(take(&mut subscription), (5, 10));
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(10));
-        fetch(&mut subscription, 20, vec![(batch(20, 1), true)]);
-        assert_eq!(take(&mut subscription), (10, 20));
-        assert_eq!(take(&mut subscription), (20, 21));
-        assert!(subscription.take().is_none());
-        assert_eq!(subscription.used_bytes(), 0);
-    }
-
-    #[test]
-    fn a_position_is_looked_for_where_the_policy_says() {
-        let mut subscription = subscription(Some(OffsetSpec::Latest), MAX);
-        subscription.assign([tp(0)]);
-        let now = Instant::now();
-        assert!(subscription.fetchable(MAX, now).is_empty());
-        let unknown = subscription.poll_unknown(now);
-        assert_eq!((unknown.len(), unknown[0].2), (1, OffsetSpec::Latest));
-        assert!(subscription.poll_unknown(now).is_empty(), "asked once");
-        subscription.found(&tp(0), unknown[0].1, Ok(42), now);
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(42));
-    }
-
-    #[test]
-    fn a_seek_drops_what_was_asked_for_before() {
-        let mut subscription = at(0);
-        let stale = subscription.fetchable(MAX, Instant::now());
-        let reserved = subscription.begin_fetch(&stale, MAX);
-        subscription.seek(&tp(0), 500).unwrap();
-        subscription.hand_in(&stale[0], [(batch(0, 10), true)], MARKS);
-        subscription.end_fetch(&stale, reserved);
-        assert!(!subscription.has_buffered());
-        fetch(&mut subscription, 500, vec![(batch(500, 1), true)]);
-        assert_eq!(take(&mut subscription), (500, 501));
-    }
-
-    #[test]
-    fn a_seek_while_a_batch_is_opened_takes_it_back() {
-        let mut subscription = at(0);
-        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
-        let taken = subscription.take().unwrap().unwrap();
-        subscription.seek(&tp(0), 3).unwrap();
-        assert!(!subscription.settle(&taken, None));
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(3));
-        assert_eq!(subscription.used_bytes(), 0);
-    }
-
-    #[test]
-    fn the_rest_of_a_batch_comes_next() {
-        let mut subscription = at(0);
-        fetch(&mut subscription, 0, vec![(batch(0, 10), true), (batch(10, 1), true)]);
-        let taken = subscription.take().unwrap().unwrap();
-        let rest = Fetched { from: 4, ..taken.fetched.clone() };
-        assert!(subscription.settle(&taken, Some(rest)));
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(4));
-        assert_eq!(take(&mut subscription), (4, 10));
-        assert_eq!(take(&mut subscription), (10, 11));
-        assert_eq!(subscription.used_bytes(), 0);
-    }
-
-    #[test]
-    fn hidden_batches_move_the_position() {
-        let mut subscription = at(0);
-        fetch(&mut subscription, 0, vec![(batch(0, 3), false), (batch(3, 2), true), (batch(5, 1), false)]);
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(3));
-        assert_eq!(take(&mut subscription), (3, 6));
-        fetch(&mut subscription, 6, vec![(batch(6, 1), false)]);
-        assert_eq!(subscription.position(&tp(0)).unwrap(), Some(7));
-    }
-
-    #[test]
-    fn a_held_partition_keeps_what_it_has_and_fetches_no_more() {
-        let mut subscription = at(0);
-        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
-        subscription.set_paused(&tp(0), true).unwrap();
-        assert!(subscription.take().is_none());
-        assert!(subscription.fetchable(MAX, Instant::now()).is_empty());
-        subscription.set_paused(&tp(0), false).unwrap();
-        assert_eq!(take(&mut subscription), (0, 10));
-    }
-
-    #[test]
-    fn partitions_take_turns() {
-        let mut subscription = subscription(Some(OffsetSpec::Earliest), 64 * MAX);
-        subscription.assign([tp(0), tp(1)]);
-        for partition in 0..2 {
-            subscription.seek(&tp(partition), 0).unwrap();
-        }
-        let to_fetch = subscription.fetchable(MAX, Instant::now());
-        let reserved = subscription.begin_fetch(&to_fetch, MAX);
-        for fetched in &to_fetch {
-            subscription.hand_in(fetched, [(batch(0, 1), true), (batch(1, 1), true)], MARKS);
-        }
-        subscription.end_fetch(&to_fetch, reserved);
-        let mut order = Vec::new();
-        while let Some(taken) = subscription.take() {
-            let taken = taken.unwrap();
-            order.push(taken.partition.partition);
-            subscription.settle(&taken, None);
-        }
-        assert_ne!(order[0], order[1]);
-        assert_eq!(order[..2], order[2..]);
-    }
-
-    #[test]
-    fn the_budget_bounds_what_is_buffered() {
-        let mut subscription = subscription(Some(OffsetSpec::Earliest), 1_000);
-        subscription.assign([tp(0)]);
-        subscription.seek(&tp(0), 0).unwrap();
-        let to_fetch = subscription.fetchable(MAX, Instant::now());
-        assert_eq!(subscription.begin_fetch(&to_fetch, MAX), 1_000, "no more than the budget");
-        subscription.hand_in(&to_fetch[0], [(batch(0, 100), true)], MARKS);
-        subscription.end_fetch(&to_fetch, 1_000);
-        assert!(subscription.used_bytes() > 1_000, "a first batch larger than that still comes");
-        assert!(subscription.fetchable(MAX, Instant::now()).is_empty());
-        take(&mut subscription);
-        assert_eq!(subscription.fetchable(MAX, Instant::now()).len(), 1);
-    }
-
-    #[test]
-    fn an_offset_out_of_range_is_reset_or_told() {
-        let now = Instant::now();
-        let mut reset = at(500);
-        let to_fetch = reset.fetchable(MAX, now);
-        reset.out_of_range(&to_fetch[0], "", now);
-        assert_eq!(reset.poll_unknown(now).len(), 1);
-
-        let mut none = subscription(None, MAX);
-        none.assign([tp(0)]);
-        none.seek(&tp(0), 500).unwrap();
-        let to_fetch = none.fetchable(MAX, now);
-        none.out_of_range(&to_fetch[0], "", now);
-        let error = none.take().unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NoOffset, "{error}");
-        assert!(none.take().is_none(), "told once");
-        assert!(none.fetchable(MAX, now).is_empty());
-        none.seek(&tp(0), 0).unwrap();
-        assert_eq!(none.fetchable(MAX, now).len(), 1);
-    }
-
-    #[test]
-    fn without_position_and_policy_the_program_is_told_once() {
-        let mut none = subscription(None, MAX);
-        none.assign([tp(0)]);
-        assert_eq!(none.take().unwrap().unwrap_err().kind(), ErrorKind::NoOffset);
-        assert!(none.take().is_none());
-        none.assign([tp(1)]);
-        none.seek(&tp(1), 0).unwrap();
-        assert!(none.take().is_none(), "it sought in time");
-    }
-
-    #[test]
-    fn a_failed_partition_rests() {
-        let now = Instant::now();
-        let mut subscription = at(0);
-        let to_fetch = subscription.fetchable(MAX, now);
-        subscription.failed(&to_fetch[0], None, now);
-        assert!(subscription.fetchable(MAX, now).is_empty());
-        let until = subscription.next_timeout(now).unwrap();
-        assert_eq!(subscription.fetchable(MAX, until).len(), 1);
-    }
-
-    #[test]
-    fn assigning_again_keeps_what_stays() {
-        let mut subscription = at(0);
-        fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
-        subscription.assign([tp(0), tp(1), tp(0)]);
-        assert_eq!(take(&mut subscription), (0, 10));
-        subscription.assign([tp(1)]);
-        assert!(subscription.seek(&tp(0), 0).is_err());
-        assert_eq!(subscription.used_bytes(), 0);
-    }
-}
+mod tests;

@@ -34,7 +34,7 @@ pub(crate) fn targets() -> Vec<Target> {
         return named.map(|(name, address)| target(name, address.to_owned())).collect();
     }
     static OURS: OnceLock<TestBroker> = OnceLock::new();
-    let ours = OURS.get_or_init(|| TestBroker::start(&[]));
+    let ours = OURS.get_or_init(|| TestBroker::start(&[("group.initial.rebalance.delay.ms", "0")]));
     let apache = or_skip(Kafka::shared()).map(|kafka| target("apache", kafka.bootstrap()));
     [target("ottla", ours.bootstrap())].into_iter().chain(apache).collect()
 }

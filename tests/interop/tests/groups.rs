@@ -1,4 +1,5 @@
-//! Groups of other people's clients on our broker: members come, leave, die and come back while records flow.
+//! Groups on our broker, of other people's clients and of ours among them: members come, leave, die and come back while
+//! records flow.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,6 +13,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use ottla::{
+    Consumer, Producer, Record, TopicPartition,
+    config::{ConsumerConfig, OffsetReset, ProducerConfig},
+};
 use ottla_interop::{
     broker::TestBroker,
     or_skip,
@@ -20,6 +25,7 @@ use ottla_interop::{
     wire::Wire,
 };
 use ottla_protocol::messages::{ConsumerGroupDescribeRequest, ListGroupsRequest};
+use tokio::sync::oneshot;
 
 const PARTITIONS: i32 = 6;
 const TOPIC: &str = "t";
@@ -64,8 +70,14 @@ enum Protocol {
 /// A member that runs.
 struct Member {
     number: usize,
-    process: Child,
-    reading: JoinHandle<()>,
+    runs: Runs,
+}
+
+enum Runs {
+    /// A peer, and who reads what it prints.
+    Process(Child, JoinHandle<()>),
+    /// Our client, on a thread, until it is told to stop.
+    Ours(oneshot::Sender<()>, JoinHandle<()>),
 }
 
 impl Member {
@@ -92,20 +104,60 @@ impl Member {
                 given.0.lock().unwrap().entry(number).or_default().push(place);
             }
         });
-        Self { number, process, reading }
+        Self { number, runs: Runs::Process(process, reading) }
+    }
+
+    /// One of our client's.
+    fn ours(broker: &TestBroker, group: &str, number: usize, given: &Given) -> Self {
+        let config = ConsumerConfig {
+            bootstrap_servers: vec![broker.bootstrap()],
+            group_id: Some(group.to_owned()),
+            auto_offset_reset: OffsetReset::Earliest,
+            session_timeout: Duration::from_secs(6),
+            heartbeat_interval: Duration::from_millis(500),
+            ..Default::default()
+        };
+        let given = given.clone();
+        let (stop, mut stopped) = oneshot::channel();
+        let reading = thread::spawn(move || {
+            let consumer = Consumer::new(config).unwrap();
+            consumer.subscribe([TOPIC]).unwrap();
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+                loop {
+                    let batch = tokio::select! {
+                        _ = &mut stopped => break,
+                        batch = consumer.next_batch(500) => batch.unwrap(),
+                    };
+                    let places = batch.records().map(|record| (batch.partition(), record.unwrap().offset()));
+                    given.0.lock().unwrap().entry(number).or_default().extend(places);
+                }
+                consumer.close(PATIENCE).await.unwrap();
+            });
+        });
+        Self { number, runs: Runs::Ours(stop, reading) }
     }
 
     /// Lets it leave the group.
-    fn leave(mut self) {
-        drop(self.process.stdin.take());
-        assert!(self.process.wait().unwrap().success());
-        self.reading.join().unwrap();
+    fn leave(self) {
+        let reading = match self.runs {
+            Runs::Process(mut process, reading) => {
+                drop(process.stdin.take());
+                assert!(process.wait().unwrap().success());
+                reading
+            }
+            Runs::Ours(stop, reading) => {
+                drop(stop);
+                reading
+            }
+        };
+        reading.join().unwrap();
     }
 
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.reading.join().unwrap();
+    fn kill(self) {
+        let Runs::Process(mut process, reading) = self.runs else { panic!("a thread cannot be killed") };
+        process.kill().unwrap();
+        process.wait().unwrap();
+        reading.join().unwrap();
     }
 }
 
@@ -127,6 +179,18 @@ fn produce(peer: &Peer, broker: &TestBroker, count: usize) {
         })
         .collect();
     peer.produce(&broker.bootstrap(), TOPIC, "none", &records).unwrap();
+}
+
+/// As [`produce`], by our own client.
+fn produce_ours(broker: &TestBroker, count: usize) {
+    let config = ProducerConfig { bootstrap_servers: vec![broker.bootstrap()], ..Default::default() };
+    let producer = Producer::new(config).unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        for partition in (0..PARTITIONS).flat_map(|partition| std::iter::repeat_n(partition, count)) {
+            producer.send_and_forget(Record::to(TOPIC).partition(partition).value("v")).await.unwrap();
+        }
+        producer.close(PATIENCE).await.unwrap();
+    });
 }
 
 /// An address that nobody listens on.
@@ -258,4 +322,73 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: 
     late.wait_until("the records of who came late", |late| late.everything().len() >= fresh.len());
     assert_eq!(late.everything().into_iter().collect::<BTreeSet<_>>(), fresh, "{}", peer.name);
     next.leave();
+}
+
+#[test]
+fn our_client_and_kafka_clients_share_a_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java());
+}
+
+#[test]
+fn our_client_and_confluent_kafka_share_a_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent());
+}
+
+/// Whichever client leads divides for the other's members, too; and what either has committed, the other goes on from.
+fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
+    let Some(peer) = or_skip(peer) else { return };
+    let peer = &peer;
+    let partitions = PARTITIONS.to_string();
+    let listener = format!("PLAINTEXT://{}", free_address());
+    let mut broker = TestBroker::start(&[
+        ("listeners", &listener),
+        ("num.partitions", &partitions),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ]);
+    produce_ours(&broker, 20);
+    let mut count = 20;
+    let given = Given::default();
+    let ours = |broker: &TestBroker, number| Member::ours(broker, "g", number, &given);
+    let theirs =
+        |broker: &TestBroker, number| Member::start(peer, broker, Protocol::Classic, "g", number, &given);
+    /// Goes on until each of `members` was given something new.
+    fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
+        let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
+        given.wait_until("a share for each", |given| {
+            produce_ours(broker, 5);
+            *count += 5;
+            let now = members.iter().map(|member| given.of(member.number).len());
+            now.zip(&before).all(|(now, before)| now > *before)
+        });
+        let expected = *count;
+        given.wait_until("all records", |given| has_all(given, expected));
+    }
+
+    // Ours comes first and leads; then theirs, as the oldest.
+    let our_first = ours(&broker, 0);
+    let their_first = theirs(&broker, 1);
+    share(&broker, &given, &mut count, &[&our_first, &their_first]);
+    our_first.leave();
+    let our_second = ours(&broker, 2);
+    share(&broker, &given, &mut count, &[&their_first, &our_second]);
+    let their_second = theirs(&broker, 3);
+    share(&broker, &given, &mut count, &[&their_first, &our_second, &their_second]);
+    their_first.kill();
+    share(&broker, &given, &mut count, &[&our_second, &their_second]);
+    broker.restart();
+    share(&broker, &given, &mut count, &[&our_second, &their_second]);
+    their_second.leave();
+    share(&broker, &given, &mut count, &[&our_second]);
+    our_second.leave();
+
+    let admin = ottla::Admin::new(ottla::config::AdminConfig {
+        bootstrap_servers: vec![broker.bootstrap()],
+        ..Default::default()
+    })
+    .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let committed = runtime.block_on(admin.list_group_offsets(["g"])).unwrap().remove(0).1.unwrap();
+    for partition in 0..PARTITIONS {
+        assert_eq!(committed[&TopicPartition::new(TOPIC, partition)].offset, count, "{}", peer.name);
+    }
 }

@@ -35,7 +35,10 @@ use ottla_protocol::{
     types::{BrokerId, Str, TopicName, Uuid},
 };
 
-use super::membership::{Action, Identity, MemberSettings, find_failed, millis, unique};
+use super::{
+    Identity,
+    member::{Action, MemberSettings, find_failed, max_poll_exceeded, millis, unique},
+};
 use crate::{
     cluster::{TopicPartition, retry::Failures},
     error::{Error, ErrorKind, Result},
@@ -212,13 +215,18 @@ impl ConsumerMember {
             pattern => pattern,
         };
         self.had_pattern |= matches!(self.reads, Reads::Pattern(_));
-        self.progressed_at = now;
         if self.phase == Phase::Idle {
+            self.progressed_at = now;
             self.phase = Phase::Outside;
         }
     }
 
-    /// The program has taken records, or asked for some.
+    /// The program asked for records at this time, or waits for some since before it.
+    pub(crate) fn active_at(&mut self, at: Instant) {
+        self.progressed_at = self.progressed_at.max(at);
+    }
+
+    /// The program goes on; where it was out for want of progress, the member joins again.
     pub(crate) fn progressed(&mut self, now: Instant) {
         self.progressed_at = now;
         if self.phase == Phase::Expired {
@@ -276,7 +284,7 @@ impl ConsumerMember {
     /// What to do now, if anything; to be asked until there is nothing.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Action> {
         if self.is_watched() && now >= self.progressed_at + self.settings.max_poll_interval {
-            self.expire();
+            self.expire(now);
         }
         if self.to_reconcile && self.phase == Phase::Inside && self.awaited.is_none() && self.queue.is_empty()
         {
@@ -477,10 +485,11 @@ impl ConsumerMember {
     }
 
     /// The program made no progress for too long: others may have what it had.
-    fn expire(&mut self) {
+    fn expire(&mut self, now: Instant) {
         self.plan_farewell();
         self.start_over();
         self.phase = Phase::Expired;
+        self.queue.push_back(Told::Fail(max_poll_exceeded(&self.settings, now - self.progressed_at)));
     }
 
     /// It is no member any more: the program loses what it has.

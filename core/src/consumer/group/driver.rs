@@ -3,132 +3,304 @@
 //! Nothing here waits: requests run as tasks of their own and come back as events, so that a heartbeat is sent on time
 //! however long a rebalance, or the program, takes. The group has a connection of its own, as JoinGroup waits at the broker.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use ottla_protocol::{
     api::Api,
     error_code::ErrorCode,
-    messages::{JoinGroupResponse, SyncGroupResponse},
-    types::{BrokerId, TopicName},
+    messages::{
+        ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JoinGroupResponse,
+        LeaveGroupRequest, MetadataRequest, SyncGroupResponse, metadata::MetadataRequestTopic,
+    },
+    types::{BrokerId, TopicName, Uuid},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle},
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
+    Identity, Order, Told,
     classic::ClassicMember,
-    membership::{Action, Identity, MemberSettings},
+    consumer::{ConsumerMember, Reads},
+    member::{Action, EitherMember, MemberSettings},
+    progress::Progress,
+    standing,
 };
 use crate::{
-    cluster::{Cluster, Purpose, TopicPartition, coordinator::find_coordinator},
+    cluster::{
+        Cluster, Purpose, TopicPartition, broker::BrokerConnection, coordinator::find_coordinator,
+        metadata::Snapshot,
+    },
+    config::GroupProtocol,
     consumer::assignor::{Assignor, Member, Topics},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// How much longer than the rebalance itself an answer to JoinGroup may take.
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
-
-/// What the program wants of its member.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Read these topics.
-    Subscribe(Vec<TopicName>),
-    /// The program goes on.
-    Progressed,
-    /// Leave; then the driver ends.
-    Leave,
-}
-
-/// What the program is told. It answers when it is done; not to answer counts as done.
-#[derive(Debug)]
-pub(crate) enum Told {
-    /// Commit these, and let go of them.
-    Revoke(Vec<TopicPartition>, oneshot::Sender<()>),
-    /// Let go of these, which cannot be committed any more.
-    Lost(Vec<TopicPartition>, oneshot::Sender<()>),
-    /// Take these too; as whom to commit.
-    Assign(Vec<TopicPartition>, Identity, oneshot::Sender<()>),
-    /// Nothing goes on before the next subscription.
-    Failed(Error),
-}
+/// How often topics in use are said to be; the cluster forgets them after minutes.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(30);
+/// The epoch of a member that joins a group of KIP-848.
+const JOIN_EPOCH: i32 = 0;
+/// The first LeaveGroup that names several members, and why they leave.
+const LEAVE_BY_LIST: i16 = 3;
 
 enum Event {
     Coordinator(Result<BrokerId>),
     Joined(u64, Result<JoinGroupResponse>),
-    Divided(u64, Assignor, Vec<Vec<TopicPartition>>),
+    Divided(u64, Assignor, Divided, Vec<Vec<TopicPartition>>),
     Synced(u64, Result<SyncGroupResponse>),
     Beaten(Identity, Result<ErrorCode>),
+    ConsumerBeaten(u64, Result<ConsumerGroupHeartbeatResponse>),
+    /// The group is to be joined by the classic protocol; the join of this attempt was not sent, or not taken.
+    IsClassic(u64),
+    Named(Vec<(Uuid, TopicName)>),
+    Matched(BTreeSet<TopicName>),
     Done,
+}
+
+/// What the member divided as the leader: if it is different now, the group is to divide it anew.
+struct Divided {
+    subscribed: BTreeSet<TopicName>,
+    /// Racks of replicas count, as some member has one.
+    racks_matter: bool,
+    topics: Topics,
+}
+
+/// Whom a driver works for.
+pub(crate) struct Program {
+    /// What it wants.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    /// What it is told; that is few: nothing new before the last was done.
+    pub told: mpsc::UnboundedSender<Told>,
+    /// As whom it commits, always as of now.
+    pub identity: Arc<watch::Sender<Identity>>,
+    /// When it asked for records.
+    pub progress: Arc<Progress>,
 }
 
 /// A member and its I/O.
 pub(crate) struct Driver {
-    member: ClassicMember,
+    member: EitherMember,
+    protocol: GroupProtocol,
     settings: MemberSettings,
     cluster: Arc<Cluster>,
-    orders: mpsc::UnboundedReceiver<Order>,
-    told: mpsc::UnboundedSender<Told>,
+    program: Program,
     events: mpsc::UnboundedReceiver<Event>,
     event: mpsc::UnboundedSender<Event>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What the program reads, by names.
+    subscribed: BTreeSet<TopicName>,
+    /// What the member was told last to read.
+    reads: Reads,
+    /// Of `auto`: the group has refused the classic protocol since the last rebalance. Once may be a race.
+    was_refused: bool,
+    is_leaving: bool,
+    divided: Option<Divided>,
+    touch_at: Instant,
+    /// Looks for topics that match.
+    matching: Option<AbortHandle>,
     leaving: Option<JoinHandle<()>>,
 }
 
 impl Driver {
-    /// A driver that takes orders, and tells; what it tells is few: nothing new before the last was done.
+    /// A driver of a member that has not joined yet.
     pub(crate) fn new(
         cluster: Arc<Cluster>,
+        protocol: GroupProtocol,
         settings: MemberSettings,
-        orders: mpsc::UnboundedReceiver<Order>,
-        told: mpsc::UnboundedSender<Told>,
+        program: Program,
     ) -> Self {
         let (event, events) = mpsc::unbounded_channel();
-        let now = Instant::now().into_std();
-        let member = ClassicMember::new(settings.clone(), fastrand::Rng::new(), now);
-        Self { member, settings, cluster, orders, told, events, event, leaving: None }
+        let now = Instant::now();
+        let member = match protocol {
+            GroupProtocol::Classic => classic(&settings, now),
+            GroupProtocol::Consumer | GroupProtocol::Auto => consumer(&settings, now),
+        };
+        Self {
+            member,
+            protocol,
+            settings,
+            snapshots: cluster.subscribe(),
+            cluster,
+            program,
+            events,
+            event,
+            subscribed: BTreeSet::new(),
+            reads: Reads::Topics(Vec::new()),
+            was_refused: false,
+            is_leaving: false,
+            divided: None,
+            touch_at: now + TOUCH_INTERVAL,
+            matching: None,
+            leaving: None,
+        }
     }
 
     /// Runs until the program has left, or its end of the orders is gone.
     pub(crate) async fn run(mut self) {
         loop {
+            let now = Instant::now();
+            self.member.active_at(self.program.progress.last(now.into_std()));
             while let Some(action) = self.member.poll(Instant::now().into_std()) {
                 self.perform(action);
             }
+            self.publish();
             if self.member.is_gone() {
                 break;
             }
-            let due = self.member.next_due().map(Instant::from_std);
-            tokio::select! {
-                order = self.orders.recv() => self.obey(order.unwrap_or(Order::Leave)),
-                Some(event) = self.events.recv() => self.handle(event),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            if now >= self.touch_at {
+                self.touch(now);
             }
+            let due = self
+                .member
+                .next_due()
+                .map(Instant::from_std)
+                .map_or(self.touch_at, |due| due.min(self.touch_at));
+            tokio::select! {
+                order = self.program.orders.recv() => self.obey(order.unwrap_or(Order::Leave)),
+                Some(event) = self.events.recv() => self.handle(event),
+                Ok(()) = self.snapshots.changed() => self.look_at_topics(),
+                () = sleep_until(due) => {}
+            }
+        }
+        if let Some(matching) = self.matching.take() {
+            matching.abort();
         }
         if let Some(leaving) = self.leaving {
             // The answer matters to nobody; that the request went out does.
             _ = timeout(self.cluster.config().request_timeout, leaving).await;
         }
+        self.program.identity.send_replace(Identity::NONE);
     }
 
     fn obey(&mut self, order: Order) {
         let now = Instant::now().into_std();
         match order {
-            Order::Subscribe(topics) => self.member.subscribe(topics, now),
+            Order::Subscribe(topics) => {
+                self.stop_matching();
+                self.member.active_at(now);
+                self.subscribe(topics.into_iter().collect());
+            }
+            Order::Match(pattern) => {
+                self.stop_matching();
+                self.member.active_at(now);
+                let (cluster, event) = (self.cluster.clone(), self.event.clone());
+                let every = self.cluster.config().metadata_max_age;
+                let tell = move |topics| event.send(Event::Matched(topics)).is_ok();
+                self.matching = Some(tokio::spawn(pattern.watch(cluster, every, tell)).abort_handle());
+            }
+            Order::MatchAtBroker(pattern) => {
+                self.stop_matching();
+                self.member.active_at(now);
+                self.subscribed.clear();
+                self.read(Reads::Pattern(pattern));
+            }
             Order::Progressed => self.member.progressed(now),
-            Order::Leave => self.member.leave(),
+            Order::CommitRefused(sent, code) => self.member.handle_commit_refused(&sent, code, now),
+            Order::Leave => {
+                self.is_leaving = true;
+                self.member.leave();
+            }
+        }
+    }
+
+    fn stop_matching(&mut self) {
+        if let Some(matching) = self.matching.take() {
+            matching.abort();
+        }
+    }
+
+    fn subscribe(&mut self, topics: BTreeSet<TopicName>) {
+        self.subscribed.clone_from(&topics);
+        self.touch(Instant::now());
+        self.read(Reads::Topics(topics.into_iter().collect()));
+    }
+
+    fn read(&mut self, reads: Reads) {
+        self.reads = reads.clone();
+        if let Err(error) = self.member.subscribe(reads, Instant::now().into_std()) {
+            _ = self.program.told.send(Told::Failed(error));
+        }
+    }
+
+    /// Goes on as another member, which knows the coordinator already. The program has nothing just now.
+    fn become_member(&mut self, mut member: EitherMember) {
+        if let Some(coordinator) = self.member.coordinator() {
+            member.handle_coordinator(Ok(coordinator), Instant::now().into_std());
+        }
+        self.member = member;
+        self.divided = None;
+        self.read(self.reads.clone());
+    }
+
+    /// Says which topics are in use: the program's, and those that this member divides for others.
+    fn touch(&mut self, now: Instant) {
+        let of_others = self.divided.iter().flat_map(|divided| &divided.subscribed);
+        self.subscribed.iter().chain(of_others).for_each(|topic| self.cluster.want(topic));
+        self.touch_at = now + TOUCH_INTERVAL;
+    }
+
+    /// Metadata came: what a leader divided may be different now.
+    fn look_at_topics(&mut self) {
+        let known = self.snapshots.borrow_and_update().clone();
+        let is_changed = |divided: &mut Divided| {
+            topics(&known, &divided.subscribed, divided.racks_matter) != divided.topics
+        };
+        if self.divided.take_if(is_changed).is_some()
+            && let EitherMember::Classic(member) = &mut self.member
+        {
+            member.request_rejoin("the partitions of the group's topics have changed");
         }
     }
 
     fn handle(&mut self, event: Event) {
         let now = Instant::now().into_std();
+        match (event, &mut self.member) {
+            (Event::Coordinator(found), member) => member.handle_coordinator(found, now),
+            (Event::Done, member) => member.handle_done(),
+            // One that came late, after the program chose otherwise.
+            (Event::Matched(_), _) if self.matching.is_none() => {}
+            (Event::Matched(topics), _) => self.subscribe(topics),
+            (event, EitherMember::Classic(_)) => self.handle_classic(event, now),
+            (event, EitherMember::Consumer(_)) => self.handle_consumer(event, now),
+        }
+    }
+
+    /// What came of what a classic member wanted; what another member wanted before it is of no use.
+    fn handle_classic(&mut self, event: Event, now: std::time::Instant) {
+        let EitherMember::Classic(member) = &mut self.member else { return };
         match event {
-            Event::Coordinator(found) => self.member.handle_coordinator(found, now),
-            Event::Joined(attempt, response) => self.member.handle_join(attempt, response, now),
-            Event::Divided(attempt, assignor, parts) => self.member.handle_divided(attempt, assignor, &parts),
-            Event::Synced(attempt, response) => self.member.handle_sync(attempt, response, now),
-            Event::Beaten(sent, code) => self.member.handle_heartbeat(&sent, code, now),
-            Event::Done => self.member.handle_done(),
+            Event::Joined(attempt, response) => member.handle_join(attempt, response, now),
+            Event::Divided(attempt, assignor, divided, parts) => {
+                self.divided = Some(divided);
+                member.handle_divided(attempt, assignor, &parts);
+                // What came while they were divided is not to be missed.
+                self.look_at_topics();
+            }
+            Event::Synced(attempt, response) => member.handle_sync(attempt, response, now),
+            Event::Beaten(sent, code) => member.handle_heartbeat(&sent, code, now),
+            _ => {}
+        }
+    }
+
+    fn handle_consumer(&mut self, event: Event, now: std::time::Instant) {
+        let EitherMember::Consumer(member) = &mut self.member else { return };
+        match event {
+            Event::ConsumerBeaten(attempt, response) => member.handle_heartbeat(attempt, response, now),
+            Event::IsClassic(attempt) if self.is_leaving => {
+                let not_sent = Err(Error::broker(ErrorCode::COORDINATOR_NOT_AVAILABLE, None));
+                member.handle_heartbeat(attempt, not_sent, now);
+            }
+            Event::IsClassic(_) => {
+                tracing::info!(group = %self.settings.group, "the group is joined by the classic protocol");
+                let member = classic(&self.settings, Instant::now());
+                self.become_member(member);
+            }
+            Event::Named(topics) => member.handle_names(topics, now),
+            _ => {}
         }
     }
 
@@ -143,6 +315,8 @@ impl Driver {
                 });
             }
             Action::Join(attempt, request) => {
+                // Who leads is to be seen.
+                self.divided = None;
                 let timeout = request_timeout.max(self.settings.max_poll_interval + JOIN_MARGIN);
                 let joined = self.ask(request, timeout);
                 self.spawn(async move { Event::Joined(attempt, joined.await) });
@@ -150,8 +324,9 @@ impl Driver {
             Action::Divide(attempt, assignor, members) => {
                 let cluster = self.cluster.clone();
                 self.spawn(async move {
-                    let topics = topics(&cluster, &members, Instant::now() + request_timeout).await;
-                    Event::Divided(attempt, assignor, assignor.assign(&topics, &members))
+                    let divided = Divided::know(&cluster, &members, Instant::now() + request_timeout).await;
+                    let parts = assignor.assign(&divided.topics, &members);
+                    Event::Divided(attempt, assignor, divided, parts)
                 });
             }
             Action::Sync(attempt, request) => {
@@ -167,25 +342,84 @@ impl Driver {
                 self.spawn(async move { Event::Beaten(sent, code.await) });
             }
             Action::Leave(request) => {
-                let left = self.ask(request, request_timeout);
+                let left = self.leave(request, Instant::now() + request_timeout);
                 self.leaving = Some(tokio::spawn(async move {
                     if let Err(error) = left.await {
                         tracing::debug!(%error, "the coordinator was not told that the member left");
                     }
                 }));
             }
-            Action::ConsumerHeartbeat(..) | Action::NameTopics(_) => {}
+            Action::ConsumerHeartbeat(attempt, request) => {
+                let timeout = request_timeout;
+                if self.protocol == GroupProtocol::Auto && request.member_epoch == JOIN_EPOCH {
+                    self.join_if_it_is_not_classic(attempt, request, timeout);
+                } else {
+                    let beaten = self.ask(request, timeout);
+                    self.spawn(async move { Event::ConsumerBeaten(attempt, beaten.await) });
+                }
+            }
+            Action::NameTopics(ids) => {
+                let cluster = self.cluster.clone();
+                self.spawn(async move {
+                    Event::Named(names(&cluster, ids, Instant::now() + request_timeout).await)
+                });
+            }
             Action::Revoke(partitions) => self.tell(|done| Told::Revoke(partitions, done)),
             Action::Lost(partitions) => self.tell(|done| Told::Lost(partitions, done)),
             Action::Assign(partitions) => {
-                let identity = self.member.identity().clone();
-                self.tell(|done| Told::Assign(partitions, identity, done));
+                self.was_refused = false;
+                self.tell(|done| Told::Assign(partitions, done));
+            }
+            Action::Fail(error) if self.may_be_of_the_other_kind(&error) => {
+                self.was_refused = true;
+                let member = consumer(&self.settings, Instant::now());
+                self.become_member(member);
             }
             Action::Fail(error) => {
+                if error.kind() != ErrorKind::MaxPollExceeded {
+                    self.stop_matching();
+                }
                 // Where nobody listens, nobody is to be told.
-                _ = self.told.send(Told::Failed(error));
+                _ = self.program.told.send(Told::Failed(error));
             }
         }
+    }
+
+    /// Joins by KIP-848, unless the group has members of the classic protocol; see [`standing`].
+    fn join_if_it_is_not_classic(
+        &self,
+        attempt: u64,
+        request: ConsumerGroupHeartbeatRequest,
+        timeout: Duration,
+    ) {
+        let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
+        self.spawn(async move {
+            let deadline = Instant::now() + timeout;
+            let joined = async {
+                let connection = connect(&cluster, coordinator).await?;
+                if standing::is_classic(&connection, &request.group_id, deadline).await? {
+                    return Ok(None);
+                }
+                connection.call(&request, deadline)?.await.map(Some)
+            };
+            match joined.await {
+                Ok(Some(response)) if !standing::is_refused(response.error_code) => {
+                    Event::ConsumerBeaten(attempt, Ok(response))
+                }
+                Ok(_) => Event::IsClassic(attempt),
+                Err(error) => Event::ConsumerBeaten(attempt, Err(error)),
+            }
+        });
+    }
+
+    /// Of `auto`: the group is not of the classic protocol any more, as far as the first refusal tells.
+    fn may_be_of_the_other_kind(&self, error: &Error) -> bool {
+        let is_classic = matches!(self.member, EitherMember::Classic(_));
+        self.protocol == GroupProtocol::Auto
+            && is_classic
+            && !self.was_refused
+            && !self.is_leaving
+            && error.code() == Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
     }
 
     fn spawn(&self, event: impl Future<Output = Event> + Send + 'static) {
@@ -194,13 +428,40 @@ impl Driver {
         tokio::spawn(async move { _ = events.send(event.await) });
     }
 
+    /// Lets everybody know as whom to commit.
+    fn publish(&self) {
+        let identity = self.member.identity();
+        self.program.identity.send_if_modified(|known| {
+            let is_new = known != identity;
+            if is_new {
+                known.clone_from(identity);
+            }
+            is_new
+        });
+    }
+
     fn tell(&self, told: impl FnOnce(oneshot::Sender<()>) -> Told) {
         let (done, is_done) = oneshot::channel();
-        _ = self.told.send(told(done));
+        // Before the program acts on it.
+        self.publish();
+        _ = self.program.told.send(told(done));
         self.spawn(async move {
             _ = is_done.await;
             Event::Done
         });
+    }
+
+    fn leave(
+        &self,
+        request: LeaveGroupRequest,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
+        async move {
+            let connection = connect(&cluster, coordinator).await?;
+            let version = connection.version(ApiKey::LeaveGroup)?;
+            connection.call_version(&leave_as(request, version), version, deadline)?.await.map(drop)
+        }
     }
 
     /// Asks the coordinator, over the group's own connection.
@@ -214,187 +475,87 @@ impl Driver {
     {
         let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
         let deadline = Instant::now() + timeout;
-        async move {
-            let broker =
-                coordinator.ok_or_else(|| Error::broker(ErrorCode::COORDINATOR_NOT_AVAILABLE, None))?;
-            cluster.connection(broker, Purpose::Coordinate).await?.call(&request, deadline)?.await
-        }
+        async move { connect(&cluster, coordinator).await?.call(&request, deadline)?.await }
     }
 }
 
-/// The topics that members subscribe to, as far as they are there. Racks of replicas are not known here.
-async fn topics(cluster: &Cluster, members: &[Member], deadline: Instant) -> Topics {
-    let wanted: std::collections::BTreeSet<&TopicName> =
-        members.iter().flat_map(|member| &member.subscription.topics).collect();
-    wanted.iter().for_each(|topic| cluster.want(topic));
-    // What is not known in time is divided once it is.
-    let known = cluster
-        .wait_for("the group's topics to be known", deadline, |snapshot| {
-            wanted.iter().all(|&topic| snapshot.topics.contains_key(topic)).then(|| snapshot.clone())
-        })
-        .await
-        .unwrap_or_else(|_| cluster.snapshot());
-    let partitions = |&name: &&TopicName| {
-        let topic = known.topics.get(name).filter(|topic| !topic.error.is_error())?;
-        Some((name.clone(), vec![Vec::new(); topic.partitions.len()]))
+fn classic(settings: &MemberSettings, now: Instant) -> EitherMember {
+    let member = ClassicMember::new(settings.clone(), fastrand::Rng::new(), now.into_std());
+    EitherMember::Classic(Box::new(member))
+}
+
+fn consumer(settings: &MemberSettings, now: Instant) -> EitherMember {
+    let member = ConsumerMember::new(settings.clone(), fastrand::Rng::new(), now.into_std());
+    EitherMember::Consumer(Box::new(member))
+}
+
+/// What topics of these ids are called, as far as they are there: from the metadata if it knows, else a broker is asked.
+async fn names(cluster: &Cluster, mut ids: Vec<Uuid>, deadline: Instant) -> Vec<(Uuid, TopicName)> {
+    let snapshot = cluster.snapshot();
+    let known = snapshot.topics.iter().filter(|(_, topic)| ids.contains(&topic.id));
+    let mut names: Vec<(Uuid, TopicName)> = known.map(|(name, topic)| (topic.id, name.clone())).collect();
+    ids.retain(|id| !names.iter().any(|(known, _)| known == id));
+    if ids.is_empty() {
+        return names;
+    }
+    let topic = |topic_id: Uuid| MetadataRequestTopic { name: None, topic_id };
+    let request = MetadataRequest {
+        topics: Some(ids.into_iter().map(topic).collect()),
+        allow_auto_topic_creation: false,
+        ..Default::default()
     };
-    wanted.iter().filter_map(partitions).collect()
+    match cluster.call_any(&request, deadline).await {
+        Ok(response) => {
+            let found = response.topics.into_iter().filter(|topic| !topic.error_code.is_error());
+            names.extend(found.filter_map(|topic| Some((topic.topic_id, topic.name?.detached()))));
+        }
+        Err(error) => tracing::debug!(%error, "the names of topics are not known yet"),
+    }
+    names
+}
+
+async fn connect(cluster: &Cluster, coordinator: Option<BrokerId>) -> Result<Arc<BrokerConnection>> {
+    let broker = coordinator.ok_or_else(|| Error::broker(ErrorCode::COORDINATOR_NOT_AVAILABLE, None))?;
+    cluster.connection(broker, Purpose::Coordinate).await
+}
+
+/// Leaving, as this version can say it: before the third, one member at a time and without a reason.
+fn leave_as(request: LeaveGroupRequest, version: i16) -> LeaveGroupRequest {
+    if version >= LEAVE_BY_LIST {
+        return request;
+    }
+    let member_id = request.members.into_iter().next().map(|member| member.member_id).unwrap_or_default();
+    LeaveGroupRequest { group_id: request.group_id, member_id, ..Default::default() }
+}
+
+impl Divided {
+    /// The topics that members subscribe to, once they are known.
+    async fn know(cluster: &Cluster, members: &[Member], deadline: Instant) -> Self {
+        let names = members.iter().flat_map(|member| &member.subscription.topics);
+        let subscribed: BTreeSet<TopicName> = names.cloned().collect();
+        subscribed.iter().for_each(|topic| cluster.want(topic));
+        // What is not known in time is divided once it is.
+        let known = cluster
+            .wait_for("the group's topics to be known", deadline, |snapshot| {
+                subscribed.iter().all(|topic| snapshot.topics.contains_key(topic)).then(|| snapshot.clone())
+            })
+            .await
+            .unwrap_or_else(|_| cluster.snapshot());
+        let racks_matter = members.iter().any(|member| member.subscription.rack.is_some());
+        Self { topics: topics(&known, &subscribed, racks_matter), racks_matter, subscribed }
+    }
+}
+
+/// Those of these topics that are there; if they matter, with the racks of their replicas.
+fn topics(known: &Snapshot, subscribed: &BTreeSet<TopicName>, racks_matter: bool) -> Topics {
+    let partitions = |name: &TopicName| {
+        let topic = known.topics.get(name).filter(|topic| !topic.error.is_error())?;
+        let mut racks = if racks_matter { topic.racks.clone() } else { Vec::new() };
+        racks.resize(topic.partitions.len(), Vec::new());
+        Some((name.clone(), racks))
+    };
+    subscribed.iter().filter_map(partitions).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::print_stderr, reason = "says what is tested")]
-
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use ottla_interop::{broker::TestBroker, kafka::Kafka, or_skip};
-
-    use super::*;
-    use crate::{
-        Admin, NewTopic,
-        cluster::{ClusterSettings, retry::Backoff, runtime::Runtime},
-        config::{AdminConfig, ClientConfig, ConsumerConfig},
-    };
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-    const PARTITIONS: i32 = 7;
-
-    /// A program that does nothing but take and let go.
-    struct Program {
-        orders: mpsc::UnboundedSender<Order>,
-        told: mpsc::UnboundedReceiver<Told>,
-        owned: BTreeSet<i32>,
-        driver: Option<JoinHandle<()>>,
-        _runtime: Runtime,
-    }
-
-    impl Program {
-        fn join(bootstrap: &str, group: &str, topic: &str, assignors: &[Assignor]) -> Self {
-            let config =
-                ConsumerConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() };
-            let cluster = Cluster::new(ClusterSettings {
-                client: ClientConfig::from(&config),
-                metadata_max_idle: Duration::from_secs(300),
-                allow_auto_topic_creation: false,
-            })
-            .unwrap();
-            let runtime = Runtime::start("member").unwrap();
-            runtime.spawn(cluster.clone().keep_metadata());
-            let settings = MemberSettings {
-                group: group.into(),
-                instance_id: None,
-                assignors: assignors.to_vec(),
-                session_timeout: Duration::from_secs(10),
-                heartbeat_interval: Duration::from_millis(100),
-                max_poll_interval: Duration::from_secs(30),
-                rack: None,
-                remote_assignor: None,
-                backoff: Backoff { first: Duration::from_millis(50), most: Duration::from_millis(500) },
-            };
-            let (orders, receive_orders) = mpsc::unbounded_channel();
-            let (tell, told) = mpsc::unbounded_channel();
-            orders.send(Order::Subscribe(vec![topic.into()])).unwrap();
-            let driver = Driver::new(cluster, settings, receive_orders, tell);
-            let driver = Some(runtime.spawn(driver.run()));
-            Self { orders, told, owned: BTreeSet::new(), driver, _runtime: runtime }
-        }
-
-        fn take(&mut self, told: Told) {
-            let indexes = |partitions: &[TopicPartition]| -> BTreeSet<i32> {
-                partitions.iter().map(|tp| tp.partition).collect()
-            };
-            match told {
-                Told::Revoke(partitions, done) | Told::Lost(partitions, done) => {
-                    self.owned = &self.owned - &indexes(&partitions);
-                    _ = done.send(());
-                }
-                Told::Assign(partitions, identity, done) => {
-                    assert!(identity.generation >= 1 && !identity.member_id.is_empty(), "{identity:?}");
-                    self.owned.append(&mut indexes(&partitions));
-                    self.orders.send(Order::Progressed).unwrap();
-                    _ = done.send(());
-                }
-                Told::Failed(error) => panic!("{error}"),
-            }
-        }
-
-        async fn leave(mut self) {
-            self.orders.send(Order::Leave).unwrap();
-            let driver = self.driver.take().unwrap();
-            timeout(PATIENCE, async {
-                while let Some(told) = self.told.recv().await {
-                    self.take(told);
-                }
-                driver.await.unwrap();
-            })
-            .await
-            .unwrap();
-            assert!(self.owned.is_empty());
-        }
-    }
-
-    /// Goes on until each has its share and all have everything; no partition is anybody's twice at any time.
-    async fn settle(programs: &mut [Program]) {
-        let least = PARTITIONS as usize / programs.len();
-        timeout(PATIENCE, async {
-            loop {
-                let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
-                for program in &*programs {
-                    program.owned.iter().for_each(|&partition| *owners.entry(partition).or_default() += 1);
-                }
-                assert!(owners.values().all(|&count| count == 1), "a partition has two owners: {owners:?}");
-                let is_even = programs.iter().all(|program| program.owned.len() >= least);
-                if owners.len() == PARTITIONS as usize && is_even {
-                    return;
-                }
-                // Whoever is told something takes it before the next is asked: revocations come before what follows.
-                for program in &mut *programs {
-                    while let Ok(told) = program.told.try_recv() {
-                        program.take(told);
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("the group settles in time");
-    }
-
-    async fn come_and_go(bootstrap: String, assignors: &[Assignor]) {
-        let config = AdminConfig { bootstrap_servers: vec![bootstrap.clone()], ..Default::default() };
-        let admin = Admin::new(config).unwrap();
-        let name = format!("come-and-go-{}-{}", assignors[0].name(), fastrand::u64(..));
-        admin.create_topic(NewTopic::new(&name).partitions(PARTITIONS)).await.unwrap();
-        let join = || Program::join(&bootstrap, &name, &name, assignors);
-        let mut programs = vec![join()];
-        settle(&mut programs).await;
-        programs.push(join());
-        programs.push(join());
-        settle(&mut programs).await;
-        programs.remove(0).leave().await;
-        settle(&mut programs).await;
-        for program in programs {
-            program.leave().await;
-        }
-        let described = admin.describe_groups([&name]).await.unwrap().remove(0).1.unwrap();
-        assert!(described.state.is_inactive(), "{described:?}");
-    }
-
-    #[test]
-    fn members_come_and_go_and_every_partition_is_somebodys_and_nobodys_twice() {
-        let ours = TestBroker::start(&[("group.initial.rebalance.delay.ms", "0")]);
-        let apache = or_skip(Kafka::shared()).map(Kafka::bootstrap);
-        for bootstrap in [ours.bootstrap()].into_iter().chain(apache) {
-            for assignors in [
-                &[Assignor::Range, Assignor::CooperativeSticky][..],
-                &[Assignor::RoundRobin],
-                &[Assignor::Sticky],
-                &[Assignor::CooperativeSticky],
-            ] {
-                eprintln!("at {bootstrap} with {assignors:?}");
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(come_and_go(bootstrap.clone(), assignors));
-            }
-        }
-    }
-}
+mod tests;

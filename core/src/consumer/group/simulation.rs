@@ -28,8 +28,10 @@ use ottla_protocol::{
 
 use super::{
     super::assignor::{Assignor, Member, Topics},
-    consumer::Reads,
-    membership::{Action, Identity, MemberSettings, Membership},
+    Identity,
+    classic::ClassicMember,
+    consumer::{ConsumerMember, Reads},
+    member::{Action, EitherMember, MemberSettings},
 };
 use crate::{
     cluster::{TopicPartition, retry::Backoff},
@@ -99,7 +101,7 @@ struct Program {
     is_alive: bool,
     instance: Option<Str>,
     reads: Reads,
-    member: Membership,
+    member: EitherMember,
     /// As whom the coordinator knew it last.
     id: Str,
     clock: Clock,
@@ -242,8 +244,8 @@ impl World {
         let clock = Clock { began, rate: 0.95 + self.random.f64() / 10.0 };
         let (random, now) = (fastrand::Rng::with_seed(self.random.u64(..)), clock.at(self.now_ms));
         let member = match self.assignors.is_empty() {
-            true => Membership::consumer(settings, random, now),
-            false => Membership::classic(settings, random, now),
+            true => EitherMember::Consumer(Box::new(ConsumerMember::new(settings, random, now))),
+            false => EitherMember::Classic(Box::new(ClassicMember::new(settings, random, now))),
         };
         Program {
             life,
@@ -386,7 +388,7 @@ impl World {
             }
             Action::Divide(attempt, assignor, members) => {
                 let parts = assignor.assign(&self.topics(&members), &members);
-                let Membership::Classic(member) = &mut self.programs[slot].member else {
+                let EitherMember::Classic(member) = &mut self.programs[slot].member else {
                     panic!("who divides?")
                 };
                 member.handle_divided(attempt, assignor, &parts);
@@ -406,6 +408,8 @@ impl World {
                 }
                 self.finish(slot);
             }
+            // It goes on when it works again.
+            Action::Fail(error) if error.kind() == ErrorKind::MaxPollExceeded => {}
             Action::Fail(error) => {
                 // A coordinator that dies between a static member's join and the leader's sync knows the member's dead
                 // self again when it is back. The program begins anew.
@@ -436,7 +440,7 @@ impl World {
             }
         }
         let now = self.member_now(slot);
-        let Membership::Consumer(member) = &mut self.programs[slot].member else {
+        let EitherMember::Consumer(member) = &mut self.programs[slot].member else {
             panic!("who asks for names?")
         };
         member.handle_names(found, now);
@@ -621,14 +625,14 @@ impl World {
             (_, Purpose::Commit { identity, offsets, is_last }) => {
                 self.committed(slot, &identity, &offsets, is_last, outcome);
             }
-            (Membership::Consumer(member), Purpose::Attempt(attempt)) => {
+            (EitherMember::Consumer(member), Purpose::Attempt(attempt)) => {
                 let response = outcome.map(|answer| match answer {
                     MemberAnswer::ConsumerHeartbeat(response) => response,
                     other => panic!("{other:?}"),
                 });
                 member.handle_heartbeat(attempt, response, now);
             }
-            (Membership::Classic(member), Purpose::Attempt(attempt)) => match outcome {
+            (EitherMember::Classic(member), Purpose::Attempt(attempt)) => match outcome {
                 Ok(MemberAnswer::Join(response)) => member.handle_join(attempt, Ok(response), now),
                 Ok(MemberAnswer::Sync(response)) => member.handle_sync(attempt, Ok(response), now),
                 Ok(other) => panic!("{other:?}"),
@@ -638,7 +642,7 @@ impl World {
                     member.handle_sync(attempt, Err(error), now);
                 }
             },
-            (Membership::Classic(member), Purpose::Heartbeat(sent)) => {
+            (EitherMember::Classic(member), Purpose::Heartbeat(sent)) => {
                 let code = outcome.map(|answer| match answer {
                     MemberAnswer::Heartbeat(response) => response.error_code,
                     other => panic!("{other:?}"),
@@ -699,7 +703,7 @@ impl World {
                 self.coordinator.set_topic(TOPICS[topic], self.partition_counts[topic]);
                 for slot in 0..self.programs.len() {
                     let program = &mut self.programs[slot];
-                    if let (true, Membership::Classic(member)) = (program.is_alive, &mut program.member) {
+                    if let (true, EitherMember::Classic(member)) = (program.is_alive, &mut program.member) {
                         member.request_rejoin("topics have grown");
                         self.drive(slot);
                     }
@@ -760,8 +764,8 @@ impl World {
             }
             // A static member of a classic group keeps its place in rebalances that it misses, and not its partitions.
             let generation = match &program.member {
-                Membership::Classic(member) => member.identity().generation,
-                Membership::Consumer(_) => 0,
+                EitherMember::Classic(member) => member.identity().generation,
+                EitherMember::Consumer(_) => 0,
             };
             for tp in program.has.keys() {
                 let other = owners.insert((generation, tp), slot);
@@ -831,7 +835,7 @@ impl World {
         }
         let all_read_the_same = self.random.bool();
         for slot in 0..self.programs.len() {
-            if let Membership::Classic(member) = &mut self.programs[slot].member {
+            if let EitherMember::Classic(member) = &mut self.programs[slot].member {
                 member.request_rejoin("the faults are over");
             }
             if all_read_the_same {
@@ -846,8 +850,8 @@ impl Program {
     /// Whether it will never join again.
     fn is_leaving(&self) -> bool {
         match &self.member {
-            Membership::Classic(member) => member.is_leaving(),
-            Membership::Consumer(member) => member.is_leaving(),
+            EitherMember::Classic(member) => member.is_leaving(),
+            EitherMember::Consumer(member) => member.is_leaving(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! KIP-848's, unless the group has members of the classic protocol: brokers may turn such a group into one of the new kind
 //! as soon as one member asks (`group.consumer.migration.policy`), and nobody has asked for that. So the member looks
 //! first, and with the rights that it needs anyway: who may read with a group may describe it. Between the look and the
-//! heartbeat the first classic member may come; a broker that then refuses the heartbeat is asked once more.
+//! heartbeat the first classic member may come: a broker that then refuses the heartbeat has answered, too.
 
 use ottla_protocol::{
     error_code::ErrorCode,
@@ -42,4 +42,14 @@ pub(super) async fn is_classic(
         };
     }
     Ok(true)
+}
+
+/// Whether a broker that refuses a join so does not have the protocol, or not for this group.
+pub(super) fn is_refused(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNSUPPORTED_VERSION
+            | ErrorCode::GROUP_ID_NOT_FOUND
+            | ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+    )
 }

@@ -93,7 +93,7 @@ async fn read_topic(job: &Job) -> anyhow::Result<u64> {
         auto_offset_reset: OffsetReset::Earliest,
         ..Default::default()
     })?;
-    consumer.assign((0..job.partitions).map(|partition| TopicPartition::new(&job.topic, partition)));
+    consumer.assign((0..job.partitions).map(|partition| TopicPartition::new(&job.topic, partition)))?;
     let mut read = 0;
     while read < job.records {
         for record in &consumer.next_batch(TAKEN_MAX).await? {

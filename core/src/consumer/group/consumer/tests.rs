@@ -511,6 +511,7 @@ fn a_program_without_progress_is_out_until_it_makes_some() {
     assert_eq!((epoch, lost), (-1, Some(all("t", &[0]))));
     bench.member.progressed(bench.now);
     bench.member.handle_done();
+    assert_eq!(bench.failed().kind(), ErrorKind::MaxPollExceeded);
     bench.rests();
     bench.answer(attempt, -1, None);
     let request = bench.beat_with(3, Some(&[]));
@@ -523,7 +524,7 @@ fn an_answer_from_before_it_was_out_does_not_bring_it_back() {
     let mut bench = Bench::inside(&[]);
     bench.after(BEAT);
     let (attempt, _) = bench.heartbeat();
-    bench.after(POLL).rests();
+    assert_eq!(bench.after(POLL).failed().kind(), ErrorKind::MaxPollExceeded);
     bench.member.progressed(bench.now);
     bench.answer(attempt, 7, Some(&[(T, &[0])]));
     assert_eq!(*bench.member.identity(), Identity::NONE);

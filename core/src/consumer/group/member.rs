@@ -13,6 +13,7 @@ use ottla_protocol::{
 
 use super::{
     super::assignor::{Assignor, Member},
+    Identity,
     classic::ClassicMember,
     consumer::{ConsumerMember, Reads},
 };
@@ -20,9 +21,6 @@ use crate::{
     cluster::{TopicPartition, retry::Backoff},
     error::{Error, ErrorKind, Result},
 };
-
-/// Where there is no generation.
-pub(super) const NO_GENERATION: i32 = -1;
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -50,7 +48,7 @@ pub(crate) struct MemberSettings {
 /// What is to be done next. Requests go to the coordinator.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Look the coordinator up; then [`Membership::handle_coordinator`].
+    /// Look the coordinator up; then [`EitherMember::handle_coordinator`].
     FindCoordinator,
     /// Send it; then [`ClassicMember::handle_join`], with the attempt's number. Takes as long as the slowest member.
     Join(u64, JoinGroupRequest),
@@ -66,32 +64,20 @@ pub(crate) enum Action {
     ConsumerHeartbeat(u64, ConsumerGroupHeartbeatRequest),
     /// Find out what the topics of these ids are called; then [`ConsumerMember::handle_names`].
     NameTopics(Vec<Uuid>),
-    /// The program commits what it has done of these, and lets go of them; then [`Membership::handle_done`].
+    /// The program commits what it has done of these, and lets go of them; then [`EitherMember::handle_done`].
     Revoke(Vec<TopicPartition>),
     /// The program lets go of these, which others may have already: it cannot commit any more.
     Lost(Vec<TopicPartition>),
     /// The program takes these besides what it has. Ends a rebalance, also where there are none.
     Assign(Vec<TopicPartition>),
-    /// The program is told; nothing goes on before [`Membership::subscribe`].
+    /// The program is told; nothing goes on before [`EitherMember::subscribe`], or, if it was out for want of progress,
+    /// [`EitherMember::progressed`].
     Fail(Error),
-}
-
-/// As whom a member commits, and sends heartbeats.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Identity {
-    /// The generation, or with KIP-848 the member's epoch; -1 outside the group.
-    pub generation: i32,
-    /// The id that the coordinator gave, or with KIP-848 the member made; empty outside the group.
-    pub member_id: Str,
-}
-
-impl Identity {
-    pub(super) const NONE: Self = Self { generation: NO_GENERATION, member_id: Str::EMPTY };
 }
 
 /// A member of either protocol.
 #[derive(Debug)]
-pub(crate) enum Membership {
+pub(crate) enum EitherMember {
     /// Of the classic protocol.
     Classic(Box<ClassicMember>),
     /// Of KIP-848.
@@ -102,23 +88,13 @@ pub(crate) enum Membership {
 macro_rules! either {
     ($this:expr, $member:ident => $call:expr) => {
         match $this {
-            Membership::Classic($member) => $call,
-            Membership::Consumer($member) => $call,
+            EitherMember::Classic($member) => $call,
+            EitherMember::Consumer($member) => $call,
         }
     };
 }
 
-impl Membership {
-    /// A member of the classic protocol.
-    pub(crate) fn classic(settings: MemberSettings, random: fastrand::Rng, now: Instant) -> Self {
-        Self::Classic(Box::new(ClassicMember::new(settings, random, now)))
-    }
-
-    /// A member of KIP-848.
-    pub(crate) fn consumer(settings: MemberSettings, random: fastrand::Rng, now: Instant) -> Self {
-        Self::Consumer(Box::new(ConsumerMember::new(settings, random, now)))
-    }
-
+impl EitherMember {
     /// Reads this from now on. After a failure, begins anew.
     ///
     /// # Errors
@@ -137,7 +113,12 @@ impl Membership {
         Ok(())
     }
 
-    /// The program has taken records, or asked for some.
+    /// The program asked for records at this time, or waits for some since before it.
+    pub(crate) fn active_at(&mut self, at: Instant) {
+        either!(self, member => member.active_at(at));
+    }
+
+    /// The program goes on; where it was out for want of progress, the member joins again.
     pub(crate) fn progressed(&mut self, now: Instant) {
         either!(self, member => member.progressed(now));
     }
@@ -191,6 +172,19 @@ impl Membership {
 /// Why the coordinator of a group cannot be found.
 pub(super) fn find_failed(group: &GroupId, error: Error) -> Error {
     error.context(format!("find coordinator of group `{group}`"))
+}
+
+/// That the program made no progress for so long that the member left.
+pub(super) fn max_poll_exceeded(settings: &MemberSettings, gap: Duration) -> Error {
+    let text = format!(
+        "the program asked for no records for {} ms, longer than `max.poll.interval.ms` ({}): the partitions of group \
+         `{}` went to others",
+        gap.as_millis(),
+        settings.max_poll_interval.as_millis(),
+        settings.group
+    );
+    Error::new(ErrorKind::MaxPollExceeded, text)
+        .hint("the next call joins again; take fewer records at once, or raise `max.poll.interval.ms`")
 }
 
 /// A duration as the protocol has it.
