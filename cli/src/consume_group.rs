@@ -40,7 +40,6 @@ pub(crate) async fn consume(args: &Args, group: &str) -> anyhow::Result<()> {
     let mut rebalances = consumer.rebalances()?;
     consumer.subscribe(args.topics.iter().map(String::as_str))?;
     let read = read(args, &consumer, &mut rebalances, &mut stop).await;
-    drop(rebalances);
     let closed = consumer.close(CLOSE_MAX).await;
     read?;
     Ok(closed?)

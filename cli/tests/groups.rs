@@ -1,10 +1,11 @@
-//! `ottla group` on a broker: what it prints, what it changes, and what it leaves alone.
+//! `ottla group` on a broker: what it prints, what it changes, and what it leaves alone; and `ottla consume --group`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use ottla_interop::{
@@ -12,6 +13,7 @@ use ottla_interop::{
     wire::{self, TIMESTAMP, Wire},
 };
 use ottla_protocol::error_code::ErrorCode;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// Runs `ottla group` with these words.
@@ -120,4 +122,69 @@ fn what_cannot_be_meant_is_refused() {
     ] {
         assert_eq!(group(at, words).status.code(), Some(2), "{words}");
     }
+}
+
+/// `ottla consume` with these words, ready to run.
+fn consume(broker: SocketAddr, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+    command.args(["consume", "--bootstrap-server", &broker.to_string()]).args(words.split(' '));
+    command
+}
+
+#[test]
+fn what_a_group_has_printed_is_not_printed_again() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
+        .set("group.initial.rebalance.delay.ms", 0)
+        .start();
+    let at = broker.address();
+    let mut wire = Wire::connect(at);
+    wire.create_topic("orders", 2, &[]);
+    wire.create_topic("bills", 1, &[]);
+    for (topic, partition, values) in
+        [("orders", 0, &[b"1" as &[u8], b"2"][..]), ("orders", 1, &[b"3"]), ("bills", 0, &[b"4"])]
+    {
+        assert_eq!(wire.produce(topic, partition, &wire::batch(values)).error_code, ErrorCode::NONE);
+    }
+
+    let one = text(&consume(at, "orders --group g -n 1").output().unwrap());
+    let rest = text(&consume(at, "orders --group g").output().unwrap());
+    let mut printed: Vec<&str> = one.lines().chain(rest.lines()).collect();
+    printed.sort_unstable();
+    assert_eq!((one.lines().count(), printed), (1, vec!["1", "2", "3"]));
+    let again = objects(&consume(at, "orders bills --group g --format json").output().unwrap());
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!((&again[0]["topic"], &again[0]["value"]), (&json!("bills"), &json!("4")));
+    assert!(text(&group(at, "lag g")).starts_with("g  Empty  lag 0\n"));
+
+    let several = refused(&consume(at, "orders bills").output().unwrap());
+    assert!(several.contains("add `--group`"), "{several}");
+    assert_eq!(consume(at, "orders --group g --partition 1").output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_member_that_follows_leaves_its_group_when_told_to_stop() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
+        .set("group.initial.rebalance.delay.ms", 0)
+        .start();
+    let at = broker.address();
+    let mut wire = Wire::connect(at);
+    wire.create_topic("orders", 1, &[]);
+    let mut member =
+        consume(at, "orders --group g --follow --verbose").stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(member.stdout.take().unwrap());
+    for (offset, value) in [b"a" as &[u8], b"b"].iter().enumerate() {
+        assert_eq!(wire.produce("orders", 0, &wire::batch(&[*value])).error_code, ErrorCode::NONE);
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let value = String::from_utf8_lossy(value);
+        assert_eq!(line, format!("0\t{offset}\t{TIMESTAMP}\tnull\t{value}\n"));
+    }
+    kill_process(Pid::from_child(&member), Signal::TERM).unwrap();
+    assert!(member.wait().unwrap().success());
+    let mut more = String::new();
+    output.read_to_string(&mut more).unwrap();
+    assert_eq!(more, "");
+    assert!(text(&group(at, "lag g")).starts_with("g  Empty  lag 0\n"));
 }

@@ -48,7 +48,6 @@ async fn read(bootstrap: String, group: String, topics: Vec<String>) -> Result<(
             },
         }
     }
-    drop(rebalances);
     // What was printed is committed, and others take over at once.
     consumer.close(Duration::from_secs(10)).await?;
     Ok(())

@@ -416,8 +416,9 @@ fn what_others_have_is_not_committed() {
         let stale = consumer.commit_batch(&old).await.unwrap_err();
         assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
         consumer.commit_batch(&again).await.unwrap();
-        drop(rebalances);
+        // Nobody takes the last rebalance any more, and closing waits for nobody.
         close(consumer).await;
+        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
     });
 }
 
@@ -471,6 +472,15 @@ fn a_partition_in_the_programs_hands_waits_for_it() {
         let early = timeout(Duration::from_millis(500), rebalances.next()).await;
         assert!(early.is_err(), "{early:?}");
         assert_eq!(first.assignment().len(), 2);
+        // One that would rather not wait goes at once.
+        let third = member(&target, &group, &topic);
+        let admin = target.admin();
+        eventually("the third is one of them", async || {
+            let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
+            (described.members.len() == 3).then_some(())
+        })
+        .await;
+        third.close(PATIENCE / 4).await.unwrap();
 
         // As soon as the first asks for more, it is done with what it had, and that is committed before others go on.
         let asks = async {

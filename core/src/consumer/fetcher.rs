@@ -158,8 +158,11 @@ enum Event {
     Connected(BrokerId, Result<Arc<BrokerConnection>>),
     Fetched(Box<Fetch>, Result<FetchResponse>),
     Found(Vec<(TopicPartition, u64, Result<ListedOffset>)>),
-    Committed(Vec<(TopicPartition, u64)>, Result<BTreeMap<TopicPartition, OffsetAndMetadata>>),
+    Committed(Vec<(TopicPartition, u64)>, Result<Committed>),
 }
+
+/// Where a group is in each partition, if anywhere.
+type Committed = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
 
 /// A request under way.
 #[derive(Debug)]
@@ -373,11 +376,14 @@ impl Fetcher {
                 }
                 self.cluster.request_refresh();
             }
-            Event::Committed(wanted, committed) => {
+            Event::Committed(wanted, mut committed) => {
                 let mut subscription = self.shared.lock();
                 for (tp, era) in wanted {
-                    let offset = committed.as_ref().map(|known| known.get(&tp).map(|it| it.offset));
-                    subscription.begin(&tp, era, offset.map_err(Clone::clone), now);
+                    let offset = match &mut committed {
+                        Ok(committed) => committed.remove(&tp).unwrap_or(Ok(None)),
+                        Err(error) => Err(error.clone()),
+                    };
+                    subscription.begin(&tp, era, offset.map(|it| it.map(|it| it.offset)), now);
                 }
                 drop(subscription);
                 self.shared.tell();
@@ -559,7 +565,7 @@ async fn committed(
     api_timeout: Duration,
 ) -> Event {
     let partitions: Vec<TopicPartition> = wanted.iter().map(|(tp, _)| tp.clone()).collect();
-    let committed = group.fetch(&partitions, tokio::time::Instant::now() + api_timeout).await;
+    let committed = group.fetch_each(&partitions, tokio::time::Instant::now() + api_timeout).await;
     if let Err(error) = &committed {
         tracing::warn!(%error, "it is not known where the group is");
     }

@@ -278,7 +278,7 @@ impl Consumer {
         }
     }
 
-    /// Has `wake` called when batches, or errors, have come. It runs on the I/O thread and must not block.
+    /// Has `wake` called when batches, errors, or rebalances have come. It runs on the I/O thread and must not block.
     pub fn on_batches(&self, wake: impl Fn() + Send + Sync + 'static) {
         let wake = Wake(Arc::new(wake));
         *self.shared.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);

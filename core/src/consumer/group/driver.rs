@@ -396,7 +396,7 @@ impl Driver {
         self.spawn(async move {
             let deadline = Instant::now() + timeout;
             let joined = async {
-                let connection = connect(&cluster, coordinator).await?;
+                let connection = connect(&cluster, coordinator, Purpose::Coordinate).await?;
                 if standing::is_classic(&connection, &request.group_id, deadline).await? {
                     return Ok(None);
                 }
@@ -458,7 +458,8 @@ impl Driver {
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
         async move {
-            let connection = connect(&cluster, coordinator).await?;
+            // Not behind a JoinGroup that waits for the others.
+            let connection = connect(&cluster, coordinator, Purpose::Ask).await?;
             let version = connection.version(ApiKey::LeaveGroup)?;
             connection.call_version(&leave_as(request, version), version, deadline)?.await.map(drop)
         }
@@ -475,7 +476,10 @@ impl Driver {
     {
         let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
         let deadline = Instant::now() + timeout;
-        async move { connect(&cluster, coordinator).await?.call(&request, deadline)?.await }
+        async move {
+            let connection = connect(&cluster, coordinator, Purpose::Coordinate).await?;
+            connection.call(&request, deadline)?.await
+        }
     }
 }
 
@@ -514,9 +518,13 @@ async fn names(cluster: &Cluster, mut ids: Vec<Uuid>, deadline: Instant) -> Vec<
     names
 }
 
-async fn connect(cluster: &Cluster, coordinator: Option<BrokerId>) -> Result<Arc<BrokerConnection>> {
+async fn connect(
+    cluster: &Cluster,
+    coordinator: Option<BrokerId>,
+    purpose: Purpose,
+) -> Result<Arc<BrokerConnection>> {
     let broker = coordinator.ok_or_else(|| Error::broker(ErrorCode::COORDINATOR_NOT_AVAILABLE, None))?;
-    cluster.connection(broker, Purpose::Coordinate).await
+    cluster.connection(broker, purpose).await
 }
 
 /// Leaving, as this version can say it: before the third, one member at a time and without a reason.

@@ -190,6 +190,7 @@ impl Group {
             identity: self.identity.subscribe(),
         };
         let (shared, commits, to_member) = (self.shared.clone(), self.commits.clone(), orders.clone());
+        let listener = self.listener.clone();
         runtime.spawn(async move {
             if let Some(mut before) = before {
                 // One that is gone is over, too.
@@ -199,6 +200,7 @@ impl Group {
                     return tracing::warn!(%error, "not subscribed");
                 }
             }
+            listener.set_leaving(false);
             commits.tell(to_member);
             tokio::join!(driver.run(), handover.run());
             shared.lock().clear();
@@ -215,6 +217,7 @@ impl Group {
         let is_over = membership.as_mut().map(|membership| {
             if !membership.is_leaving {
                 membership.is_leaving = true;
+                self.listener.set_leaving(true);
                 // If it is gone, it has left.
                 _ = membership.orders.send(Order::Leave);
             }

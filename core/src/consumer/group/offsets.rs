@@ -1,8 +1,8 @@
 //! The offsets that a group has committed: OffsetCommit and OffsetFetch, at the group's coordinator.
 //!
 //! A coordinator that moved, or is still reading what it keeps, is looked up and asked again. Topics go by their ids where
-//! the broker takes ids and all of them are known (version 10), so that a topic that was deleted and made anew under its
-//! name is not given the old one's offsets; else by their names.
+//! the broker takes ids and all of them are known (version 10): if a topic is deleted and made anew under its name, what is
+//! on its way is refused. Else they go by their names.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -71,25 +71,49 @@ impl GroupOffsets {
         partitions: &[TopicPartition],
         deadline: Instant,
     ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+        let mut failures = Failures::default();
+        loop {
+            let fetched = self.fetch_each(partitions, deadline).await?;
+            let committed: Result<Vec<_>> = fetched
+                .into_iter()
+                .filter_map(|(tp, offset)| offset.transpose().map(|offset| offset.map(|offset| (tp, offset))))
+                .collect();
+            let wait = failures.record(&self.cluster.backoff(), &mut fastrand::Rng::new());
+            match committed {
+                Err(error) if error.is_retriable() && Instant::now() + wait < deadline => sleep(wait).await,
+                committed => return Ok(committed?.into_iter().collect()),
+            }
+        }
+    }
+
+    /// What is committed of each of these partitions, if anything is, or why that cannot be told, or not yet.
+    pub(crate) async fn fetch_each(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Instant,
+    ) -> Result<BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>> {
+        let doing = || format!("fetch offsets of group `{}`", self.group);
         let mut attempts = 0;
         let read = |response: OffsetFetchResponse, names: &Names| {
-            let (committed, code) = read_fetch(response, names)?;
+            let (fetched, code) = read_fetch(response, names)?;
             code.ok().map_err(|code| Error::broker(code, None))?;
             attempts += 1;
-            let mut offsets = BTreeMap::new();
-            for (tp, (offset, code)) in committed {
-                match code {
-                    ErrorCode::NONE => offsets.extend(offset.map(|offset| (tp, offset))),
-                    code if is_unknown_topic(code) && attempts >= UNKNOWN_TOPIC_ATTEMPTS_MAX => {}
-                    code => return Err(Error::broker(code, None).context(format!("offset of `{tp}`"))),
-                }
+            let unknown = fetched.values().find(|(_, code)| is_unknown_topic(*code));
+            if let (Some(&(_, code)), true) = (unknown, attempts < UNKNOWN_TOPIC_ATTEMPTS_MAX) {
+                return Err(Error::broker(code, None));
             }
-            Ok(offsets)
+            let each = |(tp, (offset, code)): (TopicPartition, (_, ErrorCode))| {
+                // Of a topic that is not there, nothing is committed.
+                let known = if is_unknown_topic(code) { Ok(()) } else { code.ok() };
+                let of_it = || format!("{}: offset of `{tp}`", doing());
+                let offset =
+                    known.map(|()| offset).map_err(|code| Error::broker(code, None).context(of_it()));
+                (tp, offset)
+            };
+            Ok(fetched.into_iter().map(each).collect())
         };
         let write = |version: i16, names: &Names| self.fetch_request(partitions, version, names);
-        self.ask(partitions, write, read, deadline)
-            .await
-            .map_err(|error| error.context(format!("fetch offsets of group `{}`", self.group)))
+        self.ask(partitions, write, read, deadline).await.map_err(|error| error.context(doing()))
     }
 
     /// Commits these offsets as this member. What is left to the caller: codes that concern the member, and those of single
@@ -129,9 +153,11 @@ impl GroupOffsets {
         deadline: Instant,
     ) -> Result<T> {
         let mut failures = Failures::default();
+        // As of now, whatever is made anew meanwhile.
+        let names = Names::of(&self.cluster.snapshot(), partitions);
         loop {
-            let error = match self.ask_once(partitions, &write, deadline).await {
-                Ok((response, names)) => match read(response, &names) {
+            let error = match self.ask_once(&names, &write, deadline).await {
+                Ok(response) => match read(response, &names) {
                     Ok(done) => return Ok(done),
                     Err(error) => error,
                 },
@@ -157,10 +183,10 @@ impl GroupOffsets {
 
     async fn ask_once<R: Api>(
         &self,
-        partitions: &[TopicPartition],
+        names: &Names,
         write: impl Fn(i16, &Names) -> R,
         deadline: Instant,
-    ) -> Result<(R::Response, Names)> {
+    ) -> Result<R::Response> {
         let known = *self.coordinator.lock().unwrap_or_else(PoisonError::into_inner);
         let broker = match known {
             Some(broker) => broker,
@@ -171,12 +197,10 @@ impl GroupOffsets {
             }
         };
         let connection = self.cluster.connection(broker, Purpose::Ask).await?;
-        let names = Names::of(&self.cluster.snapshot(), partitions);
         let newest = connection.version(R::KEY)?;
         let version = if names.are_known { newest } else { newest.min(BY_NAME_MAX) };
         let deadline = deadline.min(Instant::now() + self.cluster.config().request_timeout);
-        let response = connection.call_version(&write(version, &names), version, deadline)?.await?;
-        Ok((response, names))
+        connection.call_version(&write(version, names), version, deadline)?.await
     }
 
     fn fetch_request(

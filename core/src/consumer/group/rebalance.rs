@@ -6,7 +6,10 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,6 +43,8 @@ pub struct Rebalance {
     partitions: Vec<TopicPartition>,
     shared: Arc<Shared>,
     commits: Arc<Commits>,
+    /// The program has it.
+    is_taken: Arc<AtomicBool>,
     /// Dropping it lets the rebalance go on.
     _done: oneshot::Sender<()>,
 }
@@ -88,7 +93,8 @@ impl Rebalance {
 /// The rebalances of a consumer, in their order.
 ///
 /// As long as this is there, each step of a rebalance waits to be taken and dropped; so take them wherever batches are
-/// taken.
+/// taken. Only a consumer that is leaving, by [`crate::Consumer::close`] or [`crate::Consumer::unsubscribe`], waits for
+/// nobody who does not wait for it.
 ///
 /// ```no_run
 /// # async fn run(consumer: ottla::Consumer) -> ottla::Result<()> {
@@ -102,18 +108,27 @@ impl Rebalance {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Rebalances(mpsc::UnboundedReceiver<Rebalance>);
+pub struct Rebalances {
+    queue: mpsc::UnboundedReceiver<Rebalance>,
+    /// How many calls wait.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Rebalances {
     /// The next step, once there is one; `None` once others listen in its place, or the consumer is gone. Dropping the
     /// future loses nothing.
     pub async fn next(&mut self) -> Option<Rebalance> {
-        self.0.recv().await
+        let _waiting = Waiting::new(&self.waiting);
+        let rebalance = self.queue.recv().await?;
+        rebalance.is_taken.store(true, Ordering::Release);
+        Some(rebalance)
     }
 
     /// The next step, if there is one now.
     pub fn try_next(&mut self) -> Option<Rebalance> {
-        self.0.try_recv().ok()
+        let rebalance = self.queue.try_recv().ok()?;
+        rebalance.is_taken.store(true, Ordering::Release);
+        Some(rebalance)
     }
 
     /// Calls `listener` with each, one after the other.
@@ -124,20 +139,59 @@ impl Rebalances {
     }
 }
 
+/// A call that waits for a rebalance.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // What it has taken is seen to be taken by whoever sees that it does not wait any more.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// Who listens, if anybody does. There is at most one step in the queue: the next waits until it is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Listener(Mutex<Option<mpsc::UnboundedSender<Rebalance>>>);
+#[derive(Debug)]
+pub(crate) struct Listener {
+    current: Mutex<Option<Audience>>,
+    is_leaving: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+struct Audience {
+    queue: mpsc::UnboundedSender<Rebalance>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { current: Mutex::default(), is_leaving: watch::Sender::new(false) }
+    }
+}
 
 impl Listener {
     /// The rebalances from now on; whoever listened before hears no more.
     pub(crate) fn listen(&self) -> Rebalances {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        Rebalances(receiver)
+        let (sender, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let audience = Audience { queue: sender, waiting: waiting.clone() };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(audience);
+        Rebalances { queue, waiting }
     }
 
-    fn current(&self) -> Option<mpsc::UnboundedSender<Rebalance>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The program is leaving, and may take nothing any more; or it is not.
+    pub(crate) fn set_leaving(&self, is_leaving: bool) {
+        self.is_leaving.send_replace(is_leaving);
+    }
+
+    fn current(&self) -> Option<Audience> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -241,18 +295,29 @@ impl Handover {
 
     /// Tells whoever listens, and waits until that is done.
     async fn tell(&self, kind: RebalanceKind, partitions: Vec<TopicPartition>) {
-        let Some(listener) = self.listener.current() else { return };
-        let (done, is_done) = oneshot::channel();
+        let Some(audience) = self.listener.current() else { return };
+        let (done, mut is_done) = oneshot::channel();
+        let is_taken = Arc::new(AtomicBool::new(false));
         let rebalance = Rebalance {
             kind,
             partitions,
             shared: self.shared.clone(),
             commits: self.commits.clone(),
+            is_taken: is_taken.clone(),
             _done: done,
         };
-        if listener.send(rebalance).is_ok() {
-            self.shared.tell();
+        if audience.queue.send(rebalance).is_err() {
+            return;
+        }
+        self.shared.tell();
+        let mut leaving = self.listener.is_leaving.subscribe();
+        let is_over = tokio::select! {
             // It ends by being dropped.
+            _ = &mut is_done => true,
+            _ = leaving.wait_for(|is_leaving| *is_leaving) => false,
+        };
+        let is_heard = audience.waiting.load(Ordering::Acquire) > 0 || is_taken.load(Ordering::Acquire);
+        if !is_over && is_heard {
             _ = is_done.await;
         }
     }
