@@ -38,7 +38,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 400;
 /// For how long there are faults.
 const FAULTS_MS: i64 = 60_000;
 const SESSION_MS: i64 = 10_000;

@@ -30,7 +30,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const PARTITIONS: i32 = 7;
 /// By what names programs say how they join.
-const CLASSIC: Kind = Kind { protocol: GroupProtocol::Classic, assignors: &[Assignor::Range], remote: None };
+const CLASSIC: Kind =
+    Kind { protocol: GroupProtocol::Classic, assignors: &[Assignor::Range], remote: None, instance: None };
 const CONSUMER: Kind = Kind { protocol: GroupProtocol::Consumer, ..CLASSIC };
 const AUTO: Kind = Kind { protocol: GroupProtocol::Auto, ..CLASSIC };
 
@@ -40,6 +41,7 @@ struct Kind {
     protocol: GroupProtocol,
     assignors: &'static [Assignor],
     remote: Option<&'static str>,
+    instance: Option<&'static str>,
 }
 
 /// A program that does nothing but take and let go.
@@ -76,7 +78,7 @@ impl TestProgram {
         runtime.spawn(cluster.clone().keep_metadata());
         let settings = MemberSettings {
             group: group.into(),
-            instance_id: None,
+            instance_id: kind.instance.map(Str::from),
             assignors: kind.assignors.to_vec(),
             session_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_millis(100),
@@ -198,12 +200,15 @@ fn brokers() -> (TestBroker, Option<Kafka>) {
     let ours = TestBroker::start(&[
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.session.timeout.ms", "3000"),
         ("group.consumer.assignment.interval.ms", "0"),
     ]);
     let of_kafka = [
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.consumer.min.heartbeat.interval.ms", "100"),
         ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.min.session.timeout.ms", "3000"),
+        ("group.consumer.session.timeout.ms", "3000"),
         ("group.consumer.min.assignment.interval.ms", "0"),
         ("group.consumer.assignment.interval.ms", "0"),
     ];
@@ -334,6 +339,38 @@ fn an_auto_member_that_the_group_refuses_as_a_classic_one_looks_again() {
             program.leave().await;
         }
     });
+}
+
+/// One that leaves comes back to what it had. One that dies does, too, when its dead self's session is over; until then
+/// nobody else gets it.
+async fn come_back(bootstrap: &str) {
+    let (_, name) = topic(bootstrap, "static").await;
+    let join =
+        |instance| TestProgram::join(bootstrap, &name, &name, Kind { instance: Some(instance), ..CONSUMER });
+    let mut programs = vec![join("one"), join("two")];
+    settle(&mut programs).await;
+    let had: Vec<BTreeSet<i32>> = programs.iter().map(|program| program.owned.clone()).collect();
+    programs.remove(1).leave().await;
+    programs.push(join("two"));
+    settle(&mut programs).await;
+    let has: Vec<BTreeSet<i32>> = programs.iter().map(|program| program.owned.clone()).collect();
+    assert_eq!(has, had);
+    let mut dead = programs.remove(1);
+    dead.driver.take().unwrap().abort();
+    programs.push(join("two"));
+    settle(&mut programs).await;
+    for program in programs {
+        program.leave().await;
+    }
+}
+
+#[test]
+fn a_static_member_comes_back_to_what_it_had_also_from_the_dead() {
+    let (ours, apache) = brokers();
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.as_ref().map(Kafka::bootstrap)) {
+        eprintln!("at {bootstrap}");
+        block_on(come_back(&bootstrap));
+    }
 }
 
 #[test]
