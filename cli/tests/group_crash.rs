@@ -1,0 +1,223 @@
+//! A group of our own members whose broker is killed while it rebalances, and whose members are killed, too: what was
+//! written is read, and no committed offset goes back.
+//!
+//! `OTTLA_GROUP_CYCLES` says how often (4). In each, members come, leave or die, and the broker is killed at some moment of
+//! the rebalance that follows; the time from its answering again to the first record that a member prints is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, reason = "says what it measured")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use ottla::{
+    Admin, OffsetSpec, Producer, Record, TopicPartition,
+    config::{AdminConfig, ProducerConfig},
+};
+use ottla_interop::{
+    program::{Launch, Running},
+    wire::Wire,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+const TOPIC: &str = "t";
+const GROUP: &str = "g";
+const PARTITIONS: i32 = 6;
+const CYCLES_DEFAULT: u64 = 4;
+const MEMBERS_MAX: usize = 4;
+/// A dead member is known to be dead after this.
+const SESSION_MS: u64 = 2_000;
+/// Longest wait for anything: a dead member's session, a rebalance, and a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Records that are written to each partition in a round.
+const ROUND: i64 = 5;
+
+/// What was printed, by partition and offset.
+type Printed = Arc<Mutex<BTreeSet<(i32, i64)>>>;
+
+/// `ottla consume --group`, until it is told to stop, or killed.
+struct Member {
+    process: Child,
+    reading: JoinHandle<()>,
+}
+
+impl Member {
+    fn start(broker: SocketAddr, printed: &Printed) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+        command.args(["consume", TOPIC, "--group", GROUP, "--follow", "--verbose"]);
+        command.args(["--bootstrap-server", &broker.to_string()]);
+        command.args([
+            "--set",
+            &format!("session.timeout.ms={SESSION_MS}"),
+            "--set",
+            "heartbeat.interval.ms=200",
+        ]);
+        command.args(["--set", "partition.assignment.strategy=cooperative-sticky"]);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let printed = printed.clone();
+        let reading = thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let mut parts = line.split('\t').map(str::parse);
+                // The last line of one that is killed may be cut off.
+                let (Some(Ok(partition)), Some(Ok(offset)), Some(Ok(_))) =
+                    (parts.next(), parts.next(), parts.next())
+                else {
+                    continue;
+                };
+                let partition = i32::try_from(partition).unwrap();
+                printed.lock().unwrap().insert((partition, offset));
+            }
+        });
+        Self { process, reading }
+    }
+
+    fn leave(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success(), "a member fails to leave");
+        self.reading.join().unwrap();
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.reading.join().unwrap();
+    }
+}
+
+/// The test's own clients.
+struct Clients {
+    producer: Producer,
+    admin: Admin,
+    runtime: tokio::runtime::Runtime,
+    written: i64,
+    committed: BTreeMap<TopicPartition, i64>,
+}
+
+impl Clients {
+    fn new(broker: SocketAddr) -> Self {
+        let bootstrap_servers = vec![broker.to_string()];
+        let producer = ProducerConfig { bootstrap_servers: bootstrap_servers.clone(), ..Default::default() };
+        Self {
+            producer: Producer::new(producer).unwrap(),
+            admin: Admin::new(AdminConfig { bootstrap_servers, ..Default::default() }).unwrap(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            written: 0,
+            committed: BTreeMap::new(),
+        }
+    }
+
+    /// Writes a round, which is acknowledged when this returns.
+    fn write(&mut self) {
+        self.runtime.block_on(async {
+            for partition in (0..ROUND).flat_map(|_| 0..PARTITIONS) {
+                self.producer
+                    .send_and_forget(Record::to(TOPIC).partition(partition).value("v"))
+                    .await
+                    .unwrap();
+            }
+            self.producer.flush().await.unwrap();
+        });
+        self.written += ROUND;
+        let acknowledged = self.producer.metrics().records_acknowledged;
+        assert_eq!(acknowledged, (self.written * i64::from(PARTITIONS)) as u64, "some were not written");
+    }
+
+    /// Looks where the group is: nowhere behind where it was.
+    fn check_committed(&mut self) -> i64 {
+        let listed =
+            self.runtime.block_on(self.admin.list_group_offsets([GROUP])).unwrap().remove(0).1.unwrap();
+        for (tp, offset) in &listed {
+            let before = self.committed.insert(tp.clone(), offset.offset).unwrap_or(0);
+            assert!(before <= offset.offset, "`{tp}` went from {before} back to {}", offset.offset);
+        }
+        let is_all = listed.len() == PARTITIONS as usize;
+        let least = listed.values().map(|offset| offset.offset).min().filter(|_| is_all);
+        least.unwrap_or(0)
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn restart(launch: &Launch, broker: Running) -> Running {
+    let address = broker.address();
+    broker.kill();
+    launch.clone().at(address).start()
+}
+
+#[test]
+fn a_group_outlives_its_broker_and_its_members() {
+    let cycles = std::env::var("OTTLA_GROUP_CYCLES").map_or(CYCLES_DEFAULT, |text| text.parse().unwrap());
+    let data = tempfile::tempdir().unwrap();
+    let launch = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
+        .set("group.initial.rebalance.delay.ms", 0)
+        .set("group.min.session.timeout.ms", SESSION_MS)
+        .set("offsets.topic.num.partitions", 1);
+    let mut broker = launch.start();
+    let at = broker.address();
+    Wire::connect(at).create_topic(TOPIC, PARTITIONS, &[]);
+    let mut clients = Clients::new(at);
+    let printed = Printed::default();
+    let mut members = vec![Member::start(at, &printed), Member::start(at, &printed)];
+    let mut recoveries = Vec::new();
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut pick = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for cycle in 0..cycles {
+        clients.write();
+        match pick(3) {
+            0 if members.len() > 1 => members.remove(0).leave(),
+            1 if members.len() > 1 => members.remove(0).kill(),
+            _ if members.len() < MEMBERS_MAX => members.push(Member::start(at, &printed)),
+            _ => members.remove(0).kill(),
+        }
+        // Some way into what follows.
+        thread::sleep(Duration::from_millis(pick(400)));
+        broker = restart(&launch, broker);
+        let answers = Instant::now();
+        let before = printed.lock().unwrap().len();
+        clients.write();
+        wait_until("a record is read", || printed.lock().unwrap().len() > before);
+        recoveries.push(answers.elapsed());
+        clients.check_committed();
+        if cycle % 4 == 3 {
+            let all = clients.written * i64::from(PARTITIONS);
+            wait_until("all is read", || printed.lock().unwrap().len() as i64 >= all);
+        }
+    }
+    wait_until("all is committed", || clients.check_committed() == clients.written);
+    members.into_iter().for_each(Member::leave);
+    let expected: BTreeSet<(i32, i64)> = (0..PARTITIONS)
+        .flat_map(|partition| (0..clients.written).map(move |offset| (partition, offset)))
+        .collect();
+    assert_eq!(*printed.lock().unwrap(), expected);
+    let ends: Vec<_> = (0..PARTITIONS)
+        .map(|partition| (TopicPartition::new(TOPIC, partition), OffsetSpec::Latest))
+        .collect();
+    for (tp, listed) in clients.runtime.block_on(clients.admin.list_offsets(ends)).unwrap() {
+        assert_eq!(clients.committed.get(&tp).copied(), listed.unwrap().offset, "`{tp}`");
+    }
+    recoveries.sort_unstable();
+    let (median, slowest) = (recoveries[recoveries.len() / 2], recoveries[recoveries.len() - 1]);
+    eprintln!(
+        "{cycles} cycles; from the broker's answer to a record: median {median:?}, slowest {slowest:?}"
+    );
+}
