@@ -2,7 +2,10 @@
 
 #![allow(clippy::print_stderr, reason = "says what is tested")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use ottla_interop::{
     broker::TestBroker,
@@ -195,14 +198,8 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
-/// Our broker, and Apache Kafka, both with heartbeats that do not keep a test waiting.
-fn brokers() -> (TestBroker, Option<Kafka>) {
-    let ours = TestBroker::start(&[
-        ("group.initial.rebalance.delay.ms", "0"),
-        ("group.consumer.heartbeat.interval.ms", "100"),
-        ("group.consumer.session.timeout.ms", "3000"),
-        ("group.consumer.assignment.interval.ms", "0"),
-    ]);
+/// One for all tests here; it ends with the process.
+static APACHE: LazyLock<Option<Kafka>> = LazyLock::new(|| {
     let of_kafka = [
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.consumer.min.heartbeat.interval.ms", "100"),
@@ -213,7 +210,18 @@ fn brokers() -> (TestBroker, Option<Kafka>) {
         ("group.consumer.assignment.interval.ms", "0"),
     ];
     let properties = of_kafka.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    (ours, or_skip(Kafka::start(Options { properties, ..Default::default() })))
+    or_skip(Kafka::start(Options { properties, ..Default::default() }))
+});
+
+/// Our broker, and Apache Kafka, both with heartbeats that do not keep a test waiting.
+fn brokers() -> (TestBroker, Option<&'static Kafka>) {
+    let ours = TestBroker::start(&[
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("group.consumer.heartbeat.interval.ms", "100"),
+        ("group.consumer.session.timeout.ms", "3000"),
+        ("group.consumer.assignment.interval.ms", "0"),
+    ]);
+    (ours, APACHE.as_ref())
 }
 
 async fn come_and_go(bootstrap: &str, kind: Kind) {
@@ -236,7 +244,7 @@ async fn come_and_go(bootstrap: &str, kind: Kind) {
 #[test]
 fn members_come_and_go_and_every_partition_is_somebodys_and_nobodys_twice() {
     let (ours, apache) = brokers();
-    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.as_ref().map(Kafka::bootstrap)) {
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
         for kind in [
             Kind { assignors: &[Assignor::Range, Assignor::CooperativeSticky], ..CLASSIC },
             Kind { assignors: &[Assignor::RoundRobin], ..CLASSIC },
@@ -294,7 +302,7 @@ async fn choose(bootstrap: &str) {
 #[test]
 fn auto_is_the_new_protocol_unless_the_group_has_members_of_the_classic_one() {
     let (ours, apache) = brokers();
-    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.as_ref().map(Kafka::bootstrap)) {
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
         eprintln!("at {bootstrap}");
         block_on(choose(&bootstrap));
     }
@@ -367,7 +375,7 @@ async fn come_back(bootstrap: &str) {
 #[test]
 fn a_static_member_comes_back_to_what_it_had_also_from_the_dead() {
     let (ours, apache) = brokers();
-    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.as_ref().map(Kafka::bootstrap)) {
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
         eprintln!("at {bootstrap}");
         block_on(come_back(&bootstrap));
     }
@@ -376,7 +384,7 @@ fn a_static_member_comes_back_to_what_it_had_also_from_the_dead() {
 #[test]
 fn a_pattern_is_resolved_by_the_broker_and_its_topics_are_named_by_their_ids() {
     let (ours, apache) = brokers();
-    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.as_ref().map(Kafka::bootstrap)) {
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
         eprintln!("at {bootstrap}");
         block_on(async {
             let (_, name) = topic(&bootstrap, "pattern").await;
