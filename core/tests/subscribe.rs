@@ -715,6 +715,23 @@ fn topics_that_match_are_read_also_those_that_come_later() {
 }
 
 #[test]
+fn topics_that_the_broker_matches_are_read() {
+    on_each(async |target| {
+        let (stem, group) = (unique("there"), unique("there"));
+        for which in ["a", "other"] {
+            target.create(ottla::NewTopic::new(format!("{stem}.{which}")).partitions(1)).await;
+            send(&target, &format!("{stem}.{which}"), 1, 1).await;
+        }
+        let consumer = Consumer::new(config(&target, &group)).unwrap();
+        consumer.subscribe_broker_pattern(&format!("{stem}\\.[abc]")).unwrap();
+        assert_eq!(**next(&consumer, 1).await.topic(), *format!("{stem}.a"));
+        close(consumer).await;
+        let committed = committed(&target, &group).await;
+        assert_eq!(committed.into_keys().collect::<Vec<_>>(), [tp(&format!("{stem}.a"), 0)]);
+    });
+}
+
+#[test]
 fn one_that_is_dropped_leaves_in_the_background() {
     on_each(async |target| {
         let (topic, group) = (target.topic("dropped", 1).await, unique("dropped"));

@@ -34,8 +34,9 @@ impl Consumer {
         self.order(Order::Match(Pattern::new(pattern, self.exclude_internal_topics)?))
     }
 
-    /// As [`Self::subscribe_pattern`], but the broker looks for the topics (KIP-848), by an expression in RE2's syntax: new ones
-    /// are found at once, by all members alike, and Kafka's own are not left out. Fails in a group of the classic protocol.
+    /// As [`Self::subscribe_pattern`], but the broker looks for the topics (KIP-848), by an expression in RE2's syntax:
+    /// for all members alike, looking for new ones when it sees fit (Kafka's every ten seconds at most), and without leaving
+    /// out Kafka's own. Fails in a group of the classic protocol.
     pub fn subscribe_broker_pattern(&self, pattern: &str) -> Result<()> {
         self.order(Order::MatchAtBroker(pattern.into()))
     }

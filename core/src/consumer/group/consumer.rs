@@ -456,6 +456,10 @@ impl ConsumerMember {
         if self.farewell.is_none() || self.in_flight.is_some() || (waits && !self.owned.is_empty()) {
             return None;
         }
+        if matches!(self.coordinator, Coordinator::Asking) {
+            // It is about to be known whom to tell.
+            return None;
+        }
         let member_epoch = self.farewell.take()?;
         self.set_epoch(JOIN_EPOCH);
         // Where nobody can be told, the session ends by itself.

@@ -495,6 +495,25 @@ fn a_member_whose_coordinator_is_away_leaves_all_the_same() {
 }
 
 #[test]
+fn a_member_that_is_looking_for_its_coordinator_leaves_when_that_is_found() {
+    for found in [Ok(BrokerId(2)), Err(lost())] {
+        let mut bench = Bench::inside(&[]);
+        bench.after(BEAT).beat_refused(ErrorCode::NOT_COORDINATOR);
+        bench.rests();
+        bench.now = bench.member.next_due().unwrap();
+        assert!(matches!(bench.next(), Some(Action::FindCoordinator)));
+        bench.member.leave();
+        assert!(bench.next().is_none() && !bench.member.is_gone());
+        let is_found = found.is_ok();
+        bench.member.handle_coordinator(found, bench.now);
+        if is_found {
+            assert_eq!(bench.beat_with(-1, None).member_epoch, -1);
+        }
+        assert!(bench.next().is_none() && bench.member.is_gone());
+    }
+}
+
+#[test]
 fn a_program_without_progress_is_out_until_it_makes_some() {
     let mut bench = Bench::inside(&[0]);
     bench.after(POLL);
