@@ -463,6 +463,13 @@ impl ClassicMember {
         let Some(assignor) = response.protocol_name.as_ref().and_then(known) else {
             return self.refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, JOIN, now);
         };
+        if self.has_missed_rounds(response.generation_id) {
+            // Others may have what it has. It lets go of it before it is one of them again.
+            self.identity =
+                Identity { generation: NO_GENERATION, member_id: response.member_id.detached() };
+            self.phase = Phase::Ready;
+            return;
+        }
         self.identity =
             Identity { generation: response.generation_id, member_id: response.member_id.detached() };
         self.heartbeat =
@@ -488,6 +495,17 @@ impl ClassicMember {
             }
             Err(error) => self.fail(error.context("read the subscriptions of the group's members")),
         }
+    }
+
+    /// Whether there were rounds without it since the one that it got its partitions in. A static member keeps its place in
+    /// them (KIP-345), and not its partitions.
+    fn has_missed_rounds(&self, generation: i32) -> bool {
+        let own = self.identity.generation;
+        own != NO_GENERATION
+            && !self.owned.is_empty()
+            && self.settings.instance_id.is_some()
+            && generation != own
+            && generation != own.wrapping_add(1)
     }
 
     /// The partitions are divided: what each of the members gets, in their order.

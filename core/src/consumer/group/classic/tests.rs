@@ -325,6 +325,24 @@ fn a_member_that_leaves_lets_go_first_and_a_static_one_says_nothing() {
 }
 
 #[test]
+fn a_static_member_that_missed_a_round_has_lost_what_it_had_before_it() {
+    let mut bench = Bench::new(&[Assignor::CooperativeSticky], Some("i"));
+    bench.rebalance(1, &[0, 1]);
+    bench.assigned(&[0, 1]);
+    bench.member.request_rejoin("topics came");
+    let (attempt, _) = bench.join();
+    bench.joined(attempt, ErrorCode::NONE, 3);
+    assert_eq!(bench.member.identity().generation, -1, "it cannot commit over others");
+    bench.lost(&[0, 1]);
+    let (attempt, again) = bench.join();
+    let told = Subscription::read(again.protocols[0].metadata.clone()).unwrap();
+    assert_eq!((told.owned, told.generation, &*again.member_id), (Vec::new(), None, "m"));
+    bench.joined(attempt, ErrorCode::NONE, 4);
+    bench.synced(ErrorCode::NONE, &[1]);
+    bench.assigned(&[1]);
+}
+
+#[test]
 fn a_fenced_member_fails_once_and_stays_out() {
     let mut bench = Bench::new(&[Assignor::Range], Some("i"));
     bench.rebalance(1, &[0]);
