@@ -15,7 +15,7 @@ use std::{
 
 use ottla::{
     Consumer, Producer, Record, TopicPartition,
-    config::{ConsumerConfig, OffsetReset, ProducerConfig},
+    config::{ConsumerConfig, GroupProtocol, OffsetReset, ProducerConfig},
 };
 use ottla_interop::{
     broker::TestBroker,
@@ -179,14 +179,19 @@ impl Member {
         Self { number, runs: Runs::Process(process, reading) }
     }
 
-    /// One of our client's.
-    fn ours(broker: &TestBroker, group: &str, number: usize, given: &Given) -> Self {
+    /// One of our client's. It finds out by itself what a group of KIP-848 is.
+    fn ours(broker: &TestBroker, protocol: Protocol, group: &str, number: usize, given: &Given) -> Self {
+        let group_protocol = match protocol {
+            Protocol::Classic => GroupProtocol::Classic,
+            Protocol::Consumer => GroupProtocol::Auto,
+        };
         let config = ConsumerConfig {
             bootstrap_servers: vec![broker.bootstrap()],
             group_id: Some(group.to_owned()),
             auto_offset_reset: OffsetReset::Earliest,
             session_timeout: Duration::from_secs(6),
             heartbeat_interval: Duration::from_millis(500),
+            group_protocol,
             ..Default::default()
         };
         let given = given.clone();
@@ -502,16 +507,27 @@ fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: 
 
 #[test]
 fn our_client_and_kafka_clients_share_a_group() {
-    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java());
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Classic);
+}
+
+#[test]
+fn our_client_and_kafka_clients_share_a_consumer_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Consumer);
 }
 
 #[test]
 fn our_client_and_confluent_kafka_share_a_group() {
-    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent());
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Classic);
 }
 
-/// Whichever client leads divides for the other's members, too; and what either has committed, the other goes on from.
-fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
+#[test]
+fn our_client_and_confluent_kafka_share_a_consumer_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Consumer);
+}
+
+/// Whichever client leads divides for the other's members, too, or the broker for all; and what either has committed, the
+/// other goes on from.
+fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: Protocol) {
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
     let partitions = PARTITIONS.to_string();
@@ -520,13 +536,14 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
         ("listeners", &listener),
         ("num.partitions", &partitions),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
+        ("group.consumer.session.timeout.ms", "6000"),
     ]);
     produce_ours(&broker, 20);
     let mut count = 20;
     let given = Given::default();
-    let ours = |broker: &TestBroker, number| Member::ours(broker, "g", number, &given);
-    let theirs =
-        |broker: &TestBroker, number| Member::start(peer, broker, Protocol::Classic, "g", number, &given);
+    let ours = |broker: &TestBroker, number| Member::ours(broker, protocol, "g", number, &given);
+    let theirs = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
     /// Goes on until each of `members` was given something new.
     fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
         let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
@@ -549,6 +566,7 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
     share(&broker, &given, &mut count, &[&their_first, &our_second]);
     let their_second = theirs(&broker, 3);
     share(&broker, &given, &mut count, &[&their_first, &our_second, &their_second]);
+    check_protocol(&broker, protocol);
     their_first.kill();
     share(&broker, &given, &mut count, &[&our_second, &their_second]);
     broker.restart();

@@ -353,6 +353,22 @@ impl Groups {
         }
     }
 
+    /// The ids of a group's members, of either protocol.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn members(&self, id: &GroupId) -> Vec<Str> {
+        match self.groups.get(id) {
+            Some(Group::Classic(group)) => group.members().map(|member| member.id.clone()).collect(),
+            Some(Group::Consumer(group)) => group.member_ids().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The offsets that are committed, whoever asks.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn committed(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        self.offsets.fetch(request)
+    }
+
     /// Handles a request.
     pub(crate) fn handle(
         &mut self,
