@@ -34,5 +34,7 @@ mod start_error;
 mod time;
 
 pub use broker::Broker;
+#[cfg(feature = "simulation")]
+pub use coordinator::standalone as group_coordinator;
 pub use metrics::reference as metrics_reference;
 pub use start_error::StartError;

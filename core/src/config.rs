@@ -220,6 +220,38 @@ impl IsolationLevel {
     }
 }
 
+/// `group.protocol`: the rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GroupProtocol {
+    /// `classic`.
+    Classic,
+    /// `consumer`.
+    Consumer,
+    /// `auto`.
+    #[default]
+    Auto,
+}
+
+impl GroupProtocol {
+    /// Kafka's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+            Self::Auto => "auto",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "classic" => Self::Classic,
+            "consumer" => Self::Consumer,
+            "auto" => Self::Auto,
+            other => unreachable!("the table has no word `{other}`"),
+        }
+    }
+}
+
 /// What a producer can be told.
 ///
 /// One field for each key that is applied; the keys, and those without effect, are in [`PRODUCER`].
@@ -631,6 +663,14 @@ pub struct ConsumerConfig {
     ///
     /// `group.instance.id`: none by default.
     pub group_instance_id: Option<String>,
+    /// The rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one.
+    ///
+    /// `group.protocol`: `auto` by default.
+    pub group_protocol: GroupProtocol,
+    /// Assignor of the broker, for KIP-848; without it, the broker's first.
+    ///
+    /// `group.remote.assignor`: none by default.
+    pub group_remote_assignor: Option<String>,
     /// Assignors of the classic protocol, best first: `range`, `roundrobin`, `sticky`, `cooperative-sticky`, or Java's classes of these.
     ///
     /// `partition.assignment.strategy`: `range,cooperative-sticky` by default.
@@ -710,6 +750,8 @@ impl ConsumerConfig {
             prefetch_max_bytes: values.u64("ottla.prefetch.max.bytes"),
             group_id: values.opt_str("group.id").map(str::to_owned),
             group_instance_id: values.opt_str("group.instance.id").map(str::to_owned),
+            group_protocol: GroupProtocol::of(values.str("group.protocol")),
+            group_remote_assignor: values.opt_str("group.remote.assignor").map(str::to_owned),
             partition_assignment_strategy: values.list("partition.assignment.strategy").to_vec(),
             session_timeout: values.duration("session.timeout.ms"),
             heartbeat_interval: values.duration("heartbeat.interval.ms"),
@@ -790,6 +832,10 @@ impl ConsumerConfig {
         }
         if let Some(value) = &self.group_instance_id {
             settings.set("group.instance.id", value.as_str());
+        }
+        settings.set("group.protocol", self.group_protocol.as_str());
+        if let Some(value) = &self.group_remote_assignor {
+            settings.set("group.remote.assignor", value.as_str());
         }
         settings.set("partition.assignment.strategy", self.partition_assignment_strategy.join(","));
         settings
@@ -1238,6 +1284,25 @@ static CONSUMER_KEYS: [Key; 32] = [
         ..Key::EMPTY
     },
     Key {
+        name: "group.protocol",
+        kind: Type::Enum(&[
+            Choice { text: "classic", same: &[], served: true },
+            Choice { text: "consumer", same: &[], served: true },
+            Choice { text: "auto", same: &[], served: true },
+        ]),
+        default: Some("auto"),
+        kafka_default: Some("classic"),
+        doc: "the rebalance protocol: the classic one, KIP-848's, or KIP-848's unless the broker lacks it or the group has members of the classic one",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.remote.assignor",
+        kind: Type::String,
+        range: Range::NonEmpty,
+        doc: "assignor of the broker, for KIP-848; without it, the broker's first",
+        ..Key::EMPTY
+    },
+    Key {
         name: "partition.assignment.strategy",
         kind: Type::List,
         default: Some("range,cooperative-sticky"),
@@ -1285,24 +1350,6 @@ static CONSUMER_KEYS: [Key; 32] = [
         default: Some("5000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
         doc: "time between such commits",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.protocol",
-        kind: Type::Enum(&[
-            Choice { text: "classic", same: &[], served: true },
-            Choice { text: "consumer", same: &[], served: true },
-        ]),
-        default: Some("classic"),
-        effect: Effect::Known { why: "groups speak the classic protocol yet" },
-        doc: "the rebalance protocol: the classic one, or KIP-848's",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.remote.assignor",
-        kind: Type::String,
-        effect: Effect::Known { why: "groups speak the classic protocol yet" },
-        doc: "assignor on the broker's side, for KIP-848",
         ..Key::EMPTY
     },
     Key {

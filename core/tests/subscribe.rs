@@ -15,7 +15,7 @@ use common::{Target, eventually, on_each, unique};
 use ottla::{
     Batch, Consumer, ErrorKind, GroupState, OffsetAndMetadata, Producer, Rebalance, RebalanceKind, Record,
     TopicPartition,
-    config::{ConsumerConfig, OffsetReset, ProducerConfig},
+    config::{ConsumerConfig, GroupProtocol, OffsetReset, ProducerConfig},
 };
 use ottla_interop::wire::Wire;
 use ottla_protocol::{
@@ -37,6 +37,11 @@ fn config(target: &Target, group: &str) -> ConsumerConfig {
     }
 }
 
+/// Of a member of the classic protocol, whose rounds wait for all.
+fn classic(target: &Target, group: &str) -> ConsumerConfig {
+    ConsumerConfig { group_protocol: GroupProtocol::Classic, ..config(target, group) }
+}
+
 /// One that commits when it is told to.
 fn by_hand(target: &Target, group: &str) -> Consumer {
     Consumer::new(ConsumerConfig { enable_auto_commit: false, ..config(target, group) }).unwrap()
@@ -54,6 +59,17 @@ async fn next(consumer: &Consumer, max: usize) -> Batch {
 
 async fn next_rebalance(rebalances: &mut ottla::Rebalances) -> Rebalance {
     timeout(PATIENCE, rebalances.next()).await.expect("a rebalance comes in time").unwrap()
+}
+
+/// The next rebalance that brings partitions. With KIP-848 who joins may get them later than its first answer.
+async fn next_partitions(rebalances: &mut ottla::Rebalances) -> Rebalance {
+    loop {
+        let rebalance = next_rebalance(rebalances).await;
+        assert_eq!(rebalance.kind(), RebalanceKind::Assigned);
+        if !rebalance.partitions().is_empty() {
+            return rebalance;
+        }
+    }
 }
 
 /// Sends `count` records to each of so many partitions.
@@ -378,48 +394,52 @@ fn an_assigned_consumer_commits_by_itself_what_it_is_done_with() {
 #[test]
 fn what_others_have_is_not_committed() {
     on_each(async |target| {
-        let (topic, group) = (target.topic("fenced", 1).await, unique("fenced"));
-        send(&target, &topic, 1, 6).await;
-        let consumer = by_hand(&target, &group);
-        let mut rebalances = consumer.rebalances().unwrap();
-        consumer.subscribe([&*topic]).unwrap();
-        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Assigned);
-        let old = next(&consumer, 1).await;
-        consumer.commit_batch(&old).await.unwrap();
-
-        // Somebody throws it out behind its back, as the coordinator does with one that is silent.
-        let admin = target.admin();
-        let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
-        let member_id = described.members[0].member_id.as_str().into();
-        let identity = MemberIdentity { member_id, ..Default::default() };
-        let request = LeaveGroupRequest {
-            group_id: group.as_str().into(),
-            members: vec![identity],
-            ..Default::default()
-        };
-        let mut wire = Wire::connect(target.address.to_socket_addrs().unwrap().next().unwrap());
-        assert_eq!(wire.call(5, &request).error_code, ErrorCode::NONE);
-
-        let refused = consumer.commit_offsets([(tp(&topic, 0), 5)]).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::CommitFailed, "{refused}");
-        assert!(refused.to_string().contains("reads again what was not committed"), "{refused}");
-        let lost = next_rebalance(&mut rebalances).await;
-        assert_eq!((lost.kind(), lost.partitions()), (RebalanceKind::Lost, &[tp(&topic, 0)][..]));
-        assert_eq!(lost.commit().await.unwrap_err().kind(), ErrorKind::CommitFailed);
-        drop(lost);
-        assert_eq!(offsets(&committed(&target, &group).await), [(0, 1)], "nothing was committed since");
-
-        // It joins again by itself, and reads again what it had not committed.
-        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Assigned);
-        let again = next(&consumer, 500).await;
-        assert_eq!(places(&again)[0], (0, 1));
-        let stale = consumer.commit_batch(&old).await.unwrap_err();
-        assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
-        consumer.commit_batch(&again).await.unwrap();
-        // Nobody takes the last rebalance any more, and closing waits for nobody.
-        close(consumer).await;
-        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
+        for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+            not_committed_by_who_is_out(&target, group_protocol).await;
+        }
     });
+}
+
+async fn not_committed_by_who_is_out(target: &Target, group_protocol: GroupProtocol) {
+    let (topic, group) = (target.topic("fenced", 1).await, unique("fenced"));
+    send(target, &topic, 1, 6).await;
+    let by_hand = ConsumerConfig { enable_auto_commit: false, group_protocol, ..config(target, &group) };
+    let consumer = Consumer::new(by_hand).unwrap();
+    let mut rebalances = consumer.rebalances().unwrap();
+    consumer.subscribe([&*topic]).unwrap();
+    drop(next_partitions(&mut rebalances).await);
+    let old = next(&consumer, 1).await;
+    consumer.commit_batch(&old).await.unwrap();
+
+    // Somebody throws it out behind its back, as the coordinator does with one that is silent.
+    let admin = target.admin();
+    let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
+    let member_id = described.members[0].member_id.as_str().into();
+    let identity = MemberIdentity { member_id, ..Default::default() };
+    let request =
+        LeaveGroupRequest { group_id: group.as_str().into(), members: vec![identity], ..Default::default() };
+    let mut wire = Wire::connect(target.address.to_socket_addrs().unwrap().next().unwrap());
+    assert_eq!(wire.call(5, &request).error_code, ErrorCode::NONE);
+
+    let refused = consumer.commit_offsets([(tp(&topic, 0), 5)]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CommitFailed, "{refused}");
+    assert!(refused.to_string().contains("reads again what was not committed"), "{refused}");
+    let lost = next_rebalance(&mut rebalances).await;
+    assert_eq!((lost.kind(), lost.partitions()), (RebalanceKind::Lost, &[tp(&topic, 0)][..]));
+    assert_eq!(lost.commit().await.unwrap_err().kind(), ErrorKind::CommitFailed);
+    drop(lost);
+    assert_eq!(offsets(&committed(target, &group).await), [(0, 1)], "nothing was committed since");
+
+    // It joins again by itself, and reads again what it had not committed.
+    drop(next_partitions(&mut rebalances).await);
+    let again = next(&consumer, 500).await;
+    assert_eq!(places(&again)[0], (0, 1));
+    let stale = consumer.commit_batch(&old).await.unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
+    consumer.commit_batch(&again).await.unwrap();
+    // Nobody takes the last rebalance any more, and closing waits for nobody.
+    close(consumer).await;
+    assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
 }
 
 #[test]
@@ -464,16 +484,21 @@ fn a_partition_in_the_programs_hands_waits_for_it() {
     on_each(async |target| {
         let (topic, group) = (target.topic("hands", 2).await, unique("hands"));
         send(&target, &topic, 2, 3).await;
-        let first = member(&target, &group, &topic);
+        let join = || {
+            let consumer = Consumer::new(classic(&target, &group)).unwrap();
+            consumer.subscribe([&*topic]).unwrap();
+            consumer
+        };
+        let first = join();
         let held = next(&first, 1).await;
-        let second = member(&target, &group, &topic);
+        let second = join();
         let mut rebalances = second.rebalances().unwrap();
         // The group waits: who comes gets nothing yet.
         let early = timeout(Duration::from_millis(500), rebalances.next()).await;
         assert!(early.is_err(), "{early:?}");
         assert_eq!(first.assignment().len(), 2);
         // One that would rather not wait goes at once.
-        let third = member(&target, &group, &topic);
+        let third = join();
         let admin = target.admin();
         eventually("the third is one of them", async || {
             let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
@@ -592,7 +617,7 @@ fn a_static_member_comes_back_and_nobody_else_notices() {
         let start = |id: &str| {
             let group_instance_id = Some(id.to_owned());
             let consumer =
-                Consumer::new(ConsumerConfig { group_instance_id, ..config(&target, &group) }).unwrap();
+                Consumer::new(ConsumerConfig { group_instance_id, ..classic(&target, &group) }).unwrap();
             let rebalances = consumer.rebalances().unwrap();
             consumer.subscribe([&*topic]).unwrap();
             (consumer, rebalances)
@@ -686,6 +711,23 @@ fn topics_that_match_are_read_also_those_that_come_later() {
         let topics: Vec<String> =
             committed(&target, &group).await.into_keys().map(|tp| tp.topic.to_string()).collect();
         assert_eq!(topics, [name("a"), name("b")]);
+    });
+}
+
+#[test]
+fn topics_that_the_broker_matches_are_read() {
+    on_each(async |target| {
+        let (stem, group) = (unique("there"), unique("there"));
+        for which in ["a", "other"] {
+            target.create(ottla::NewTopic::new(format!("{stem}.{which}")).partitions(1)).await;
+            send(&target, &format!("{stem}.{which}"), 1, 1).await;
+        }
+        let consumer = Consumer::new(config(&target, &group)).unwrap();
+        consumer.subscribe_broker_pattern(&format!("{stem}\\.[abc]")).unwrap();
+        assert_eq!(**next(&consumer, 1).await.topic(), *format!("{stem}.a"));
+        close(consumer).await;
+        let committed = committed(&target, &group).await;
+        assert_eq!(committed.into_keys().collect::<Vec<_>>(), [tp(&format!("{stem}.a"), 0)]);
     });
 }
 

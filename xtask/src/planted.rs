@@ -1,4 +1,4 @@
-//! `cargo xtask planted`: bugs that the log simulator must find.
+//! `cargo xtask planted`: bugs that the simulators must find.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,9 +11,10 @@ use clap::Parser;
 
 use crate::tree;
 
-/// Plants known bugs in a copy of the tree, one at a time, and demands that the log simulator finds each.
+/// Plants known bugs in a copy of the tree, one at a time, and demands that a simulator finds each.
 ///
-/// The bugs are the patches in `broker/tests/planted`. The copy and what is built of it stay in `target/planted`.
+/// The bugs are the patches in `broker/tests/planted` and `core/tests/planted`. The copy and what is built of it stay in
+/// `target/planted`.
 #[derive(Parser)]
 pub struct Args {
     /// Only bugs whose name contains this.
@@ -25,41 +26,66 @@ pub struct Args {
 }
 
 /// Where the bugs are.
-const BUGS: &str = "broker/tests/planted";
-/// What finds them.
-const SIMULATOR: &str = "log_simulation";
-/// What finds those in [`CLEANER`].
-const CLEANING_SIMULATOR: &str = "cleaning_simulation";
-const CLEANER: &str = "broker/src/log/cleaner/";
+const BUGS: [&str; 2] = ["broker/tests/planted", "core/tests/planted"];
+
+/// A simulator, and the code whose bugs it finds.
+struct Simulator {
+    /// What a patch touches.
+    code: &'static str,
+    package: &'static str,
+    /// What to run of the package's tests.
+    test: &'static [&'static str],
+}
+
+/// The first whose code a patch touches is the one that has to find it.
+const SIMULATORS: [Simulator; 3] = [
+    Simulator {
+        code: "broker/src/log/cleaner/",
+        package: "ottla-broker",
+        test: &["--test", "cleaning_simulation"],
+    },
+    Simulator { code: "broker/src/log/", package: "ottla-broker", test: &["--test", "log_simulation"] },
+    Simulator {
+        code: "core/src/consumer/group/",
+        package: "ottla",
+        test: &["--lib", "group::simulation::whatever"],
+    },
+];
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let copy = tree::path("target/planted/tree");
     copy_tree(&copy)?;
     let mut patches = Vec::new();
-    for entry in std::fs::read_dir(tree::path(BUGS)).context(BUGS)? {
-        let path = entry?.path();
-        let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-        if path.extension().is_some_and(|e| e == "patch") && wanted(&name_of(&path)) {
-            patches.push(path);
+    for directory in BUGS {
+        for entry in std::fs::read_dir(tree::path(directory)).context(directory)? {
+            let path = entry?.path();
+            let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+            if path.extension().is_some_and(|e| e == "patch") && wanted(&name_of(&path)) {
+                let text = std::fs::read_to_string(&path)?;
+                let simulator = SIMULATORS.iter().find(|simulator| text.contains(simulator.code));
+                let simulator = simulator
+                    .with_context(|| format!("no simulator runs what `{}` changes", name_of(&path)))?;
+                patches.push((path, simulator));
+            }
         }
     }
-    patches.sort();
-    ensure!(!patches.is_empty(), "no bug in `{BUGS}` has such a name");
-    println!("the simulator without any bug");
-    for simulator in [SIMULATOR, CLEANING_SIMULATOR] {
-        ensure!(passes(&copy, simulator, 50)?, "`{simulator}` fails in the tree as it is");
+    patches.sort_by(|a, b| a.0.cmp(&b.0));
+    ensure!(!patches.is_empty(), "no bug has such a name");
+    println!("the simulators without any bug");
+    for simulator in &SIMULATORS {
+        if patches.iter().any(|(_, its)| its.code == simulator.code) {
+            ensure!(passes(&copy, simulator, 50)?, "`{:?}` fails in the tree as it is", simulator.test);
+        }
     }
     let mut missed = Vec::new();
-    for patch in &patches {
+    for (patch, simulator) in &patches {
         let (name, began) = (name_of(patch), Instant::now());
         apply(&copy, patch, false)
             .with_context(|| format!("planting `{name}`: bring the patch up to date"))?;
-        let is_of_cleaner = std::fs::read_to_string(patch)?.contains(CLEANER);
-        let simulator = if is_of_cleaner { CLEANING_SIMULATOR } else { SIMULATOR };
         let built = cargo(&copy, simulator, &["--no-run"], 1)?;
         let found = built && !passes(&copy, simulator, args.seeds)?;
         apply(&copy, patch, true)?;
-        ensure!(built, "with `{name}` planted, the broker does not compile: bring the patch up to date");
+        ensure!(built, "with `{name}` planted, it does not compile: bring the patch up to date");
         let verdict = if found { "found" } else { "MISSED" };
         println!("{name}: {verdict} in {:.0} s", began.elapsed().as_secs_f64());
         if !found {
@@ -109,13 +135,14 @@ fn apply(copy: &Path, patch: &Path, back: bool) -> anyhow::Result<()> {
 }
 
 /// Whether the simulator finds nothing wrong, in these many seeds and as many crash points.
-fn passes(copy: &Path, simulator: &str, seeds: u32) -> anyhow::Result<bool> {
+fn passes(copy: &Path, simulator: &Simulator, seeds: u32) -> anyhow::Result<bool> {
     cargo(copy, simulator, &[], seeds)
 }
 
-fn cargo(copy: &Path, simulator: &str, more: &[&str], seeds: u32) -> anyhow::Result<bool> {
+fn cargo(copy: &Path, simulator: &Simulator, more: &[&str], seeds: u32) -> anyhow::Result<bool> {
     let status = Command::new("cargo")
-        .args(["test", "-p", "ottla-broker", "--test", simulator])
+        .args(["test", "-p", simulator.package])
+        .args(simulator.test)
         .args(more)
         .args(["--quiet"])
         .env("CARGO_TARGET_DIR", tree::path("target/planted/build"))

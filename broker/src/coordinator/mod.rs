@@ -3,3 +3,5 @@
 pub(crate) mod group;
 pub(crate) mod record;
 pub(crate) mod runtime;
+#[cfg(feature = "simulation")]
+pub mod standalone;

@@ -227,10 +227,15 @@ impl Admin {
     ) -> Result<Vec<(String, Result<GroupDescription>)>> {
         let groups: Vec<GroupId> = groups.into_iter().map(|group| group.as_ref().into()).collect();
         let mut described = self.about_groups(groups, DescribeConsumer).await?;
-        // A broker without the consumer protocol does not know the question; one with it, no classic groups.
+        // A broker without the consumer protocol, or whose cluster has it not on, does not know the question; one with it, no
+        // classic groups.
         let is_classic = |result: &Result<_>| {
             result.as_ref().is_err_and(|error: &Error| {
-                error.kind() == ErrorKind::Unsupported || error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND)
+                error.kind() == ErrorKind::Unsupported
+                    || matches!(
+                        error.code(),
+                        Some(ErrorCode::GROUP_ID_NOT_FOUND | ErrorCode::UNSUPPORTED_VERSION)
+                    )
             })
         };
         let others = described.iter().filter(|(_, result)| is_classic(result));

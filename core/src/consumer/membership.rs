@@ -34,6 +34,13 @@ impl Consumer {
         self.order(Order::Match(Pattern::new(pattern, self.exclude_internal_topics)?))
     }
 
+    /// As [`Self::subscribe_pattern`], but the broker looks for the topics (KIP-848), by an expression in RE2's syntax:
+    /// for all members alike, looking for new ones when it sees fit (Kafka's every ten seconds at most), and without leaving
+    /// out Kafka's own. Fails in a group of the classic protocol.
+    pub fn subscribe_broker_pattern(&self, pattern: &str) -> Result<()> {
+        self.order(Order::MatchAtBroker(pattern.into()))
+    }
+
     /// Leaves the group, with what the program is done with committed; or, where partitions were assigned, reads them no
     /// more. Waits until that is so; if the future is dropped, it goes on in the background.
     pub async fn unsubscribe(&self) -> Result<()> {

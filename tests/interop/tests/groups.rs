@@ -15,7 +15,7 @@ use std::{
 
 use ottla::{
     Consumer, Producer, Record, TopicPartition,
-    config::{ConsumerConfig, OffsetReset, ProducerConfig},
+    config::{ConsumerConfig, GroupProtocol, OffsetReset, ProducerConfig},
 };
 use ottla_interop::{
     broker::TestBroker,
@@ -179,14 +179,19 @@ impl Member {
         Self { number, runs: Runs::Process(process, reading) }
     }
 
-    /// One of our client's.
-    fn ours(broker: &TestBroker, group: &str, number: usize, given: &Given) -> Self {
+    /// One of our client's. It finds out by itself what a group of KIP-848 is.
+    fn ours(broker: &TestBroker, protocol: Protocol, group: &str, number: usize, given: &Given) -> Self {
+        let group_protocol = match protocol {
+            Protocol::Classic => GroupProtocol::Classic,
+            Protocol::Consumer => GroupProtocol::Auto,
+        };
         let config = ConsumerConfig {
             bootstrap_servers: vec![broker.bootstrap()],
             group_id: Some(group.to_owned()),
             auto_offset_reset: OffsetReset::Earliest,
             session_timeout: Duration::from_secs(6),
             heartbeat_interval: Duration::from_millis(500),
+            group_protocol,
             ..Default::default()
         };
         let given = given.clone();
@@ -200,8 +205,11 @@ impl Member {
                         _ = &mut stopped => break,
                         batch = consumer.next_batch(500) => batch.unwrap(),
                     };
-                    let places = batch.records().map(|record| (batch.partition(), record.unwrap().offset()));
-                    given.0.lock().unwrap().entry(number).or_default().extend(places);
+                    let at_us = now_us();
+                    for record in batch.records() {
+                        let place = (batch.partition(), record.unwrap().offset());
+                        given.hear(number, Word::Given { place, at_us });
+                    }
                 }
                 consumer.close(PATIENCE).await.unwrap();
             });
@@ -233,9 +241,9 @@ impl Member {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "records must be near the broker's own time")]
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+#[expect(clippy::disallowed_methods, reason = "records, and peers' words, are of that time")]
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
 /// Writes `count` records to each partition.
@@ -244,7 +252,7 @@ fn produce(peer: &Peer, broker: &TestBroker, count: usize) {
         .flat_map(|partition| (0..count).map(move |_| partition))
         .map(|partition| PeerRecord {
             partition,
-            timestamp: now_ms(),
+            timestamp: (now_us() / 1000) as i64,
             key: None,
             value: Some("dg==".to_owned()),
             headers: Vec::new(),
@@ -499,16 +507,27 @@ fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: 
 
 #[test]
 fn our_client_and_kafka_clients_share_a_group() {
-    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java());
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Classic);
+}
+
+#[test]
+fn our_client_and_kafka_clients_share_a_consumer_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Consumer);
 }
 
 #[test]
 fn our_client_and_confluent_kafka_share_a_group() {
-    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent());
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Classic);
 }
 
-/// Whichever client leads divides for the other's members, too; and what either has committed, the other goes on from.
-fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
+#[test]
+fn our_client_and_confluent_kafka_share_a_consumer_group() {
+    a_mixed_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Consumer);
+}
+
+/// Whichever client leads divides for the other's members, too, or the broker for all; and what either has committed, the
+/// other goes on from.
+fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: Protocol) {
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
     let partitions = PARTITIONS.to_string();
@@ -517,13 +536,14 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
         ("listeners", &listener),
         ("num.partitions", &partitions),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
+        ("group.consumer.session.timeout.ms", "6000"),
     ]);
     produce_ours(&broker, 20);
     let mut count = 20;
     let given = Given::default();
-    let ours = |broker: &TestBroker, number| Member::ours(broker, "g", number, &given);
-    let theirs =
-        |broker: &TestBroker, number| Member::start(peer, broker, Protocol::Classic, "g", number, &given);
+    let ours = |broker: &TestBroker, number| Member::ours(broker, protocol, "g", number, &given);
+    let theirs = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
     /// Goes on until each of `members` was given something new.
     fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
         let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
@@ -546,6 +566,7 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
     share(&broker, &given, &mut count, &[&their_first, &our_second]);
     let their_second = theirs(&broker, 3);
     share(&broker, &given, &mut count, &[&their_first, &our_second, &their_second]);
+    check_protocol(&broker, protocol);
     their_first.kill();
     share(&broker, &given, &mut count, &[&our_second, &their_second]);
     broker.restart();

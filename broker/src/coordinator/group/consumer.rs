@@ -212,6 +212,12 @@ impl ConsumerGroup {
         names.chain(self.patterns.values().flat_map(|resolved| &resolved.topics)).cloned().collect()
     }
 
+    /// The ids of the members.
+    #[cfg(feature = "simulation")]
+    pub(super) fn member_ids(&self) -> impl Iterator<Item = &Str> {
+        self.members.keys()
+    }
+
     /// When [`Self::tick`] wants to be called next; it may find nothing to do.
     pub(crate) fn wake_ms(&self) -> i64 {
         self.wake_ms

@@ -353,6 +353,22 @@ impl Groups {
         }
     }
 
+    /// The ids of a group's members, of either protocol.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn members(&self, id: &GroupId) -> Vec<Str> {
+        match self.groups.get(id) {
+            Some(Group::Classic(group)) => group.members().map(|member| member.id.clone()).collect(),
+            Some(Group::Consumer(group)) => group.member_ids().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The offsets that are committed, whoever asks.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn committed(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        self.offsets.fetch(request)
+    }
+
     /// Handles a request.
     pub(crate) fn handle(
         &mut self,
@@ -644,11 +660,13 @@ impl Groups {
         }
     }
 
+    /// Those that the filter lets through, by their ids.
     fn list(&self, filter: &ListGroupsRequest) -> Vec<ListedGroup> {
         let wanted = |names: &[Str], name: &str| {
             names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        self.groups
+        let mut listed: Vec<ListedGroup> = self
+            .groups
             .iter()
             .filter(|(_, group)| wanted(&filter.types_filter, group.type_name()))
             .filter(|(_, group)| wanted(&filter.states_filter, group.state_name()))
@@ -658,7 +676,9 @@ impl Groups {
                 group_state: group.state_name().into(),
                 group_type: group.type_name().into(),
             })
-            .collect()
+            .collect();
+        listed.sort_by(|a, b| a.group_id.0.cmp(&b.group_id.0));
+        listed
     }
 
     fn delete(&mut self, id: GroupId, out: &mut Effects) -> DeletableGroupResult {

@@ -16,7 +16,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use ottla_protocol::{
@@ -27,7 +27,7 @@ use ottla_protocol::{
         SyncGroupResponse, join_group::JoinGroupRequestProtocol, leave_group::MemberIdentity,
         sync_group::SyncGroupRequestAssignment,
     },
-    types::{BrokerId, GroupId, Str, TopicName},
+    types::{BrokerId, Str, TopicName},
 };
 
 use super::{
@@ -36,66 +36,17 @@ use super::{
         metadata::{read_assignment, write_assignment},
     },
     Identity, NO_GENERATION,
+    member::{Action, MemberSettings, find_failed, max_poll_exceeded, millis},
 };
 use crate::{
-    cluster::{
-        TopicPartition,
-        retry::{Backoff, Failures},
-    },
-    error::{Error, ErrorKind, Result},
+    cluster::{TopicPartition, retry::Failures},
+    error::{Error, Result},
 };
 
 /// The protocol type of consumers.
 const CONSUMER: Str = Str::from_static("consumer");
 /// What JoinGroup and SyncGroup are for, in errors.
 const JOIN: &str = "join";
-
-/// How a member behaves.
-#[derive(Clone, Debug)]
-pub(crate) struct MemberSettings {
-    /// `group.id`.
-    pub group: GroupId,
-    /// `group.instance.id`.
-    pub instance_id: Option<Str>,
-    /// `partition.assignment.strategy`, best first.
-    pub assignors: Vec<Assignor>,
-    /// `session.timeout.ms`.
-    pub session_timeout: Duration,
-    /// `heartbeat.interval.ms`.
-    pub heartbeat_interval: Duration,
-    /// `max.poll.interval.ms`, which is also how long a rebalance waits for the member.
-    pub max_poll_interval: Duration,
-    /// `client.rack`.
-    pub rack: Option<Str>,
-    /// `retry.backoff.ms` with its most.
-    pub backoff: Backoff,
-}
-
-/// What is to be done next. Requests go to the coordinator.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Look the coordinator up; then [`ClassicMember::handle_coordinator`].
-    FindCoordinator,
-    /// Send it; then [`ClassicMember::handle_join`], with the attempt's number. Takes as long as the slowest member.
-    Join(u64, JoinGroupRequest),
-    /// Divide the partitions among the members, as their leader; then [`ClassicMember::handle_divided`].
-    Divide(u64, Assignor, Vec<Member>),
-    /// Send it; then [`ClassicMember::handle_sync`], with the attempt's number.
-    Sync(u64, SyncGroupRequest),
-    /// Send it; then [`ClassicMember::handle_heartbeat`], with the identity that was sent.
-    Heartbeat(HeartbeatRequest),
-    /// Send it; nobody waits for the answer.
-    Leave(LeaveGroupRequest),
-    /// The program commits what it has done of these, and lets go of them.
-    Revoke(Vec<TopicPartition>),
-    /// The program lets go of these, which others may have already: it cannot commit any more.
-    Lost(Vec<TopicPartition>),
-    /// The program takes these besides what it has. Ends a rebalance, also where there are none.
-    Assign(Vec<TopicPartition>),
-    /// The program is told; nothing goes on before [`ClassicMember::subscribe`], or, if it was out for want of progress,
-    /// [`ClassicMember::progressed`].
-    Fail(Error),
-}
 
 /// A member.
 #[derive(Debug)]
@@ -243,6 +194,12 @@ impl ClassicMember {
     /// Whether it has left, and told all there is to tell.
     pub(crate) fn is_gone(&self) -> bool {
         self.phase == Phase::Leaving && self.queue.is_empty() && self.awaited.is_none()
+    }
+
+    /// Whether it leaves, or has left.
+    #[cfg(test)]
+    pub(super) fn is_leaving(&self) -> bool {
+        self.phase == Phase::Leaving
     }
 
     /// As whom to commit.
@@ -455,17 +412,7 @@ impl ClassicMember {
         self.identity = Identity::NONE;
         self.let_go();
         self.phase = Phase::Expired;
-        let (gap, limit) = (now - self.progressed_at, self.settings.max_poll_interval);
-        let text = format!(
-            "the program asked for no records for {} ms, longer than `max.poll.interval.ms` ({}): the partitions of \
-             group `{}` went to others",
-            gap.as_millis(),
-            limit.as_millis(),
-            self.settings.group
-        );
-        let error = Error::new(ErrorKind::MaxPollExceeded, text);
-        let hint = "the next call joins again; take fewer records at once, or raise `max.poll.interval.ms`";
-        self.queue.push_back(Action::Fail(error.hint(hint)));
+        self.queue.push_back(Action::Fail(max_poll_exceeded(&self.settings, now - self.progressed_at)));
     }
 
     // ---- what came of it
@@ -480,7 +427,8 @@ impl ClassicMember {
             }
             Err(error) if error.is_retriable() => self.forget_coordinator(now),
             Err(error) => {
-                self.fail(error.context(format!("find coordinator of group `{}`", self.settings.group)))
+                self.coordinator = Coordinator::Unknown { retry_at: None };
+                self.fail(find_failed(&self.settings.group, error));
             }
         }
     }
@@ -515,6 +463,13 @@ impl ClassicMember {
         let Some(assignor) = response.protocol_name.as_ref().and_then(known) else {
             return self.refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, JOIN, now);
         };
+        if self.has_missed_rounds(response.generation_id) {
+            // Others may have what it has. It lets go of it before it is one of them again.
+            self.identity =
+                Identity { generation: NO_GENERATION, member_id: response.member_id.detached() };
+            self.phase = Phase::Ready;
+            return;
+        }
         self.identity =
             Identity { generation: response.generation_id, member_id: response.member_id.detached() };
         self.heartbeat =
@@ -540,6 +495,17 @@ impl ClassicMember {
             }
             Err(error) => self.fail(error.context("read the subscriptions of the group's members")),
         }
+    }
+
+    /// Whether there were rounds without it since the one that it got its partitions in. A static member keeps its place in
+    /// them (KIP-345), and not its partitions.
+    fn has_missed_rounds(&self, generation: i32) -> bool {
+        let own = self.identity.generation;
+        own != NO_GENERATION
+            && !self.owned.is_empty()
+            && self.settings.instance_id.is_some()
+            && generation != own
+            && generation != own.wrapping_add(1)
     }
 
     /// The partitions are divided: what each of the members gets, in their order.
@@ -716,10 +682,6 @@ impl ClassicMember {
         self.phase = Phase::Idle;
         self.queue.push_back(Action::Fail(error));
     }
-}
-
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

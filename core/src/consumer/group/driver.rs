@@ -8,8 +8,11 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use ottla_protocol::{
     api::Api,
     error_code::ErrorCode,
-    messages::{ApiKey, JoinGroupResponse, LeaveGroupRequest, SyncGroupResponse},
-    types::{BrokerId, TopicName},
+    messages::{
+        ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JoinGroupResponse,
+        LeaveGroupRequest, MetadataRequest, SyncGroupResponse, metadata::MetadataRequestTopic,
+    },
+    types::{BrokerId, TopicName, Uuid},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -19,14 +22,18 @@ use tokio::{
 
 use super::{
     Identity, Order, Told,
-    classic::{Action, ClassicMember, MemberSettings},
+    classic::ClassicMember,
+    consumer::{ConsumerMember, Reads},
+    member::{Action, EitherMember, MemberSettings},
     progress::Progress,
+    standing,
 };
 use crate::{
     cluster::{
         Cluster, Purpose, TopicPartition, broker::BrokerConnection, coordinator::find_coordinator,
         metadata::Snapshot,
     },
+    config::GroupProtocol,
     consumer::assignor::{Assignor, Member, Topics},
     error::{Error, ErrorKind, Result},
 };
@@ -35,6 +42,8 @@ use crate::{
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 /// How often topics in use are said to be; the cluster forgets them after minutes.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(30);
+/// The epoch of a member that joins a group of KIP-848.
+const JOIN_EPOCH: i32 = 0;
 /// The first LeaveGroup that names several members, and why they leave.
 const LEAVE_BY_LIST: i16 = 3;
 
@@ -44,6 +53,10 @@ enum Event {
     Divided(u64, Assignor, Divided, Vec<Vec<TopicPartition>>),
     Synced(u64, Result<SyncGroupResponse>),
     Beaten(Identity, Result<ErrorCode>),
+    ConsumerBeaten(u64, Result<ConsumerGroupHeartbeatResponse>),
+    /// The group is to be joined by the classic protocol; the join of this attempt was not sent, or not taken.
+    IsClassic(u64),
+    Named(Vec<(Uuid, TopicName)>),
     Matched(BTreeSet<TopicName>),
     Done,
 }
@@ -70,15 +83,21 @@ pub(crate) struct Program {
 
 /// A member and its I/O.
 pub(crate) struct Driver {
-    member: ClassicMember,
+    member: EitherMember,
+    protocol: GroupProtocol,
     settings: MemberSettings,
     cluster: Arc<Cluster>,
     program: Program,
     events: mpsc::UnboundedReceiver<Event>,
     event: mpsc::UnboundedSender<Event>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// What the program reads.
+    /// What the program reads, by names.
     subscribed: BTreeSet<TopicName>,
+    /// What the member was told last to read.
+    reads: Reads,
+    /// Of `auto`: the group has refused the classic protocol since the last rebalance. Once may be a race.
+    was_refused: bool,
+    is_leaving: bool,
     divided: Option<Divided>,
     touch_at: Instant,
     /// Looks for topics that match.
@@ -88,12 +107,21 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// A driver of a member that has not joined yet.
-    pub(crate) fn new(cluster: Arc<Cluster>, settings: MemberSettings, program: Program) -> Self {
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        protocol: GroupProtocol,
+        settings: MemberSettings,
+        program: Program,
+    ) -> Self {
         let (event, events) = mpsc::unbounded_channel();
         let now = Instant::now();
-        let member = ClassicMember::new(settings.clone(), fastrand::Rng::new(), now.into_std());
+        let member = match protocol {
+            GroupProtocol::Classic => classic(&settings, now),
+            GroupProtocol::Consumer | GroupProtocol::Auto => consumer(&settings, now),
+        };
         Self {
             member,
+            protocol,
             settings,
             snapshots: cluster.subscribe(),
             cluster,
@@ -101,6 +129,9 @@ impl Driver {
             events,
             event,
             subscribed: BTreeSet::new(),
+            reads: Reads::Topics(Vec::new()),
+            was_refused: false,
+            is_leaving: false,
             divided: None,
             touch_at: now + TOUCH_INTERVAL,
             matching: None,
@@ -161,9 +192,18 @@ impl Driver {
                 let tell = move |topics| event.send(Event::Matched(topics)).is_ok();
                 self.matching = Some(tokio::spawn(pattern.watch(cluster, every, tell)).abort_handle());
             }
+            Order::MatchAtBroker(pattern) => {
+                self.stop_matching();
+                self.member.active_at(now);
+                self.subscribed.clear();
+                self.read(Reads::Pattern(pattern));
+            }
             Order::Progressed => self.member.progressed(now),
             Order::CommitRefused(sent, code) => self.member.handle_commit_refused(&sent, code, now),
-            Order::Leave => self.member.leave(),
+            Order::Leave => {
+                self.is_leaving = true;
+                self.member.leave();
+            }
         }
     }
 
@@ -176,7 +216,24 @@ impl Driver {
     fn subscribe(&mut self, topics: BTreeSet<TopicName>) {
         self.subscribed.clone_from(&topics);
         self.touch(Instant::now());
-        self.member.subscribe(topics, Instant::now().into_std());
+        self.read(Reads::Topics(topics.into_iter().collect()));
+    }
+
+    fn read(&mut self, reads: Reads) {
+        self.reads = reads.clone();
+        if let Err(error) = self.member.subscribe(reads, Instant::now().into_std()) {
+            _ = self.program.told.send(Told::Failed(error));
+        }
+    }
+
+    /// Goes on as another member, which knows the coordinator already. The program has nothing just now.
+    fn become_member(&mut self, mut member: EitherMember) {
+        if let Some(coordinator) = self.member.coordinator() {
+            member.handle_coordinator(Ok(coordinator), Instant::now().into_std());
+        }
+        self.member = member;
+        self.divided = None;
+        self.read(self.reads.clone());
     }
 
     /// Says which topics are in use: the program's, and those that this member divides for others.
@@ -192,28 +249,58 @@ impl Driver {
         let is_changed = |divided: &mut Divided| {
             topics(&known, &divided.subscribed, divided.racks_matter) != divided.topics
         };
-        if self.divided.take_if(is_changed).is_some() {
-            self.member.request_rejoin("the partitions of the group's topics have changed");
+        if self.divided.take_if(is_changed).is_some()
+            && let EitherMember::Classic(member) = &mut self.member
+        {
+            member.request_rejoin("the partitions of the group's topics have changed");
         }
     }
 
     fn handle(&mut self, event: Event) {
         let now = Instant::now().into_std();
+        match (event, &mut self.member) {
+            (Event::Coordinator(found), member) => member.handle_coordinator(found, now),
+            (Event::Done, member) => member.handle_done(),
+            // One that came late, after the program chose otherwise.
+            (Event::Matched(_), _) if self.matching.is_none() => {}
+            (Event::Matched(topics), _) => self.subscribe(topics),
+            (event, EitherMember::Classic(_)) => self.handle_classic(event, now),
+            (event, EitherMember::Consumer(_)) => self.handle_consumer(event, now),
+        }
+    }
+
+    /// What came of what a classic member wanted; what another member wanted before it is of no use.
+    fn handle_classic(&mut self, event: Event, now: std::time::Instant) {
+        let EitherMember::Classic(member) = &mut self.member else { return };
         match event {
-            Event::Coordinator(found) => self.member.handle_coordinator(found, now),
-            Event::Joined(attempt, response) => self.member.handle_join(attempt, response, now),
+            Event::Joined(attempt, response) => member.handle_join(attempt, response, now),
             Event::Divided(attempt, assignor, divided, parts) => {
                 self.divided = Some(divided);
-                self.member.handle_divided(attempt, assignor, &parts);
+                member.handle_divided(attempt, assignor, &parts);
                 // What came while they were divided is not to be missed.
                 self.look_at_topics();
             }
-            Event::Synced(attempt, response) => self.member.handle_sync(attempt, response, now),
-            Event::Beaten(sent, code) => self.member.handle_heartbeat(&sent, code, now),
-            // One that came late, after the program chose otherwise.
-            Event::Matched(_) if self.matching.is_none() => {}
-            Event::Matched(topics) => self.subscribe(topics),
-            Event::Done => self.member.handle_done(),
+            Event::Synced(attempt, response) => member.handle_sync(attempt, response, now),
+            Event::Beaten(sent, code) => member.handle_heartbeat(&sent, code, now),
+            _ => {}
+        }
+    }
+
+    fn handle_consumer(&mut self, event: Event, now: std::time::Instant) {
+        let EitherMember::Consumer(member) = &mut self.member else { return };
+        match event {
+            Event::ConsumerBeaten(attempt, response) => member.handle_heartbeat(attempt, response, now),
+            Event::IsClassic(attempt) if self.is_leaving => {
+                let not_sent = Err(Error::broker(ErrorCode::COORDINATOR_NOT_AVAILABLE, None));
+                member.handle_heartbeat(attempt, not_sent, now);
+            }
+            Event::IsClassic(_) => {
+                tracing::info!(group = %self.settings.group, "the group is joined by the classic protocol");
+                let member = classic(&self.settings, Instant::now());
+                self.become_member(member);
+            }
+            Event::Named(topics) => member.handle_names(topics, now),
+            _ => {}
         }
     }
 
@@ -262,9 +349,32 @@ impl Driver {
                     }
                 }));
             }
+            Action::ConsumerHeartbeat(attempt, request) => {
+                let timeout = request_timeout;
+                if self.protocol == GroupProtocol::Auto && request.member_epoch == JOIN_EPOCH {
+                    self.join_if_it_is_not_classic(attempt, request, timeout);
+                } else {
+                    let beaten = self.ask(request, timeout);
+                    self.spawn(async move { Event::ConsumerBeaten(attempt, beaten.await) });
+                }
+            }
+            Action::NameTopics(ids) => {
+                let cluster = self.cluster.clone();
+                self.spawn(async move {
+                    Event::Named(names(&cluster, ids, Instant::now() + request_timeout).await)
+                });
+            }
             Action::Revoke(partitions) => self.tell(|done| Told::Revoke(partitions, done)),
             Action::Lost(partitions) => self.tell(|done| Told::Lost(partitions, done)),
-            Action::Assign(partitions) => self.tell(|done| Told::Assign(partitions, done)),
+            Action::Assign(partitions) => {
+                self.was_refused = false;
+                self.tell(|done| Told::Assign(partitions, done));
+            }
+            Action::Fail(error) if self.may_be_of_the_other_kind(&error) => {
+                self.was_refused = true;
+                let member = consumer(&self.settings, Instant::now());
+                self.become_member(member);
+            }
             Action::Fail(error) => {
                 if error.kind() != ErrorKind::MaxPollExceeded {
                     self.stop_matching();
@@ -273,6 +383,43 @@ impl Driver {
                 _ = self.program.told.send(Told::Failed(error));
             }
         }
+    }
+
+    /// Joins by KIP-848, unless the group has members of the classic protocol; see [`standing`].
+    fn join_if_it_is_not_classic(
+        &self,
+        attempt: u64,
+        request: ConsumerGroupHeartbeatRequest,
+        timeout: Duration,
+    ) {
+        let (cluster, coordinator) = (self.cluster.clone(), self.member.coordinator());
+        self.spawn(async move {
+            let deadline = Instant::now() + timeout;
+            let joined = async {
+                let connection = connect(&cluster, coordinator, Purpose::Coordinate).await?;
+                if standing::is_classic(&connection, &request.group_id, deadline).await? {
+                    return Ok(None);
+                }
+                connection.call(&request, deadline)?.await.map(Some)
+            };
+            match joined.await {
+                Ok(Some(response)) if !standing::is_refused(response.error_code) => {
+                    Event::ConsumerBeaten(attempt, Ok(response))
+                }
+                Ok(_) => Event::IsClassic(attempt),
+                Err(error) => Event::ConsumerBeaten(attempt, Err(error)),
+            }
+        });
+    }
+
+    /// Of `auto`: the group is not of the classic protocol any more, as far as the first refusal tells.
+    fn may_be_of_the_other_kind(&self, error: &Error) -> bool {
+        let is_classic = matches!(self.member, EitherMember::Classic(_));
+        self.protocol == GroupProtocol::Auto
+            && is_classic
+            && !self.was_refused
+            && !self.is_leaving
+            && error.code() == Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
     }
 
     fn spawn(&self, event: impl Future<Output = Event> + Send + 'static) {
@@ -336,6 +483,41 @@ impl Driver {
     }
 }
 
+fn classic(settings: &MemberSettings, now: Instant) -> EitherMember {
+    let member = ClassicMember::new(settings.clone(), fastrand::Rng::new(), now.into_std());
+    EitherMember::Classic(Box::new(member))
+}
+
+fn consumer(settings: &MemberSettings, now: Instant) -> EitherMember {
+    let member = ConsumerMember::new(settings.clone(), fastrand::Rng::new(), now.into_std());
+    EitherMember::Consumer(Box::new(member))
+}
+
+/// What topics of these ids are called, as far as they are there: from the metadata if it knows, else a broker is asked.
+async fn names(cluster: &Cluster, mut ids: Vec<Uuid>, deadline: Instant) -> Vec<(Uuid, TopicName)> {
+    let snapshot = cluster.snapshot();
+    let known = snapshot.topics.iter().filter(|(_, topic)| ids.contains(&topic.id));
+    let mut names: Vec<(Uuid, TopicName)> = known.map(|(name, topic)| (topic.id, name.clone())).collect();
+    ids.retain(|id| !names.iter().any(|(known, _)| known == id));
+    if ids.is_empty() {
+        return names;
+    }
+    let topic = |topic_id: Uuid| MetadataRequestTopic { name: None, topic_id };
+    let request = MetadataRequest {
+        topics: Some(ids.into_iter().map(topic).collect()),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    match cluster.call_any(&request, deadline).await {
+        Ok(response) => {
+            let found = response.topics.into_iter().filter(|topic| !topic.error_code.is_error());
+            names.extend(found.filter_map(|topic| Some((topic.topic_id, topic.name?.detached()))));
+        }
+        Err(error) => tracing::debug!(%error, "the names of topics are not known yet"),
+    }
+    names
+}
+
 async fn connect(
     cluster: &Cluster,
     coordinator: Option<BrokerId>,
@@ -384,209 +566,4 @@ fn topics(known: &Snapshot, subscribed: &BTreeSet<TopicName>, racks_matter: bool
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::print_stderr, reason = "says what is tested")]
-
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use ottla_interop::{broker::TestBroker, kafka::Kafka, or_skip};
-    use ottla_protocol::{
-        messages::leave_group::MemberIdentity,
-        types::Uuid,
-        wire::{Reader, Wire, Writer},
-    };
-
-    use super::*;
-    use crate::{
-        Admin, NewTopic,
-        cluster::{
-            ClusterSettings,
-            metadata::{Partition, Topic},
-            retry::Backoff,
-            runtime::Runtime,
-        },
-        config::{AdminConfig, ClientConfig, ConsumerConfig},
-    };
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-    const PARTITIONS: i32 = 7;
-
-    /// A program that does nothing but take and let go.
-    struct TestProgram {
-        orders: mpsc::UnboundedSender<Order>,
-        told: mpsc::UnboundedReceiver<Told>,
-        owned: BTreeSet<i32>,
-        identity: Arc<watch::Sender<Identity>>,
-        driver: Option<JoinHandle<()>>,
-        _runtime: Runtime,
-    }
-
-    impl TestProgram {
-        fn join(bootstrap: &str, group: &str, topic: &str, assignors: &[Assignor]) -> Self {
-            let config =
-                ConsumerConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() };
-            let cluster = Cluster::new(ClusterSettings {
-                client: ClientConfig::from(&config),
-                metadata_max_idle: Duration::from_secs(300),
-                allow_auto_topic_creation: false,
-            })
-            .unwrap();
-            let runtime = Runtime::start("member").unwrap();
-            runtime.spawn(cluster.clone().keep_metadata());
-            let settings = MemberSettings {
-                group: group.into(),
-                instance_id: None,
-                assignors: assignors.to_vec(),
-                session_timeout: Duration::from_secs(10),
-                heartbeat_interval: Duration::from_millis(100),
-                max_poll_interval: Duration::from_secs(30),
-                rack: None,
-                backoff: Backoff { first: Duration::from_millis(50), most: Duration::from_millis(500) },
-            };
-            let (orders, receive_orders) = mpsc::unbounded_channel();
-            let (tell, told) = mpsc::unbounded_channel();
-            orders.send(Order::Subscribe(vec![topic.into()])).unwrap();
-            let identity = Arc::new(watch::Sender::new(Identity::NONE));
-            let program = Program {
-                orders: receive_orders,
-                told: tell,
-                identity: identity.clone(),
-                progress: Arc::new(Progress::new(std::time::Instant::now())),
-            };
-            let driver = Driver::new(cluster, settings, program);
-            let driver = Some(runtime.spawn(driver.run()));
-            Self { orders, told, owned: BTreeSet::new(), identity, driver, _runtime: runtime }
-        }
-
-        fn take(&mut self, told: Told) {
-            let indexes = |partitions: &[TopicPartition]| -> BTreeSet<i32> {
-                partitions.iter().map(|tp| tp.partition).collect()
-            };
-            match told {
-                Told::Revoke(partitions, done) | Told::Lost(partitions, done) => {
-                    self.owned = &self.owned - &indexes(&partitions);
-                    _ = done.send(());
-                }
-                Told::Assign(partitions, done) => {
-                    let identity = self.identity.borrow().clone();
-                    assert!(identity.generation >= 1 && !identity.member_id.is_empty(), "{identity:?}");
-                    self.owned.append(&mut indexes(&partitions));
-                    _ = done.send(());
-                }
-                Told::Failed(error) => panic!("{error}"),
-            }
-        }
-
-        async fn leave(mut self) {
-            self.orders.send(Order::Leave).unwrap();
-            let driver = self.driver.take().unwrap();
-            timeout(PATIENCE, async {
-                while let Some(told) = self.told.recv().await {
-                    self.take(told);
-                }
-                driver.await.unwrap();
-            })
-            .await
-            .unwrap();
-            assert!(self.owned.is_empty());
-        }
-    }
-
-    /// Goes on until each has its share and all have everything; no partition is anybody's twice at any time.
-    async fn settle(programs: &mut [TestProgram]) {
-        let least = PARTITIONS as usize / programs.len();
-        timeout(PATIENCE, async {
-            loop {
-                let mut owners: BTreeMap<i32, usize> = BTreeMap::new();
-                for program in &*programs {
-                    program.owned.iter().for_each(|&partition| *owners.entry(partition).or_default() += 1);
-                }
-                assert!(owners.values().all(|&count| count == 1), "a partition has two owners: {owners:?}");
-                let is_even = programs.iter().all(|program| program.owned.len() >= least);
-                if owners.len() == PARTITIONS as usize && is_even {
-                    return;
-                }
-                // Whoever is told something takes it before the next is asked: revocations come before what follows.
-                for program in &mut *programs {
-                    while let Ok(told) = program.told.try_recv() {
-                        program.take(told);
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("the group settles in time");
-    }
-
-    async fn come_and_go(bootstrap: String, assignors: &[Assignor]) {
-        let config = AdminConfig { bootstrap_servers: vec![bootstrap.clone()], ..Default::default() };
-        let admin = Admin::new(config).unwrap();
-        let name = format!("come-and-go-{}-{}", assignors[0].name(), fastrand::u64(..));
-        admin.create_topic(NewTopic::new(&name).partitions(PARTITIONS)).await.unwrap();
-        let join = || TestProgram::join(&bootstrap, &name, &name, assignors);
-        let mut programs = vec![join()];
-        settle(&mut programs).await;
-        programs.push(join());
-        programs.push(join());
-        settle(&mut programs).await;
-        programs.remove(0).leave().await;
-        settle(&mut programs).await;
-        for program in programs {
-            program.leave().await;
-        }
-        let described = admin.describe_groups([&name]).await.unwrap().remove(0).1.unwrap();
-        assert!(described.state.is_inactive(), "{described:?}");
-    }
-
-    #[test]
-    fn members_come_and_go_and_every_partition_is_somebodys_and_nobodys_twice() {
-        let ours = TestBroker::start(&[("group.initial.rebalance.delay.ms", "0")]);
-        let apache = or_skip(Kafka::shared()).map(Kafka::bootstrap);
-        for bootstrap in [ours.bootstrap()].into_iter().chain(apache) {
-            for assignors in [
-                &[Assignor::Range, Assignor::CooperativeSticky][..],
-                &[Assignor::RoundRobin],
-                &[Assignor::Sticky],
-                &[Assignor::CooperativeSticky],
-            ] {
-                eprintln!("at {bootstrap} with {assignors:?}");
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(come_and_go(bootstrap.clone(), assignors));
-            }
-        }
-    }
-
-    #[test]
-    fn a_member_leaves_as_the_broker_can_read_it() {
-        let request = || {
-            let member_id: ottla_protocol::types::Str = "m".into();
-            let member = MemberIdentity { member_id, group_instance_id: None, reason: Some("done".into()) };
-            LeaveGroupRequest { group_id: "g".into(), members: vec![member], ..Default::default() }
-        };
-        for version in 0..=5 {
-            let mut writer = Writer::new();
-            let said = leave_as(request(), version);
-            said.write(&mut writer, version).unwrap();
-            let read = LeaveGroupRequest::read(&mut Reader::new(writer.into_bytes()), version).unwrap();
-            let one = (&*read.member_id, read.members.len());
-            assert_eq!(one, if version < 3 { ("m", 0) } else { ("", 1) }, "version {version}");
-        }
-    }
-
-    #[test]
-    fn racks_count_only_where_a_member_has_one() {
-        let partition = Partition { leader: None, leader_epoch: 0 };
-        let racks: Vec<Vec<ottla_protocol::types::Str>> = vec![vec!["a".into()], vec!["b".into()]];
-        let topic = Topic {
-            id: Uuid::ZERO,
-            partitions: vec![partition; 2],
-            racks: racks.clone(),
-            error: ErrorCode::NONE,
-        };
-        let known = Snapshot { topics: [("t".into(), Arc::new(topic))].into(), ..Default::default() };
-        let subscribed = BTreeSet::from(["t".into(), "missing".into()]);
-        assert_eq!(topics(&known, &subscribed, true), Topics::from([("t".into(), racks)]));
-        assert_eq!(topics(&known, &subscribed, false), Topics::from([("t".into(), vec![Vec::new(); 2])]));
-    }
-}
+mod tests;

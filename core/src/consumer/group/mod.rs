@@ -1,16 +1,21 @@
 //! Being a member of a group: who reads what is agreed on with others, and changes as they come and go.
 //!
-//! A member is a machine without I/O (`classic`); the `driver` sends what it wants sent. Between them and the program
-//! stand [`Order`] and [`Told`], which know of no protocol. What the member tells is carried out by `rebalance`, and
+//! A member is a machine without I/O (`classic`, and `consumer` for KIP-848); the `driver` sends what it wants sent. Between
+//! them and the program stand [`Order`] and [`Told`], which know of no protocol. What the member tells is carried out by `rebalance`, and
 //! `commits` brings what was read to the coordinator, in the name of the member, if there is one.
 
 mod classic;
 mod commits;
+mod consumer;
 mod driver;
+mod member;
 mod offsets;
 mod pattern;
 mod progress;
 mod rebalance;
+#[cfg(test)]
+mod simulation;
+mod standing;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,21 +28,21 @@ use ottla_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::{
-    classic::MemberSettings,
-    commits::Commits,
-    driver::{Driver, Program},
-    rebalance::{Handover, Listener},
-};
 pub use self::{
     commits::Commit,
     rebalance::{Rebalance, RebalanceKind, Rebalances},
+};
+use self::{
+    commits::Commits,
+    driver::{Driver, Program},
+    member::MemberSettings,
+    rebalance::{Handover, Listener},
 };
 pub(crate) use self::{offsets::GroupOffsets, pattern::Pattern, progress::Progress};
 use super::{assignor::Assignor, fetcher::Shared};
 use crate::{
     cluster::{Cluster, TopicPartition, retry::Backoff, runtime::Runtime},
-    config::ConsumerConfig,
+    config::{ConsumerConfig, GroupProtocol},
     error::{Error, ErrorKind, Result},
 };
 
@@ -63,8 +68,10 @@ impl Identity {
 pub(crate) enum Order {
     /// Read these topics.
     Subscribe(Vec<TopicName>),
-    /// Read the topics that match, also those that come later.
+    /// Read the topics that match, also those that come later; this client looks for them.
     Match(Pattern),
+    /// As [`Order::Match`], by an expression in RE2's syntax, and the broker looks for them.
+    MatchAtBroker(Str),
     /// The program goes on after it was out for want of progress.
     Progressed,
     /// The coordinator refused a commit of this identity.
@@ -97,6 +104,7 @@ pub(crate) struct Group {
     /// `auto.commit.interval.ms`, where `enable.auto.commit` says so.
     pub(crate) auto_commit: Option<Duration>,
     settings: MemberSettings,
+    protocol: GroupProtocol,
     cluster: Arc<Cluster>,
     shared: Arc<Shared>,
     identity: Arc<watch::Sender<Identity>>,
@@ -137,6 +145,7 @@ impl Group {
             progress: Arc::new(Progress::new(Instant::now())),
             auto_commit: config.enable_auto_commit.then_some(config.auto_commit_interval),
             settings,
+            protocol: config.group_protocol,
             cluster: cluster.clone(),
             shared: shared.clone(),
             identity,
@@ -171,7 +180,7 @@ impl Group {
             identity: self.identity.clone(),
             progress: self.progress.clone(),
         };
-        let driver = Driver::new(self.cluster.clone(), self.settings.clone(), program);
+        let driver = Driver::new(self.cluster.clone(), self.protocol, self.settings.clone(), program);
         let handover = Handover {
             told,
             shared: self.shared.clone(),
@@ -282,6 +291,7 @@ fn settings(config: &ConsumerConfig) -> Result<Option<MemberSettings>> {
         heartbeat_interval: config.heartbeat_interval,
         max_poll_interval: config.max_poll_interval,
         rack: (!config.client_rack.is_empty()).then(|| config.client_rack.as_str().into()),
+        remote_assignor: config.group_remote_assignor.as_deref().map(Str::from),
         backoff: Backoff { first: config.retry_backoff, most: config.retry_backoff_max },
     }))
 }

@@ -1,9 +1,11 @@
 //! A member on a bench: what it says, whatever it hears.
 
+use std::time::Duration;
+
 use ottla_protocol::messages::join_group::JoinGroupResponseMember;
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::{cluster::retry::Backoff, error::ErrorKind};
 
 const SESSION: Duration = Duration::from_secs(45);
 const BEAT: Duration = Duration::from_secs(3);
@@ -26,6 +28,7 @@ impl Bench {
             heartbeat_interval: BEAT,
             max_poll_interval: POLL,
             rack: None,
+            remote_assignor: None,
             backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
         };
         let mut member = ClassicMember::new(settings, fastrand::Rng::with_seed(7), now);
@@ -319,6 +322,24 @@ fn a_member_that_leaves_lets_go_first_and_a_static_one_says_nothing() {
     bench.assigned(&[]);
     bench.member.leave();
     assert!(bench.next().is_none() && bench.member.is_gone());
+}
+
+#[test]
+fn a_static_member_that_missed_a_round_has_lost_what_it_had_before_it() {
+    let mut bench = Bench::new(&[Assignor::CooperativeSticky], Some("i"));
+    bench.rebalance(1, &[0, 1]);
+    bench.assigned(&[0, 1]);
+    bench.member.request_rejoin("topics came");
+    let (attempt, _) = bench.join();
+    bench.joined(attempt, ErrorCode::NONE, 3);
+    assert_eq!(bench.member.identity().generation, -1, "it cannot commit over others");
+    bench.lost(&[0, 1]);
+    let (attempt, again) = bench.join();
+    let told = Subscription::read(again.protocols[0].metadata.clone()).unwrap();
+    assert_eq!((told.owned, told.generation, &*again.member_id), (Vec::new(), None, "m"));
+    bench.joined(attempt, ErrorCode::NONE, 4);
+    bench.synced(ErrorCode::NONE, &[1]);
+    bench.assigned(&[1]);
 }
 
 #[test]
