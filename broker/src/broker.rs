@@ -41,6 +41,7 @@ use crate::{
         directories::{Directories, Directory, FoundLog, Unusable},
         fetch_session::FetchSessions,
         flush::{FlushPolicy, FlushPool, FlushQueue},
+        scrubber::Scrubber,
         shard::{Shard, ShardHandle},
         upkeep,
     },
@@ -161,6 +162,9 @@ impl Broker {
         let cleaners = CleanerPool::start(&replicas, &config, HashKey(random_id().0))
             .map_err(|e| StartError::system("a thread could not be started", e))?;
 
+        let scrubber = Scrubber::start(&replicas, &metrics, &config)
+            .map_err(|e| StartError::system("a thread could not be started", e))?;
+
         let coordinator = Coordinator::new(
             Arc::clone(&started.image),
             Arc::clone(&replicas),
@@ -225,6 +229,7 @@ impl Broker {
             cores,
             flushes,
             cleaners,
+            scrubber,
             replicas,
             directories,
             image,
@@ -309,6 +314,7 @@ struct Running {
     cores: Vec<Core>,
     flushes: FlushPool,
     cleaners: CleanerPool,
+    scrubber: Scrubber,
     replicas: Arc<Replicas>,
     directories: Arc<Directories>,
     image: SharedImage,
@@ -349,6 +355,7 @@ impl Running {
         }
         // They ask the shards, which are still there.
         self.cleaners.stop();
+        self.scrubber.stop();
         self.replicas.close().await;
         drop(self.replicas);
         self.cores.into_iter().for_each(Core::stop);

@@ -430,6 +430,14 @@ pub struct BrokerConfig {
     ///
     /// `log.cleaner.threads`: `1` by default, at least 0.
     pub log_cleaner_threads: i32,
+    /// Time between two readings of all old segments, to find what the disk has lost; -1 for none. `None` is -1.
+    ///
+    /// `ottla.log.scrub.interval.ms`: `604800000` ms by default.
+    pub log_scrub_interval: Option<Duration>,
+    /// Most bytes that are read for it in a second.
+    ///
+    /// `ottla.log.scrub.max.bytes.per.second`: `4194304` bytes by default, at least 1.
+    pub log_scrub_max_bytes_per_second: u64,
     /// Most bytes of one fetch answer.
     ///
     /// `fetch.max.bytes`: `57671680` bytes by default, at least 1024.
@@ -442,6 +450,10 @@ pub struct BrokerConfig {
     ///
     /// `group.consumer.assignment.interval.ms`: `1000` ms by default.
     pub group_consumer_assignment_interval: Duration,
+    /// Protocols by which groups are served: `classic` always, `consumer` (KIP-848) if it is named, the others not yet.
+    ///
+    /// `group.coordinator.rebalance.protocols`: `classic,consumer,streams` by default.
+    pub group_coordinator_rebalance_protocols: Vec<String>,
     /// Assignors on the broker's side.
     ///
     /// `group.consumer.assignors`: `uniform,range` by default.
@@ -602,10 +614,15 @@ impl BrokerConfig {
             log_cleaner_min_cleanable_ratio: values.f64("log.cleaner.min.cleanable.ratio"),
             log_cleaner_min_compaction_lag_ms: values.i64("log.cleaner.min.compaction.lag.ms"),
             log_cleaner_threads: values.i32("log.cleaner.threads"),
+            log_scrub_interval: values.opt_duration("ottla.log.scrub.interval.ms"),
+            log_scrub_max_bytes_per_second: values.u64("ottla.log.scrub.max.bytes.per.second"),
             fetch_max_bytes: values.usize("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: values
                 .i32("max.incremental.fetch.session.cache.slots"),
             group_consumer_assignment_interval: values.duration("group.consumer.assignment.interval.ms"),
+            group_coordinator_rebalance_protocols: values
+                .list("group.coordinator.rebalance.protocols")
+                .to_vec(),
             group_consumer_assignors: values.list("group.consumer.assignors").to_vec(),
             group_consumer_heartbeat_interval: values.duration("group.consumer.heartbeat.interval.ms"),
             group_consumer_max_size: values.i32("group.consumer.max.size"),
@@ -762,6 +779,12 @@ impl BrokerConfig {
         settings.set("log.cleaner.min.cleanable.ratio", self.log_cleaner_min_cleanable_ratio.to_string());
         settings.set("log.cleaner.min.compaction.lag.ms", self.log_cleaner_min_compaction_lag_ms.to_string());
         settings.set("log.cleaner.threads", self.log_cleaner_threads.to_string());
+        settings.set(
+            "ottla.log.scrub.interval.ms",
+            self.log_scrub_interval
+                .map_or_else(|| "-1".to_owned(), |value| value.as_millis().min(i64::MAX as u128).to_string()),
+        );
+        settings.set("ottla.log.scrub.max.bytes.per.second", self.log_scrub_max_bytes_per_second.to_string());
         settings.set("fetch.max.bytes", self.fetch_max_bytes.to_string());
         settings.set(
             "max.incremental.fetch.session.cache.slots",
@@ -770,6 +793,10 @@ impl BrokerConfig {
         settings.set(
             "group.consumer.assignment.interval.ms",
             self.group_consumer_assignment_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "group.coordinator.rebalance.protocols",
+            self.group_coordinator_rebalance_protocols.join(","),
         );
         settings.set("group.consumer.assignors", self.group_consumer_assignors.join(","));
         settings.set(
@@ -1046,7 +1073,7 @@ pub static BROKER: Table = Table {
 /// The keys of the topic.
 pub static TOPIC: Table = Table { name: "topic", parts: &[&TOPIC_KEYS], prefixes: &[], relatives: &[] };
 
-static BROKER_KEYS: [Key; 331] = [
+static BROKER_KEYS: [Key; 333] = [
     Key {
         name: "process.roles",
         kind: Type::ListOf(&[
@@ -1657,6 +1684,22 @@ static BROKER_KEYS: [Key; 331] = [
         range: Range::Int { min: 0, max: i64::MAX, or: None },
         update: Update::ClusterWide,
         doc: "threads of the cleaner",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.log.scrub.interval.ms",
+        kind: Type::Millis64,
+        default: Some("604800000"),
+        range: Range::Int { min: -1, max: i64::MAX, or: None },
+        doc: "time between two readings of all old segments, to find what the disk has lost; -1 for none",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.log.scrub.max.bytes.per.second",
+        kind: Type::Bytes64,
+        default: Some("4194304"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "most bytes that are read for it in a second",
         ..Key::EMPTY
     },
     Key {
@@ -2311,6 +2354,19 @@ static BROKER_KEYS: [Key; 331] = [
         ..Key::EMPTY
     },
     Key {
+        name: "group.coordinator.rebalance.protocols",
+        kind: Type::ListOf(&[
+            Choice { text: "classic", same: &[], served: true },
+            Choice { text: "consumer", same: &[], served: true },
+            Choice { text: "streams", same: &[], served: true },
+            Choice { text: "share", same: &[], served: true },
+        ]),
+        default: Some("classic,consumer,streams"),
+        range: Range::NonEmpty,
+        doc: "protocols by which groups are served: `classic` always, `consumer` (KIP-848) if it is named, the others not yet",
+        ..Key::EMPTY
+    },
+    Key {
         name: "group.consumer.assignors",
         kind: Type::ListOf(&[
             Choice { text: "uniform", same: &[], served: true },
@@ -2556,21 +2612,6 @@ static BROKER_KEYS: [Key; 331] = [
         },
         update: Update::ClusterWide,
         doc: "largest append buffer that is kept for reuse",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.coordinator.rebalance.protocols",
-        kind: Type::ListOf(&[
-            Choice { text: "classic", same: &[], served: true },
-            Choice { text: "consumer", same: &[], served: true },
-            Choice { text: "streams", same: &[], served: true },
-            Choice { text: "share", same: &[], served: true },
-        ]),
-        default: Some("classic,consumer,streams"),
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
-        doc: "rebalance protocols that are served",
         ..Key::EMPTY
     },
     Key {

@@ -59,6 +59,9 @@ pub(crate) struct Metrics {
     pub(crate) flushes: Counter,
     pub(crate) flush_ns: Counter,
     pub(crate) failed_flushes: Counter,
+    pub(crate) scrubbed_bytes: Counter,
+    pub(crate) scrubbed_logs: Counter,
+    pub(crate) damaged_segments: Counter,
 }
 
 thread_local! {
@@ -78,6 +81,9 @@ impl Metrics {
             flushes: Counter::default(),
             flush_ns: Counter::default(),
             failed_flushes: Counter::default(),
+            scrubbed_bytes: Counter::default(),
+            scrubbed_logs: Counter::default(),
+            damaged_segments: Counter::default(),
         }
     }
 
@@ -203,6 +209,12 @@ metrics! {
         "time that flushes waited for the disk";
     FAILED_FLUSHES Counter "ottla_log_flush_failures_total" [""]
         "flushes that failed";
+    SCRUBBED_BYTES Counter "ottla_log_scrub_bytes_total" [""]
+        "bytes of old segments that were read and checked in the background";
+    SCRUBBED_LOGS Counter "ottla_log_scrub_logs_total" [""]
+        "partitions whose old segments were all read and checked";
+    DAMAGED_SEGMENTS Counter "ottla_log_scrub_damaged_segments_total" [""]
+        "segments that were found damaged so; one that stays damaged is counted each time it is read";
     LOG_SIZE Gauge "kafka_log_log_size" ["topic, partition"]
         "bytes of a partition's segments";
     LOG_START Gauge "kafka_log_log_logstartoffset" ["topic, partition"]

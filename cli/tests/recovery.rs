@@ -4,6 +4,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -111,4 +112,34 @@ fn a_log_without_its_topics_id_gets_it_back() {
     assert_eq!(Wire::connect(broker.address()).values("t", 0).len(), 5);
     assert_eq!(fs::read(&metadata).unwrap(), written);
     broker.terminate();
+}
+
+#[test]
+fn a_flipped_bit_in_an_old_segment_is_found_while_the_broker_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let launch = launch(data.path()).set("ottla.log.scrub.interval.ms", 50);
+    let broker = launch.start();
+    let mut wire = Wire::connect(broker.address());
+    // A segment holds one batch, and no second.
+    wire.create_topic("t", 2, &[("segment.bytes", "1048576")]);
+    for i in 0..4_u8 {
+        assert_eq!(wire.produce("t", 0, &batch(&[&[i; 600_000]])).error_code, ErrorCode::NONE);
+    }
+    let segment = data.path().join("t-0/00000000000000000002.log");
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(b"!", 500).unwrap();
+
+    let told = broker.log().wait_for("a segment has lost what was written to it");
+    assert!(told.is_error(), "{}", told.text);
+    assert_eq!(told.field("partition"), Some("t-0"));
+    assert_eq!(told.field("file"), Some(segment.to_str().unwrap()));
+    assert!(told.text.contains(r#""position":0,"offset":2"#), "{}", told.text);
+    // The others are sound, and the broker goes on.
+    assert_eq!(wire.produce("t", 0, &batch(&[b"more"])).error_code, ErrorCode::NONE);
+    let (status, log) = broker.terminate();
+    assert!(status.success());
+    let named = |line: &&ottla_interop::program::Line| {
+        line.field("file").is_some_and(|file| file != segment.to_str().unwrap())
+    };
+    assert_eq!(log.iter().filter(named).count(), 0, "{log:#?}");
 }

@@ -734,6 +734,22 @@ fn a_fetch_session_tells_only_what_is_new_and_forgets_what_it_is_told_to() {
     assert_eq!(t.wire.call(18, &next(6, &[])).error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
 }
 
+// ---- What is the cluster's own ----
+
+#[test]
+fn only_an_admin_client_writes_into_the_clusters_own_topics() {
+    let mut t = Test::start(1);
+    t.wire.create_topic("__consumer_offsets", 1, &[]);
+    let batch = wire::batch(&[b"v"]);
+    let code = t.wire.produce("__consumer_offsets", 0, &batch).error_code;
+    assert_eq!(code, ErrorCode::INVALID_TOPIC_EXCEPTION);
+    let request = wire::produce_request("__consumer_offsets", 0, -1, &batch);
+    let pieces = ottla_protocol::frame::request(&request, 12, 7, Some(&"__admin_client".into())).unwrap();
+    t.wire.send_raw(&pieces.concat());
+    // It comes as far as the log, which wants a key of a compacted topic's records.
+    assert_eq!(wire::produced(t.wire.receive::<ProduceRequest>(12, 7)).error_code, ErrorCode::INVALID_RECORD);
+}
+
 // ---- Ready soon, and small ----
 
 #[test]

@@ -285,14 +285,6 @@ impl ControllerHandle {
             .await
     }
 
-    /// Creates topics that are the cluster's own; see [`topics::create_internal`].
-    pub(crate) async fn create_internal_topics(
-        &self,
-        request: CreateTopicsRequest,
-    ) -> Result<CreateTopicsResponse, ApiError> {
-        self.ask(move |image, rules| topics::create_internal(image, rules, &request, &mut random_id)).await
-    }
-
     /// Creates those of `names` that are not there, with the broker's defaults; see [`topics::auto_create`].
     pub(crate) async fn auto_create(
         &self,

@@ -41,25 +41,7 @@ pub(crate) fn create(
     with_configs: bool,
     random: &mut dyn FnMut() -> Uuid,
 ) -> Decision<CreateTopicsResponse> {
-    create_with(Creation::new(image, rules), request, with_configs, random)
-}
-
-/// Creates topics that are the cluster's own, for a coordinator.
-pub(crate) fn create_internal(
-    image: &Image,
-    rules: &Rules,
-    request: &CreateTopicsRequest,
-    random: &mut dyn FnMut() -> Uuid,
-) -> Decision<CreateTopicsResponse> {
-    create_with(Creation { internal: true, ..Creation::new(image, rules) }, request, false, random)
-}
-
-fn create_with(
-    mut creation: Creation<'_>,
-    request: &CreateTopicsRequest,
-    with_configs: bool,
-    random: &mut dyn FnMut() -> Uuid,
-) -> Decision<CreateTopicsResponse> {
+    let mut creation = Creation::new(image, rules);
     let mut seen = HashSet::new();
     let twice: HashSet<&TopicName> =
         request.topics.iter().map(|t| &t.name).filter(|n| !seen.insert(*n)).collect();
@@ -89,7 +71,8 @@ fn create_with(
     Decision { records, answer: CreateTopicsResponse { throttle_time_ms: 0, topics } }
 }
 
-/// Creates each of `names` with the broker's defaults, unless it is there. The answer is in their order.
+/// Creates each of `names` with the broker's defaults, unless it is there. The answer is in their order. The cluster's own
+/// topics are not made so: their coordinators do it, with what belongs to them.
 pub(crate) fn auto_create(
     image: &Image,
     rules: &Rules,
@@ -101,6 +84,10 @@ pub(crate) fn auto_create(
     let mut one = |name: &TopicName| {
         if image.topic(name).is_some() || !made.insert(name.clone()) {
             return Ok(());
+        }
+        if is_internal(name) {
+            let message = format!("`{name}` is the cluster's own, which makes it when it needs it");
+            return Err(ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
         }
         let topic = CreatableTopic {
             name: name.clone(),
@@ -118,8 +105,6 @@ pub(crate) fn auto_create(
 struct Creation<'a> {
     image: &'a Image,
     rules: &'a Rules,
-    /// Whether the cluster's own topics may be made.
-    internal: bool,
     defaults: TopicDefaults,
     room: Room,
     spread: Spread,
@@ -141,7 +126,6 @@ impl<'a> Creation<'a> {
         Self {
             image,
             rules,
-            internal: false,
             defaults,
             room: Room::new(image),
             spread: Spread::new(image),
@@ -156,7 +140,11 @@ impl<'a> Creation<'a> {
         random: &mut dyn FnMut() -> Uuid,
     ) -> Result<Created, ApiError> {
         self.check_name(&topic.name)?;
-        let settings = settings(topic)?;
+        let mut settings = settings(topic)?;
+        if is_internal(&topic.name) {
+            // Whoever makes one by hand, as MirrorMaker and tests do, must not lose what it keeps by age.
+            settings.entry("cleanup.policy".into()).or_insert_with(|| "compact".into());
+        }
         let placed = self.place(topic)?;
         self.room.take(placed.len())?;
 
@@ -189,9 +177,6 @@ impl<'a> Creation<'a> {
         if self.image.topic(name).is_some() {
             let message = format!("there is a topic `{name}`");
             return Err(ApiError::new(ErrorCode::TOPIC_ALREADY_EXISTS, message));
-        }
-        if !self.internal && is_internal(name) {
-            return refuse(format!("`{name}` is the cluster's own, which makes it when it needs it"));
         }
         let other =
             self.image.topic_colliding(name).or_else(|| self.metric_names.get(&name.replace('.', "_")));
@@ -474,7 +459,7 @@ mod tests {
                 "`a_b` is too much like the topic `a.b`: `.` and `_` are one in the names of metrics".into()
             )
         );
-        for name in ["", ".", "..", "a/b", "é", &"a".repeat(250), "__consumer_offsets"] {
+        for name in ["", ".", "..", "a/b", "é", &"a".repeat(250)] {
             assert_eq!(code(topic(name, 1, 1)), ErrorCode::INVALID_TOPIC_EXCEPTION, "{name}");
         }
         assert_eq!(code(topic("__cluster_metadata", 1, 1)), ErrorCode::INVALID_REQUEST);
@@ -625,6 +610,23 @@ mod tests {
         let after = image.apply(&records, 1).unwrap();
         assert_eq!(after.topic(&"b".into()).unwrap().partitions.len(), 4);
         assert_eq!(after.topic(&"a".into()), image.topic(&"a".into()));
+    }
+
+    #[test]
+    fn an_internal_topic_made_by_hand_is_compacted_unless_that_is_said() {
+        let said = CreatableTopic {
+            configs: vec![CreatableTopicConfig {
+                name: "cleanup.policy".into(),
+                value: Some("delete".into()),
+            }],
+            ..topic("__transaction_state", 2, 1)
+        };
+        let (image, _) = created(&cluster_of(&[1]), vec![topic("__consumer_offsets", 3, 1), said], false);
+        let policy = |name: &str| {
+            image.topic_settings(&name.into())?.get(&b"cleanup.policy"[..]).map(ToString::to_string)
+        };
+        assert_eq!(policy("__consumer_offsets").as_deref(), Some("compact"));
+        assert_eq!(policy("__transaction_state").as_deref(), Some("delete"));
     }
 
     fn counting_ids_after() -> impl FnMut() -> Uuid {

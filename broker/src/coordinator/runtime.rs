@@ -103,14 +103,15 @@ impl Coordinator {
     /// Asks the coordinator of `group`.
     ///
     /// # Errors
-    /// `COORDINATOR_NOT_AVAILABLE` if there is none, `COORDINATOR_LOAD_IN_PROGRESS` while it reads its log.
+    /// `NOT_COORDINATOR` as long as nobody has looked for one, `COORDINATOR_NOT_AVAILABLE` if it cannot serve,
+    /// `COORDINATOR_LOAD_IN_PROGRESS` while it reads its log.
     pub(crate) async fn ask(
         &self,
         group: &GroupId,
         request: Request,
         caller: Caller,
     ) -> Result<Answer, ErrorCode> {
-        let count = self.partition_count().ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let count = self.partition_count().ok_or(ErrorCode::NOT_COORDINATOR)?;
         self.ask_partition(partition_of(group, count), request, caller).await
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use super::{Context, RequestContext};
 use crate::{
     log::{AppendError, Appended, ProducerError},
+    metadata::is_internal,
     replica::{
         PartitionId, PartitionSettings, Replica, TopicReplicas,
         shard::{Append, AppendFailure, Outcome, ShardMessage},
@@ -33,6 +34,8 @@ use crate::{
     time::now_ms,
 };
 
+/// The client id of those who may write into the cluster's own topics, as in Kafka: tools that mend them.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// First version in which zstd is allowed: older consumers could not read it.
 const ZSTD_VERSION_MIN: i16 = 7;
 
@@ -67,6 +70,7 @@ pub(crate) fn begin(
     } else {
         None
     };
+    let may_write_internal = rq.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
     let committed = request.acks != 0;
     let table = cx.replicas.table();
     let mut by_shard: Vec<Share> = Vec::new();
@@ -74,10 +78,13 @@ pub(crate) fn begin(
     for (t, topic) in request.topic_data.into_iter().enumerate() {
         let replicas =
             if rq.version >= 13 { table.by_id(topic.topic_id) } else { table.by_name(&topic.name) };
+        let is_refused = !may_write_internal && replicas.is_some_and(|topic| is_internal(&topic.name));
+        let internal = is_refused
+            .then(|| Refusal::of(ErrorCode::INVALID_TOPIC_EXCEPTION, "the topic is the cluster's own"));
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let checked = match &whole {
+            let checked = match whole.as_ref().or(internal.as_ref()) {
                 Some(refusal) => Err(refusal.clone()),
                 None => find(replicas, topic.topic_id, index).and_then(|replica| {
                     check(replica, data, rq.version, scratch).map(|batch| (replica, batch))

@@ -116,7 +116,7 @@ async fn make_topic(cx: &Context) -> Result<(), ErrorCode> {
         ..Default::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let made = cx.controller.create_internal_topics(request).await.map_err(|error| error.code)?;
+    let made = cx.controller.create_topics(request, false).await.map_err(|error| error.code)?;
     match made.topics.first().map(|t| (t.error_code, &t.error_message)) {
         None | Some((ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
         Some((code, why)) => {

@@ -15,6 +15,11 @@ pub(super) async fn ask(
     cx.coordinator.ask(group, request, caller(rq)).await
 }
 
+/// Whether `group.coordinator.rebalance.protocols` has those of KIP-848.
+pub(super) fn serves_consumer_groups(cx: &Context) -> bool {
+    cx.config.group_coordinator_rebalance_protocols.iter().any(|protocol| protocol == "consumer")
+}
+
 pub(super) fn caller(rq: &RequestContext) -> Caller {
     Caller {
         version: rq.version,

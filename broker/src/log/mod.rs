@@ -34,6 +34,7 @@ mod read;
 mod recovery;
 mod retention;
 mod scan;
+mod scrub;
 mod segment;
 mod time_index;
 mod vfs;
@@ -49,6 +50,7 @@ pub use producer_state::{BATCHES_RETAINED, ProducerError};
 pub use read::{LogReader, ReadError, Slices, TimestampOffset};
 pub use recovery::{Checkpointed, Recovered};
 pub use retention::{CleanupPolicy, Deleted, StartOffsetError, UnlinkTask};
+pub(crate) use scrub::Scrubbed;
 pub use vfs::{Disk, FileSlice, LogFile};
 #[cfg(any(test, feature = "simulation"))]
 pub use vfs::{Faults, Random, SimulatedDisk};

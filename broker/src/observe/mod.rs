@@ -52,6 +52,9 @@ impl Observed {
         page.one(&metrics::FLUSHES, counters.flushes.get());
         page.one(&metrics::FLUSH_SECONDS, counters.flush_ns.get() as f64 / 1e9);
         page.one(&metrics::FAILED_FLUSHES, counters.failed_flushes.get());
+        page.one(&metrics::SCRUBBED_BYTES, counters.scrubbed_bytes.get());
+        page.one(&metrics::SCRUBBED_LOGS, counters.scrubbed_logs.get());
+        page.one(&metrics::DAMAGED_SEGMENTS, counters.damaged_segments.get());
         self.logs(&mut page);
         process(&mut page);
         page.0

@@ -5,15 +5,16 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ottla_protocol::types::TopicName;
 
 use super::{
     PartitionId, Replica, Replicas,
+    pace::{Pace, Stopped},
     shard::{OnLog, ShardMessage},
 };
 use crate::{
@@ -29,8 +30,6 @@ use crate::{
 const MAP_BYTES_MAX: u64 = i32::MAX as u64;
 /// Least memory for the keys of one thread, as in Kafka.
 pub(crate) const MAP_BYTES_MIN: u64 = 1 << 20;
-/// Shorter waits than this are saved up.
-const WAIT_MIN: Duration = Duration::from_millis(10);
 /// Least pause between two looks for something to clean, whatever the configuration says.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
@@ -45,22 +44,17 @@ pub(crate) struct CleanerPool {
 struct Shared {
     replicas: Arc<Replicas>,
     backoff: Duration,
-    /// Most bytes read and written in a second, by all threads.
-    bytes_per_second: f64,
+    /// Of reading and writing, by all threads.
+    pace: Pace,
     state: Mutex<State>,
-    /// Told when all threads are to end.
-    stopping: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    stop: bool,
     /// Partitions that a thread is at.
     in_progress: HashSet<PartitionId>,
     /// Partitions with a segment that cannot be cleaned. They are tried again by the next start.
     uncleanable: HashSet<PartitionId>,
-    /// Until when what was read and written takes, at the rate that is allowed.
-    busy_until: Option<Instant>,
 }
 
 /// A log that is to be cleaned.
@@ -81,9 +75,8 @@ impl CleanerPool {
             replicas: Arc::clone(replicas),
             backoff: Duration::from_millis(config.log_cleaner_backoff_ms.max(0).unsigned_abs())
                 .max(BACKOFF_MIN),
-            bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+            pace: Pace::new(config.log_cleaner_io_max_bytes_per_second),
             state: Mutex::default(),
-            stopping: Condvar::new(),
         });
         let count = thread_count(config);
         let mut threads = Vec::with_capacity(count);
@@ -104,8 +97,7 @@ impl CleanerPool {
 
     /// Ends the threads, in the middle of a log if need be, and waits for them. Their shards must still be there.
     pub(crate) fn stop(self) {
-        self.shared.state().stop = true;
-        self.shared.stopping.notify_all();
+        self.shared.pace.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a cleaning thread has panicked");
@@ -121,7 +113,7 @@ pub(crate) fn thread_count(config: &BrokerConfig) -> usize {
 
 impl Shared {
     fn work(&self, mut cleaner: Cleaner) {
-        while !self.state().stop {
+        while !self.pace.is_stopped() {
             let cleaned = match self.take_dirtiest(now_ms()) {
                 Some(job) => {
                     let cleaned = self.clean(&mut cleaner, &job);
@@ -130,7 +122,7 @@ impl Shared {
                 }
                 None => false,
             };
-            if !cleaned && self.wait(self.backoff).is_err() {
+            if !cleaned && self.pace.wait(self.backoff).is_err() {
                 return;
             }
         }
@@ -224,33 +216,6 @@ impl Shared {
         }
     }
 
-    /// Waits, unless the threads are to end.
-    fn wait(&self, time: Duration) -> Result<(), CleanError> {
-        let waited = self.stopping.wait_timeout_while(self.state(), time, |state| !state.stop);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.stop { Err(CleanError::Stopped) } else { Ok(()) }
-    }
-
-    /// Waits until `bytes` more are allowed.
-    fn pay(&self, bytes: u64) -> Result<(), CleanError> {
-        let now = Instant::now();
-        let busy_until = {
-            let mut state = self.state();
-            if state.stop {
-                return Err(CleanError::Stopped);
-            }
-            // At no rate at all it would take for ever, which nobody means: then it takes no time.
-            let takes =
-                Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second).unwrap_or(Duration::MAX);
-            let from = state.busy_until.unwrap_or(now).max(now);
-            *state.busy_until.insert(from.checked_add(takes).unwrap_or(from))
-        };
-        match busy_until.saturating_duration_since(now) {
-            wait if wait < WAIT_MIN => Ok(()),
-            wait => self.wait(wait),
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -269,7 +234,7 @@ impl Owner for ShardOf<'_> {
     }
 
     fn moved(&mut self, bytes: u64) -> Result<(), CleanError> {
-        self.shared.pay(bytes)
+        self.shared.pace.pay(bytes).map_err(|Stopped| CleanError::Stopped)
     }
 
     fn now_ms(&self) -> i64 {

@@ -8,7 +8,9 @@ pub(crate) mod cleaner;
 pub(crate) mod directories;
 pub(crate) mod fetch_session;
 pub(crate) mod flush;
+mod pace;
 pub(crate) mod purgatory;
+pub(crate) mod scrubber;
 pub(crate) mod shard;
 pub(crate) mod upkeep;
 

@@ -6,6 +6,8 @@ import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
@@ -126,17 +128,24 @@ public final class Peer {
             consumer.subscribe(List.of(topic));
             while (ended.isAlive()) {
                 var given = consumer.poll(Duration.ofMillis(100));
-                given.forEach(m -> System.out.println(m.partition() + " " + m.offset()));
+                long now = microseconds();
+                given.forEach(m -> System.out.println(m.partition() + " " + m.offset() + " " + now));
                 System.out.flush();
                 if (!given.isEmpty()) {
                     try {
                         consumer.commitSync();
+                        System.out.println("committed " + microseconds());
                     } catch (CommitFailedException | RebalanceInProgressException e) {
                         // The group rebalances: whoever gets the partition reads the records again.
+                        System.out.println("uncommitted");
                     }
                 }
             }
         }
+    }
+
+    private static long microseconds() {
+        return ChronoUnit.MICROS.between(Instant.EPOCH, Instant.now());
     }
 
     private static byte[] bytes(JsonNode text) {

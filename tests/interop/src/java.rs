@@ -48,19 +48,30 @@ impl ClassPath {
         Ok(Self { entries: vec![jars.join("*")] })
     }
 
-    /// This class path, and on it the classes of `tests/interop/java/<source>`.
+    /// This class path, and before it the classes of `tests/interop/java/<source>`.
     ///
     /// # Errors
     ///
     /// [`Missing`] if there is no JDK.
     pub fn with_compiled(&self, source: &str) -> anyhow::Result<Self> {
-        let file = path("tests/interop/java").join(source);
-        let text = fs::read(&file).with_context(|| file.display().to_string())?;
-        let name = format!("{}-{:016x}", source.trim_end_matches(".java"), hash(&(&text, &self.entries)));
+        self.with_all_compiled(source.trim_end_matches(".java"), &[source])
+    }
+
+    /// As [`ClassPath::with_compiled`], of several sources that know each other. What is made is called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`] if there is no JDK.
+    pub fn with_all_compiled(&self, name: &str, sources: &[&str]) -> anyhow::Result<Self> {
+        let files: Vec<PathBuf> =
+            sources.iter().map(|source| path("tests/interop/java").join(source)).collect();
+        let read = |file: &PathBuf| fs::read(file).with_context(|| file.display().to_string());
+        let texts = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let name = format!("{name}-{:016x}", hash(&(&texts, &self.entries)));
         let classes = made_once(&name, |directory| {
             let mut javac = Command::new("javac");
             javac.args(["-encoding", "UTF-8", "-proc:none", "-nowarn", "-cp"]).arg(self.joined()?);
-            run(javac.arg("-d").arg(directory).arg(&file))
+            run(javac.arg("-d").arg(directory).args(&files))
         })?;
         let mut entries = self.entries.clone();
         entries.insert(0, classes);

@@ -4,6 +4,7 @@
 //! want of a JDK, of Maven or of a network, is [`Missing`]: a test then skips itself, loudly, with [`or_skip`].
 
 pub mod broker;
+pub mod cluster;
 pub mod java;
 pub mod kafka;
 pub mod peers;

@@ -107,6 +107,34 @@ pub fn kafka_python() -> anyhow::Result<Peer> {
     python("kafka-python", "kafka-python")
 }
 
+/// aiokafka, as a member of groups.
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn aiokafka() -> anyhow::Result<Peer> {
+    python("aiokafka", "aiokafka")
+}
+
+/// kafkajs, as a member of groups.
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn kafkajs() -> anyhow::Result<Peer> {
+    let source = source("node");
+    let files = ["package.json", "package-lock.json", "peer.js"].map(|name| source.join(name));
+    let directory = made_once(&hashed("peer-node", &files)?, |directory| {
+        for file in &files {
+            std::fs::copy(file, directory.join(file.file_name().unwrap_or_default()))?;
+        }
+        let installed = Command::new("npm").args(["ci", "--silent"]).current_dir(directory).output();
+        done("kafkajs (npm)", installed)
+    })?;
+    let script = directory.join("peer.js").display().to_string();
+    Ok(Peer { name: "kafkajs", program: "node".into(), args: vec![script] })
+}
+
 /// franz-go.
 ///
 /// # Errors
@@ -125,6 +153,28 @@ pub fn franz_go() -> anyhow::Result<Peer> {
             done("franz-go (go)", built)
         })?;
     Ok(Peer { name: "franz-go", program: directory.join("peer"), args: Vec::new() })
+}
+
+/// franz-go's own tests, as a program: they find the broker by `KGO_SEEDS`.
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn franz_go_tests() -> anyhow::Result<PathBuf> {
+    let source = source("go");
+    let directory = made_once(
+        &hashed("franz-go-tests", &[source.join("go.mod"), source.join("go.sum")])?,
+        |directory| {
+            let built = Command::new("go")
+                .args(["test", "-c", "-o"])
+                .arg(directory.join("kgo.test"))
+                .arg("github.com/twmb/franz-go/pkg/kgo")
+                .current_dir(&source)
+                .output();
+            done("franz-go's tests (go)", built)
+        },
+    )?;
+    Ok(directory.join("kgo.test"))
 }
 
 /// kafka-clients.

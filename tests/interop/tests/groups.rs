@@ -35,17 +35,91 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A record by partition and offset.
 type Place = (i32, i64);
 
-/// What the members of a group were given, in the order of each.
+/// What members say: what they were given and what they committed, in the order of each.
 #[derive(Clone, Default)]
-struct Given(Arc<Mutex<BTreeMap<usize, Vec<Place>>>>);
+struct Given(Arc<Mutex<BTreeMap<usize, Vec<Word>>>>);
+
+/// A member's word. Times are in microseconds since the epoch.
+#[derive(Clone, Copy)]
+enum Word {
+    Given {
+        place: Place,
+        at_us: u64,
+    },
+    /// All that was given since the last word of this kind or the next is committed.
+    Committed {
+        at_us: u64,
+    },
+    Uncommitted,
+}
+
+impl Word {
+    fn read(line: &str) -> Self {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["committed", at_us] => Self::Committed { at_us: at_us.parse().unwrap() },
+            ["uncommitted"] => Self::Uncommitted,
+            [partition, offset, at_us] => Self::Given {
+                place: (partition.parse().unwrap(), offset.parse().unwrap()),
+                at_us: at_us.parse().unwrap(),
+            },
+            _ => panic!("a member says {line:?}"),
+        }
+    }
+}
 
 impl Given {
+    fn hear(&self, member: usize, word: Word) {
+        self.0.lock().unwrap().entry(member).or_default().push(word);
+    }
+
     fn everything(&self) -> Vec<Place> {
-        self.0.lock().unwrap().values().flatten().copied().collect()
+        self.0.lock().unwrap().values().flatten().filter_map(Self::place).collect()
     }
 
     fn of(&self, member: usize) -> Vec<Place> {
-        self.0.lock().unwrap().get(&member).cloned().unwrap_or_default()
+        self.0.lock().unwrap().get(&member).into_iter().flatten().filter_map(Self::place).collect()
+    }
+
+    fn place(word: &Word) -> Option<Place> {
+        match *word {
+            Word::Given { place, .. } => Some(place),
+            Word::Committed { .. } | Word::Uncommitted => None,
+        }
+    }
+
+    /// Checks that nobody was given a record after the offset behind it had been committed, by whomever: so no two
+    /// members had a partition at a time, and no committed offset went back.
+    fn check_nothing_committed_comes_again(&self) {
+        // Of each partition, when the group's offset was what: (time, offset).
+        let mut commits: BTreeMap<i32, Vec<(u64, i64)>> = BTreeMap::new();
+        let members = self.0.lock().unwrap();
+        for words in members.values() {
+            let mut since: BTreeMap<i32, i64> = BTreeMap::new();
+            for word in words {
+                match *word {
+                    Word::Given { place: (partition, offset), .. } => _ = since.insert(partition, offset + 1),
+                    Word::Uncommitted => since.clear(),
+                    Word::Committed { at_us } => {
+                        for (partition, offset) in std::mem::take(&mut since) {
+                            commits.entry(partition).or_default().push((at_us, offset));
+                        }
+                    }
+                }
+            }
+        }
+        for (member, words) in &*members {
+            for word in words {
+                let Word::Given { place: (partition, offset), at_us } = *word else { continue };
+                let before =
+                    |&&(committed_us, committed): &&(u64, i64)| committed_us < at_us && offset < committed;
+                let again = commits.get(&partition).and_then(|commits| commits.iter().find(before));
+                assert!(
+                    again.is_none(),
+                    "member {member} was given offset {offset} of partition {partition} at {at_us}, committed {again:?}"
+                );
+            }
+        }
     }
 
     /// Waits until `done` says so of what was given.
@@ -99,9 +173,7 @@ impl Member {
         let given = given.clone();
         let reading = thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                let (partition, offset) = line.split_once(' ').unwrap();
-                let place = (partition.parse().unwrap(), offset.parse().unwrap());
-                given.0.lock().unwrap().entry(number).or_default().push(place);
+                given.hear(number, Word::read(&line));
             }
         });
         Self { number, runs: Runs::Process(process, reading) }
@@ -133,8 +205,11 @@ impl Member {
                         _ = &mut stopped => break,
                         batch = consumer.next_batch(500) => batch.unwrap(),
                     };
-                    let places = batch.records().map(|record| (batch.partition(), record.unwrap().offset()));
-                    given.0.lock().unwrap().entry(number).or_default().extend(places);
+                    let at_us = now_us();
+                    for record in batch.records() {
+                        let place = (batch.partition(), record.unwrap().offset());
+                        given.hear(number, Word::Given { place, at_us });
+                    }
                 }
                 consumer.close(PATIENCE).await.unwrap();
             });
@@ -166,9 +241,9 @@ impl Member {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "records must be near the broker's own time")]
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+#[expect(clippy::disallowed_methods, reason = "records, and peers' words, are of that time")]
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
 /// Writes `count` records to each partition.
@@ -177,7 +252,7 @@ fn produce(peer: &Peer, broker: &TestBroker, count: usize) {
         .flat_map(|partition| (0..count).map(move |_| partition))
         .map(|partition| PeerRecord {
             partition,
-            timestamp: now_ms(),
+            timestamp: (now_us() / 1000) as i64,
             key: None,
             value: Some("dg==".to_owned()),
             headers: Vec::new(),
@@ -327,6 +402,107 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: 
     late.wait_until("the records of who came late", |late| late.everything().len() >= fresh.len());
     assert_eq!(late.everything().into_iter().collect::<BTreeSet<_>>(), fresh, "{}", peer.name);
     next.leave();
+    given.check_nothing_committed_comes_again();
+}
+
+/// Most members that a group has at a time, one run each.
+fn sizes() -> Vec<usize> {
+    let text = std::env::var("OTTLA_GROUP_SIZES").unwrap_or("7".to_owned());
+    text.split(',').map(|size| size.parse().expect("sizes with commas between")).collect()
+}
+
+/// How often somebody comes or goes, in a run.
+fn changes() -> usize {
+    std::env::var("OTTLA_GROUP_CHANGES").map_or(6, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn confluent_kafkas_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::confluent(), Protocol::Classic);
+}
+
+#[test]
+fn confluent_kafkas_members_of_a_consumer_group_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::confluent(), Protocol::Consumer);
+}
+
+#[test]
+fn kafka_pythons_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::kafka_python(), Protocol::Classic);
+}
+
+#[test]
+fn aiokafkas_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::aiokafka(), Protocol::Classic);
+}
+
+#[test]
+fn kafkajs_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::kafkajs(), Protocol::Classic);
+}
+
+#[test]
+fn franz_gos_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::franz_go(), Protocol::Classic);
+}
+
+#[test]
+fn franz_gos_members_of_a_consumer_group_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::franz_go(), Protocol::Consumer);
+}
+
+#[test]
+fn kafka_clients_members_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::java(), Protocol::Classic);
+}
+
+#[test]
+fn kafka_clients_members_of_a_consumer_group_come_and_go_while_records_flow() {
+    members_come_and_go_while_records_flow(peers::java(), Protocol::Consumer);
+}
+
+/// Members join, leave, are killed and come back at random while records are written: each record is given, and none
+/// again once it is committed.
+fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: Protocol) {
+    let Some(peer) = or_skip(peer) else { return };
+    let Some(writer) = or_skip(peers::franz_go()) else { return };
+    for size in sizes() {
+        let broker = TestBroker::start(&[
+            ("num.partitions", &PARTITIONS.to_string()),
+            ("group.initial.rebalance.delay.ms", "0"),
+            ("group.consumer.session.timeout.ms", "6000"),
+            ("group.consumer.heartbeat.interval.ms", "500"),
+        ]);
+        produce(&writer, &broker, 1);
+        let given = Given::default();
+        let (mut next, mut members) = (0, Vec::new());
+        let mut join = |members: &mut Vec<Member>| {
+            members.push(Member::start(&peer, &broker, protocol, "g", next, &given));
+            next += 1;
+        };
+        (0..size).for_each(|_| join(&mut members));
+        let mut random = fastrand::Rng::with_seed(size as u64);
+        let mut written = 1;
+        for _ in 0..changes() {
+            for _ in 0..3 {
+                produce(&writer, &broker, 20);
+                written += 20;
+                thread::sleep(Duration::from_millis(random.u64(0..300)));
+            }
+            match random.u8(0..3) {
+                0 if members.len() > 1 => members.swap_remove(random.usize(..members.len())).leave(),
+                1 if !members.is_empty() => members.swap_remove(random.usize(..members.len())).kill(),
+                _ if members.len() < size => join(&mut members),
+                _ => {}
+            }
+        }
+        if members.is_empty() {
+            join(&mut members);
+        }
+        given.wait_until("all records", |given| has_all(given, written));
+        members.into_iter().for_each(Member::leave);
+        given.check_nothing_committed_comes_again();
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod load;
 mod partitions;
 mod process;
 mod report;
+mod retained;
+mod running;
 
 use std::{
     fs,
@@ -64,6 +66,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Part {
     Partitions(partitions::Args),
+    Retained(retained::Args),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -119,8 +122,10 @@ struct Case {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(cfg!(target_os = "linux"), "the bench reads CPU times from /proc, which is Linux's");
-    if let Some(Part::Partitions(args)) = &args.part {
-        return partitions::run(args);
+    match &args.part {
+        Some(Part::Partitions(args)) => return partitions::run(args),
+        Some(Part::Retained(args)) => return retained::run(args),
+        None => {}
     }
     let volume = if args.quick { QUICK } else { FULL };
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 5 });

@@ -3,16 +3,19 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-use super::{brokers, process};
+use super::{
+    brokers, process,
+    running::{Running, tool},
+};
 
 /// How long a broker is left alone before its memory is read.
 const REST: Duration = Duration::from_secs(3);
@@ -117,62 +120,6 @@ fn measure(args: &Args, program: &Path, data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A broker that runs.
-struct Running {
-    process: Child,
-    address: String,
-    ready_after: Duration,
-}
-
-impl Running {
-    /// Starts a broker and waits until it says that it listens.
-    fn start(program: &Path, data: &Path) -> anyhow::Result<Self> {
-        let began = Instant::now();
-        let mut process = Command::new(program)
-            .args(["broker", "--log-format", "json", "--set", "listeners=PLAINTEXT://127.0.0.1:0"])
-            .arg("--set")
-            .arg(format!("log.dirs={}", data.display()))
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("running `{}`", program.display()))?;
-        let stderr = process.stderr.take().context("stderr is piped")?;
-        let mut lines = BufReader::new(stderr).lines();
-        while let Some(line) = lines.next().transpose()? {
-            let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = event["fields"]["address"].as_str() {
-                let (address, ready_after) = (address.to_owned(), began.elapsed());
-                // A full pipe would stop it.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { process, address, ready_after });
-            }
-            eprintln!("{line}");
-        }
-        anyhow::bail!("the broker has ended: {}", process.wait()?)
-    }
-
-    fn terminate(mut self) -> anyhow::Result<()> {
-        let killed = Command::new("kill").arg(self.process.id().to_string()).status()?;
-        ensure!(killed.success(), "the broker could not be told to stop");
-        let status = self.process.wait()?;
-        ensure!(status.success(), "the broker did not stop in order: {status}");
-        Ok(())
-    }
-
-    fn kill(mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already where all went well.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// A record to each partition of a topic.
 fn write_to_all(program: &Path, topic: &str, count: usize, address: &str) -> anyhow::Result<()> {
     let mut producer = Command::new(program)
@@ -185,12 +132,5 @@ fn write_to_all(program: &Path, topic: &str, count: usize, address: &str) -> any
     }
     drop(lines);
     ensure!(producer.wait()?.success(), "the records for `{topic}` could not be written");
-    Ok(())
-}
-
-fn tool(program: &Path, args: &[&str], address: &str) -> anyhow::Result<()> {
-    let output = Command::new(program).args(args).args(["--bootstrap-server", address]).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`ottla {}`: {}", args.join(" "), said.trim());
     Ok(())
 }

@@ -44,6 +44,8 @@ use crate::coordinator::record::{ConsumerPart, Record};
 
 /// A member joins.
 const JOIN_EPOCH: i32 = 0;
+/// The epoch of a group that nobody has joined yet: not that of who joins.
+const FIRST_EPOCH: i32 = 1;
 /// A member leaves.
 const LEAVE_EPOCH: i32 = -1;
 /// A static member leaves, and will be back.
@@ -170,9 +172,9 @@ impl ConsumerGroup {
     pub(crate) fn new(id: GroupId) -> Self {
         Self {
             id,
-            epoch: 0,
+            epoch: FIRST_EPOCH,
             metadata_hash: 0,
-            target_epoch: 0,
+            target_epoch: FIRST_EPOCH,
             target_ms: 0,
             targets: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -397,7 +399,8 @@ impl ConsumerGroup {
                 client_id: told.client_id.clone(),
                 client_host: told.client_host.clone(),
                 subscribed_topic_names: told.subscribed_topic_names.iter().cloned().map(TopicName).collect(),
-                subscribed_topic_regex: told.subscribed_topic_regex.clone(),
+                // None is told as an empty one, as by Kafka.
+                subscribed_topic_regex: Some(told.subscribed_topic_regex.clone().unwrap_or_default()),
                 assignment: described(&has, now.topics),
                 target_assignment: described(target, now.topics),
                 member_type: MEMBER_TYPE_CONSUMER,
@@ -877,7 +880,7 @@ pub(super) fn check_request(
         return invalid("the member id is empty");
     }
     if request.group_id.is_empty() {
-        return invalid("the group id is empty");
+        return invalid("GroupId can't be empty.");
     }
     if request.instance_id.as_ref().is_some_and(|id| id.is_empty()) {
         return invalid("the instance id is empty; leave it out if there is none");

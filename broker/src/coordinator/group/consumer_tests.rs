@@ -266,10 +266,10 @@ fn the_first_member_gets_everything_with_its_first_heartbeat() {
     let mut t = Test::new();
     let mut a = client("a");
     t.join(&mut a, &["t", "absent"]);
-    assert_eq!((a.epoch, &a.owned), (1, &all()));
+    assert_eq!((a.epoch, &a.owned), (2, &all()));
     // Nothing is told again that is known.
     let response = t.send(t.beating(&a));
-    assert_eq!((response.member_epoch, response.assignment), (1, None));
+    assert_eq!((response.member_epoch, response.assignment), (2, None));
     assert_eq!(t.state(), "Stable");
 }
 
@@ -280,24 +280,24 @@ fn what_is_to_move_is_given_up_before_somebody_else_gets_it() {
     t.join(&mut a, &["t"]);
     t.join(&mut b, &["t"]);
     // All is still with `a`.
-    assert_eq!((b.epoch, b.owned.len()), (2, 0));
+    assert_eq!((b.epoch, b.owned.len()), (3, 0));
     assert_eq!(t.state(), "Reconciling");
 
     let before = a.owned.clone();
     t.beat(&mut a);
-    assert_eq!((a.epoch, a.owned.len()), (1, 3), "it stays at its epoch until it has given up");
+    assert_eq!((a.epoch, a.owned.len()), (2, 3), "it stays at its epoch until it has given up");
     t.beat(&mut b);
     assert_eq!(b.owned, [], "nothing was given up yet");
     // Still busy with what it read: it says that it still has all of it, or nothing at all.
     let busy = Client { owned: before, ..a.clone() };
-    assert_eq!(t.send(t.beating(&busy)).member_epoch, 1);
+    assert_eq!(t.send(t.beating(&busy)).member_epoch, 2);
     t.beat_sparsely(&mut a);
-    assert_eq!(a.epoch, 1);
+    assert_eq!(a.epoch, 2);
 
     t.beat(&mut a);
-    assert_eq!(a.epoch, 2);
+    assert_eq!(a.epoch, 3);
     t.beat(&mut b);
-    assert_eq!((b.epoch, b.owned.len()), (2, 3));
+    assert_eq!((b.epoch, b.owned.len()), (3, 3));
     assert_eq!(together(&[&a, &b]), all());
     assert_eq!(t.state(), "Stable");
 }
@@ -365,16 +365,16 @@ fn an_epoch_that_is_not_the_members_fences_it() {
     t.join(&mut b, &["t"]);
     t.settle(&mut [&mut a, &mut b]);
     let at = |epoch, a: &Client| Client { epoch, ..a.clone() };
-    assert_eq!(t.error(t.beating(&at(3, &a))), E::FENCED_MEMBER_EPOCH);
+    assert_eq!(t.error(t.beating(&at(4, &a))), E::FENCED_MEMBER_EPOCH);
     // The epoch before is taken from who may have missed an answer, and has nothing but its own.
-    assert_eq!(t.send(t.beating(&at(1, &a))).member_epoch, 2);
-    let more = Client { owned: all(), ..at(1, &a) };
+    assert_eq!(t.send(t.beating(&at(2, &a))).member_epoch, 3);
+    let more = Client { owned: all(), ..at(2, &a) };
     assert_eq!(t.error(t.beating(&more)), E::FENCED_MEMBER_EPOCH);
-    let silent = ConsumerGroupHeartbeatRequest { topic_partitions: None, ..t.beating(&at(1, &a)) };
+    let silent = ConsumerGroupHeartbeatRequest { topic_partitions: None, ..t.beating(&at(2, &a)) };
     assert_eq!(t.error(silent), E::FENCED_MEMBER_EPOCH);
     // Whoever is fenced joins again, and is told all that it has.
     t.join(&mut a, &["t"]);
-    assert_eq!((a.epoch, a.owned.len()), (2, 3));
+    assert_eq!((a.epoch, a.owned.len()), (3, 3));
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn requests_that_do_not_say_what_they_must_are_refused() {
     assert_eq!(t.error(unknown), E::UNSUPPORTED_ASSIGNOR);
     let invalid = ConsumerGroupHeartbeatRequest { subscribed_topic_regex: Some("(".into()), ..join.clone() };
     assert_eq!(t.error(invalid), E::INVALID_REGULAR_EXPRESSION);
-    let stays = ConsumerGroupHeartbeatRequest { member_epoch: 1, ..join };
+    let stays = ConsumerGroupHeartbeatRequest { member_epoch: 2, ..join };
     assert_eq!(t.error(stays), E::GROUP_ID_NOT_FOUND);
     assert_eq!(t.describe().error_code, E::GROUP_ID_NOT_FOUND, "who is refused makes no group");
 }
@@ -462,7 +462,7 @@ fn a_static_member_that_comes_back_has_what_it_had() {
     assert_eq!(t.describe().group_epoch, epoch, "nobody else is troubled");
     assert_eq!(t.error(t.beating(&a)), E::FENCED_INSTANCE_ID);
     assert_eq!(t.leave(&a, -1).error_code, E::FENCED_INSTANCE_ID);
-    let unknown = Client { epoch: 1, ..named("c", "three") };
+    let unknown = Client { epoch: 2, ..named("c", "three") };
     assert_eq!(t.error(t.beating(&unknown)), E::UNKNOWN_MEMBER_ID);
     t.settle(&mut [&mut a2, &mut b]);
 }
@@ -513,18 +513,18 @@ fn topics_that_change_are_assigned_anew() {
     t.join(&mut a, &["t", "later"]);
     t.topics.set("other", 3);
     t.beat(&mut a);
-    assert_eq!(a.epoch, 1, "what nobody reads troubles nobody");
+    assert_eq!(a.epoch, 2, "what nobody reads troubles nobody");
     t.topics.set("t", 8);
     t.beat(&mut a);
-    assert_eq!((a.epoch, a.owned.len()), (2, 8));
+    assert_eq!((a.epoch, a.owned.len()), (3, 8));
     t.topics.set("later", 2);
     t.beat(&mut a);
-    assert_eq!((a.epoch, a.owned.len()), (3, 10));
+    assert_eq!((a.epoch, a.owned.len()), (4, 10));
     t.topics.remove("t");
     t.beat(&mut a);
     assert_eq!(a.owned.len(), 2, "what is gone is not told any more");
     t.settle(&mut [&mut a]);
-    assert_eq!(a.epoch, 4);
+    assert_eq!(a.epoch, 5);
 }
 
 #[test]
@@ -602,7 +602,7 @@ fn assignments_are_not_computed_too_often() {
     let (mut a, mut b) = (client("a"), client("b"));
     t.join(&mut a, &["t"]);
     t.join(&mut b, &["t"]);
-    assert_eq!(b.epoch, 1, "it is in the group, and the target is the one before");
+    assert_eq!(b.epoch, 2, "it is in the group, and the target is the one before");
     assert_eq!(t.state(), "Assigning");
     t.wait(1000);
     t.settle(&mut [&mut a, &mut b]);
@@ -617,20 +617,20 @@ fn offsets_are_committed_at_the_members_epoch_or_since_it_has_the_partition() {
     let kept = |a: &Client| a.owned[0].1;
     t.join(&mut b, &["t"]);
     t.settle(&mut [&mut a, &mut b]);
-    assert_eq!(t.commit("a", 2, kept(&a), 9), E::NONE);
+    assert_eq!(t.commit("a", 3, kept(&a), 9), E::NONE);
     // Epoch 1 has gone, but what it has had since then it may commit.
-    assert_eq!(t.commit("a", 1, kept(&a), 9), E::NONE);
-    assert_eq!(t.commit("a", 1, b.owned[0].1, 9), E::STALE_MEMBER_EPOCH);
-    assert_eq!(t.commit("b", 1, b.owned[0].1, 9), E::STALE_MEMBER_EPOCH);
-    assert_eq!(t.commit("a", 3, kept(&a), 9), E::STALE_MEMBER_EPOCH);
-    assert_eq!(t.commit("c", 2, 0, 9), E::UNKNOWN_MEMBER_ID);
+    assert_eq!(t.commit("a", 2, kept(&a), 9), E::NONE);
+    assert_eq!(t.commit("a", 2, b.owned[0].1, 9), E::STALE_MEMBER_EPOCH);
+    assert_eq!(t.commit("b", 2, b.owned[0].1, 9), E::STALE_MEMBER_EPOCH);
+    assert_eq!(t.commit("a", 4, kept(&a), 9), E::STALE_MEMBER_EPOCH);
+    assert_eq!(t.commit("c", 3, 0, 9), E::UNKNOWN_MEMBER_ID);
     assert_eq!(t.commit("", -1, 0, 9), E::UNKNOWN_MEMBER_ID, "members have the group to themselves");
-    assert_eq!(t.commit("a", 2, kept(&a), 8), E::UNSUPPORTED_VERSION);
+    assert_eq!(t.commit("a", 3, kept(&a), 8), E::UNSUPPORTED_VERSION);
 
     assert_eq!(t.fetch(None, -1), E::NONE);
-    assert_eq!(t.fetch(Some("a"), 2), E::NONE);
-    assert_eq!(t.fetch(Some("a"), 1), E::STALE_MEMBER_EPOCH);
-    assert_eq!(t.fetch(Some("c"), 2), E::UNKNOWN_MEMBER_ID);
+    assert_eq!(t.fetch(Some("a"), 3), E::NONE);
+    assert_eq!(t.fetch(Some("a"), 2), E::STALE_MEMBER_EPOCH);
+    assert_eq!(t.fetch(Some("c"), 3), E::UNKNOWN_MEMBER_ID);
     t.leave(&a, -1);
     t.leave(&b, -1);
     assert_eq!(t.commit("", -1, 0, 9), E::NONE, "nobody is in it");
@@ -644,10 +644,10 @@ fn a_group_is_listed_and_described_as_what_it_is() {
     t.join(&mut b, &["t"]);
     t.beat(&mut a);
     let described = t.describe();
-    assert_eq!((described.group_epoch, described.assignment_epoch), (2, 2));
+    assert_eq!((described.group_epoch, described.assignment_epoch), (3, 3));
     assert_eq!((&*described.group_state, &*described.assignor_name), ("Reconciling", "uniform"));
     let member = &described.members[0];
-    assert_eq!((&*member.member_id, member.member_epoch, member.member_type), ("a", 1, 1));
+    assert_eq!((&*member.member_id, member.member_epoch, member.member_type), ("a", 2, 1));
     assert_eq!((&*member.client_id, &*member.client_host), ("c", "/10.0.0.1"));
     assert_eq!(
         member.assignment.topic_partitions[0].partitions.len(),
@@ -679,7 +679,7 @@ fn only_an_empty_group_is_deleted_and_nothing_is_left_of_it() {
     let mut t = Test::new();
     let mut a = client("a");
     t.join(&mut a, &["t"]);
-    t.commit("a", 1, 0, 9);
+    t.commit("a", 2, 0, 9);
     let delete = |t: &mut Test| match t.ask_as(Request::Delete(vec!["g".into()]), 2) {
         Answer::Delete(results) => results[0].error_code,
         other => panic!("{other:?}"),
@@ -701,7 +701,7 @@ fn offsets_of_topics_that_are_read_are_not_deleted_nor_do_they_expire() {
     let mut t = Test::new();
     let mut a = client("a");
     t.join(&mut a, &["t"]);
-    t.commit("a", 1, 0, 9);
+    t.commit("a", 2, 0, 9);
     let delete = |t: &mut Test| {
         let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
         let topics = vec![OffsetDeleteRequestTopic { name: "t".into(), partitions }];

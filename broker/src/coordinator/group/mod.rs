@@ -51,6 +51,9 @@ use self::{
 };
 use super::record::{ConsumerPart, Record};
 
+/// What consumers call their protocol, in either kind of group.
+const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
+
 /// Names a request that waits for its answer; the runtime knows whose it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Ticket(pub(crate) u64);
@@ -260,7 +263,7 @@ impl Group {
     fn protocol_type(&self) -> Str {
         match self {
             Self::Classic(group) => group.protocol_type().cloned().unwrap_or_default(),
-            Self::Consumer(_) => Str::from_static("consumer"),
+            Self::Consumer(_) => Str::from_static(CONSUMER_PROTOCOL_TYPE),
         }
     }
 }
@@ -426,6 +429,9 @@ impl Groups {
         new_id: impl FnOnce() -> String,
         out: &mut Effects,
     ) {
+        if let Some(answer) = refuse_without_id(&request) {
+            return out.answer(ticket, answer);
+        }
         let answer = match request {
             Request::Join(request) => return self.join(ticket, &request, caller, now, new_id, out),
             Request::Sync(request) => match self.classic(&request.group_id) {
@@ -507,9 +513,6 @@ impl Groups {
         }
         let group = match self.classic(&request.group_id) {
             Some(group) => group,
-            None if request.group_id.is_empty() => {
-                return out.answer(ticket, refused(ErrorCode::INVALID_GROUP_ID));
-            }
             None if !request.member_id.is_empty() => {
                 return out.answer(ticket, refused(ErrorCode::UNKNOWN_MEMBER_ID));
             }
@@ -542,7 +545,7 @@ impl Groups {
                 return group.leave(request, now, out);
             }
             Some(Group::Consumer(group)) => return group.heartbeat(request, caller, now, new_id, out),
-            None if !consumer::is_joining(request) => return not_found("there is no such consumer group"),
+            None if !consumer::is_joining(request) => return not_found(&not_found_text(&request.group_id)),
             Some(Group::Classic(group)) if !group.is_empty() || !consumer::is_joining(request) => {
                 return not_found("the group is a classic group with members; let them leave first");
             }
@@ -575,10 +578,13 @@ impl Groups {
     fn describe_consumer(&self, id: GroupId, now: Now<'_>) -> DescribedConsumerGroup {
         match self.groups.get(&id) {
             Some(Group::Consumer(group)) => group.describe(now),
-            _ => DescribedConsumerGroup {
-                group_id: id,
+            other => DescribedConsumerGroup {
                 error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-                error_message: Some("there is no such consumer group".into()),
+                error_message: Some(match other {
+                    Some(_) => format!("Group {id} is not a consumer group.").into(),
+                    None => not_found_text(&id).into(),
+                }),
+                group_id: id,
                 ..Default::default()
             },
         }
@@ -615,20 +621,24 @@ impl Groups {
             return OffsetDeleteResponse { error_code: ErrorCode::GROUP_ID_NOT_FOUND, ..Default::default() };
         };
         let subscribed = group.subscribed_topics();
-        if !group.is_empty() && subscribed.is_none() {
+        // Consumers whose subscriptions cannot be read may read anything.
+        let unreadable = !group.is_empty() && subscribed.is_none();
+        if unreadable && &*group.protocol_type() != CONSUMER_PROTOCOL_TYPE {
             return OffsetDeleteResponse { error_code: ErrorCode::NON_EMPTY_GROUP, ..Default::default() };
         }
-        self.offsets.delete(request, &subscribed.unwrap_or_default(), &mut out.records)
+        let subscribed = subscribed.unwrap_or_default();
+        let is_read = |topic: &Str| unreadable || subscribed.contains(topic);
+        self.offsets.delete(request, is_read, &mut out.records)
     }
 
     fn describe(&self, id: GroupId, version: i16) -> DescribedGroup {
         let Some(Group::Classic(group)) = self.groups.get(&id) else {
-            let mut described =
-                DescribedGroup { group_id: id, group_state: "Dead".into(), ..Default::default() };
+            let mut described = DescribedGroup { group_state: "Dead".into(), ..Default::default() };
             if version >= 6 {
                 described.error_code = ErrorCode::GROUP_ID_NOT_FOUND;
-                described.error_message = Some("there is no such classic group".into());
+                described.error_message = Some(not_found_text(&id).into());
             }
+            described.group_id = id;
             return described;
         };
         let protocol = group.protocol().filter(|_| group.state() == State::Stable);
@@ -650,11 +660,13 @@ impl Groups {
         }
     }
 
+    /// Those that the filter lets through, by their ids.
     fn list(&self, filter: &ListGroupsRequest) -> Vec<ListedGroup> {
         let wanted = |names: &[Str], name: &str| {
             names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        self.groups
+        let mut listed: Vec<ListedGroup> = self
+            .groups
             .iter()
             .filter(|(_, group)| wanted(&filter.types_filter, group.type_name()))
             .filter(|(_, group)| wanted(&filter.states_filter, group.state_name()))
@@ -664,7 +676,9 @@ impl Groups {
                 group_state: group.state_name().into(),
                 group_type: group.type_name().into(),
             })
-            .collect()
+            .collect();
+        listed.sort_by(|a, b| a.group_id.0.cmp(&b.group_id.0));
+        listed
     }
 
     fn delete(&mut self, id: GroupId, out: &mut Effects) -> DeletableGroupResult {
@@ -681,6 +695,32 @@ impl Groups {
         };
         DeletableGroupResult { group_id: id, error_code, error_message: None }
     }
+}
+
+/// What a group without a name is told; offsets may be kept under the empty one all the same.
+fn refuse_without_id(request: &Request) -> Option<Answer> {
+    let code = ErrorCode::INVALID_GROUP_ID;
+    match request {
+        Request::Join(join) if join.group_id.is_empty() => {
+            Some(Answer::Join(classic::join_error(&join.member_id, code)))
+        }
+        Request::Sync(sync) if sync.group_id.is_empty() => Some(Answer::Sync(classic::sync_error(code))),
+        Request::Heartbeat(heartbeat) if heartbeat.group_id.is_empty() => {
+            Some(Answer::Heartbeat(HeartbeatResponse { error_code: code, ..Default::default() }))
+        }
+        Request::Leave(leave) if leave.group_id.is_empty() => {
+            Some(Answer::Leave(LeaveGroupResponse { error_code: code, ..Default::default() }))
+        }
+        Request::DeleteOffsets(delete) if delete.group_id.is_empty() => {
+            Some(Answer::DeleteOffsets(OffsetDeleteResponse { error_code: code, ..Default::default() }))
+        }
+        _ => None,
+    }
+}
+
+/// In Kafka's words, which tools compare.
+fn not_found_text(id: &GroupId) -> String {
+    format!("Group {id} not found.")
 }
 
 /// What LeaveGroup is told where there is no such group.

@@ -163,12 +163,12 @@ impl Offsets {
     pub(super) fn delete(
         &mut self,
         request: &OffsetDeleteRequest,
-        subscribed: &BTreeSet<Str>,
+        is_read: impl Fn(&Str) -> bool,
         records: &mut Vec<Record>,
     ) -> OffsetDeleteResponse {
         let mut response = OffsetDeleteResponse::default();
         for topic in &request.topics {
-            let is_read = subscribed.contains(&topic.name.0);
+            let is_read = is_read(&topic.name.0);
             let mut answer = OffsetDeleteResponseTopic { name: topic.name.clone(), partitions: Vec::new() };
             for partition in &topic.partitions {
                 let partition_index = partition.partition_index;

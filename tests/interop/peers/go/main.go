@@ -111,10 +111,15 @@ func member(bootstrap, topic, group string, consumerProtocol bool) error {
 	}()
 	for ctx.Err() == nil {
 		fetches := client.PollRecords(ctx, 100)
-		fetches.EachRecord(func(r *kgo.Record) { fmt.Println(r.Partition, r.Offset) })
+		now := time.Now().UnixMicro()
+		fetches.EachRecord(func(r *kgo.Record) { fmt.Println(r.Partition, r.Offset, now) })
 		if !fetches.Empty() {
-			// It fails where the group rebalances: whoever gets the partition reads the records again.
-			_ = client.CommitUncommittedOffsets(context.Background())
+			if client.CommitUncommittedOffsets(context.Background()) == nil {
+				fmt.Println("committed", time.Now().UnixMicro())
+			} else {
+				// The group rebalances: whoever gets the partition reads the records again.
+				fmt.Println("uncommitted")
+			}
 		}
 		client.AllowRebalance()
 	}

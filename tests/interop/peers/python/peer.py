@@ -1,11 +1,12 @@
-"""confluent-kafka and kafka-python behind the verbs of ../README.md.
+"""confluent-kafka, kafka-python and aiokafka behind the verbs of ../README.md.
 
     peer.py confluent|kafka-python codecs
     peer.py confluent|kafka-python produce BOOTSTRAP TOPIC CODEC
     peer.py confluent|kafka-python consume BOOTSTRAP TOPIC COUNT
-    peer.py confluent|kafka-python member BOOTSTRAP TOPIC GROUP [consumer]
+    peer.py confluent|kafka-python|aiokafka member BOOTSTRAP TOPIC GROUP [consumer]
 """
 
+import asyncio
 import base64
 import json
 import sys
@@ -41,6 +42,24 @@ def put(partition, timestamp, key, value, headers):
         "headers": [[name, pack(data)] for name, data in headers],
     }
     print(json.dumps(record))
+
+
+def tell_given(given):
+    """Says which records a member was given, by partition and offset, and when."""
+    now_us = time.time_ns() // 1000
+    for partition, offset in given:
+        print(partition, offset, now_us)
+    sys.stdout.flush()
+
+
+def tell_committed():
+    """Says that all that was given since the last word on it is committed, and since when."""
+    print("committed", time.time_ns() // 1000, flush=True)
+
+
+def tell_uncommitted():
+    """Says that it is not: the group rebalances, and whoever gets a partition reads its records again."""
+    print("uncommitted", flush=True)
 
 
 def input_end():
@@ -125,14 +144,13 @@ class Confluent:
         ended = input_end()
         while not ended.is_set():
             given = [m for m in consumer.consume(100, 0.1) if not m.error()]
-            for m in given:
-                print(m.partition(), m.offset())
-            sys.stdout.flush()
+            tell_given((m.partition(), m.offset()) for m in given)
             if given:
                 try:
                     consumer.commit(asynchronous=False)
+                    tell_committed()
                 except KafkaException:
-                    pass  # The group rebalances: whoever gets the partition reads the records again.
+                    tell_uncommitted()
         consumer.close()
 
 
@@ -194,20 +212,53 @@ class KafkaPython:
         ended = input_end()
         while not ended.is_set():
             given = consumer.poll(timeout_ms=100, max_records=100)
-            for batch in given.values():
-                for m in batch:
-                    print(m.partition, m.offset)
-            sys.stdout.flush()
+            tell_given((m.partition, m.offset) for batch in given.values() for m in batch)
             if given:
                 try:
                     consumer.commit()
+                    tell_committed()
                 except KafkaError:
-                    pass  # The group rebalances: whoever gets the partition reads the records again.
+                    tell_uncommitted()
         consumer.close()
 
 
+class AioKafka:
+    """A member only: it shares its producer with kafka-python."""
+
+    @staticmethod
+    def member(bootstrap, topic, group):
+        asyncio.run(AioKafka.consume_in_group(bootstrap, topic, group))
+
+    @staticmethod
+    async def consume_in_group(bootstrap, topic, group):
+        from aiokafka import AIOKafkaConsumer
+        from aiokafka.errors import KafkaError
+
+        consumer = AIOKafkaConsumer(
+            topic,
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 10,
+        )
+        await consumer.start()
+        ended = input_end()
+        while not ended.is_set():
+            given = await consumer.getmany(timeout_ms=100, max_records=100)
+            tell_given((m.partition, m.offset) for batch in given.values() for m in batch)
+            if given:
+                try:
+                    await consumer.commit()
+                    tell_committed()
+                except KafkaError:
+                    tell_uncommitted()
+        await consumer.stop()
+
+
 def main():
-    client = {"confluent": Confluent, "kafka-python": KafkaPython}[sys.argv[1]]
+    client = {"confluent": Confluent, "kafka-python": KafkaPython, "aiokafka": AioKafka}[sys.argv[1]]
     verb, *args = sys.argv[2:]
     if verb == "codecs":
         print("\n".join(client.codecs))
