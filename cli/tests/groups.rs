@@ -10,6 +10,7 @@ use std::{
 };
 
 use ottla_interop::{
+    kafka::QUICK_GROUPS,
     program::Launch,
     wire::{self, TIMESTAMP, Wire},
 };
@@ -19,10 +20,8 @@ use serde_json::{Value, json};
 
 /// A broker whose groups wait for nobody.
 fn with_groups(data: &Path) -> Launch {
-    Launch::new(env!("CARGO_BIN_EXE_ottla"), data)
-        .set("group.initial.rebalance.delay.ms", 0)
-        .set("group.consumer.min.heartbeat.interval.ms", 100)
-        .set("group.consumer.heartbeat.interval.ms", 100)
+    let launch = Launch::new(env!("CARGO_BIN_EXE_ottla"), data).set("group.initial.rebalance.delay.ms", 0);
+    QUICK_GROUPS.into_iter().fold(launch, |launch, (key, value)| launch.set(key, value))
 }
 
 /// Runs `ottla group` with these words.
