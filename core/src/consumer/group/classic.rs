@@ -465,8 +465,7 @@ impl ClassicMember {
         };
         if self.has_missed_rounds(response.generation_id) {
             // Others may have what it has. It lets go of it before it is one of them again.
-            self.identity =
-                Identity { generation: NO_GENERATION, member_id: response.member_id.detached() };
+            self.identity = Identity { generation: NO_GENERATION, member_id: response.member_id.detached() };
             self.phase = Phase::Ready;
             return;
         }
