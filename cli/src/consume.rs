@@ -24,7 +24,8 @@ pub(crate) const BATCH_RECORDS_MAX: usize = 10_000;
 /// Print the records of a topic.
 ///
 /// Reads all of its partitions, or those given, from the beginning to where they end now; --follow goes on. With --group,
-/// reads the partitions of one or more topics that the group gives, from where the group is, and commits what it printed.
+/// reads the partitions of one or more topics that the group gives, from where the group is, and commits what it printed,
+/// until the group has read to where they end now.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The topic; with --group there may be several.

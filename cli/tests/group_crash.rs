@@ -35,6 +35,7 @@ const CYCLES_DEFAULT: u64 = 4;
 const MEMBERS_MAX: usize = 4;
 /// A dead member is known to be dead after this.
 const SESSION_MS: u64 = 2_000;
+const HEARTBEAT_MS: u64 = 200;
 /// Longest wait for anything: a dead member's session, a rebalance, and a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Records that are written to each partition in a round.
@@ -50,7 +51,7 @@ struct Member {
 }
 
 impl Member {
-    fn start(broker: SocketAddr, printed: &Printed) -> Self {
+    fn start(broker: SocketAddr, protocol: &str, printed: &Printed) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
         command.args(["consume", TOPIC, "--group", GROUP, "--follow", "--verbose"]);
         command.args(["--bootstrap-server", &broker.to_string()]);
@@ -61,6 +62,7 @@ impl Member {
             "heartbeat.interval.ms=200",
         ]);
         command.args(["--set", "partition.assignment.strategy=cooperative-sticky"]);
+        command.args(["--set", &format!("group.protocol={protocol}")]);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let printed = printed.clone();
@@ -172,19 +174,32 @@ fn restart(launch: &Launch, broker: Running) -> Running {
 }
 
 #[test]
-fn a_group_outlives_its_broker_and_its_members() {
+fn a_classic_group_outlives_its_broker_and_its_members() {
+    a_group_outlives_its_broker_and_its_members("classic");
+}
+
+#[test]
+fn a_consumer_group_outlives_its_broker_and_its_members() {
+    a_group_outlives_its_broker_and_its_members("consumer");
+}
+
+fn a_group_outlives_its_broker_and_its_members(protocol: &str) {
     let cycles = std::env::var("OTTLA_GROUP_CYCLES").map_or(CYCLES_DEFAULT, |text| text.parse().unwrap());
     let data = tempfile::tempdir().unwrap();
     let launch = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
         .set("group.initial.rebalance.delay.ms", 0)
         .set("group.min.session.timeout.ms", SESSION_MS)
+        .set("group.consumer.min.session.timeout.ms", SESSION_MS)
+        .set("group.consumer.session.timeout.ms", SESSION_MS)
+        .set("group.consumer.min.heartbeat.interval.ms", HEARTBEAT_MS)
+        .set("group.consumer.heartbeat.interval.ms", HEARTBEAT_MS)
         .set("offsets.topic.num.partitions", 1);
     let mut broker = launch.start();
     let at = broker.address();
     Wire::connect(at).create_topic(TOPIC, PARTITIONS, &[]);
     let mut clients = Clients::new(at);
     let printed = Printed::default();
-    let mut members = vec![Member::start(at, &printed), Member::start(at, &printed)];
+    let mut members = vec![Member::start(at, protocol, &printed), Member::start(at, protocol, &printed)];
     let mut recoveries = Vec::new();
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     let mut pick = |below: u64| {
@@ -198,7 +213,7 @@ fn a_group_outlives_its_broker_and_its_members() {
         match pick(3) {
             0 if members.len() > 1 => members.remove(0).leave(),
             1 if members.len() > 1 => members.remove(0).kill(),
-            _ if members.len() < MEMBERS_MAX => members.push(Member::start(at, &printed)),
+            _ if members.len() < MEMBERS_MAX => members.push(Member::start(at, protocol, &printed)),
             _ => members.remove(0).kill(),
         }
         // Some way into what follows.
@@ -230,6 +245,6 @@ fn a_group_outlives_its_broker_and_its_members() {
     recoveries.sort_unstable();
     let (median, slowest) = (recoveries[recoveries.len() / 2], recoveries[recoveries.len() - 1]);
     eprintln!(
-        "{cycles} cycles; from the broker's answer to a record: median {median:?}, slowest {slowest:?}"
+        "{protocol}, {cycles} cycles; from the broker's answer to a record: median {median:?}, slowest {slowest:?}"
     );
 }

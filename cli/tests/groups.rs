@@ -5,6 +5,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -15,6 +16,14 @@ use ottla_interop::{
 use ottla_protocol::error_code::ErrorCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+
+/// A broker whose groups wait for nobody.
+fn with_groups(data: &Path) -> Launch {
+    Launch::new(env!("CARGO_BIN_EXE_ottla"), data)
+        .set("group.initial.rebalance.delay.ms", 0)
+        .set("group.consumer.min.heartbeat.interval.ms", 100)
+        .set("group.consumer.heartbeat.interval.ms", 100)
+}
 
 /// Runs `ottla group` with these words.
 fn group(broker: SocketAddr, words: &str) -> Output {
@@ -134,9 +143,7 @@ fn consume(broker: SocketAddr, words: &str) -> Command {
 #[test]
 fn what_a_group_has_printed_is_not_printed_again() {
     let data = tempfile::tempdir().unwrap();
-    let broker = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
-        .set("group.initial.rebalance.delay.ms", 0)
-        .start();
+    let broker = with_groups(data.path()).start();
     let at = broker.address();
     let mut wire = Wire::connect(at);
     wire.create_topic("orders", 2, &[]);
@@ -165,9 +172,7 @@ fn what_a_group_has_printed_is_not_printed_again() {
 #[test]
 fn a_member_that_follows_leaves_its_group_when_told_to_stop() {
     let data = tempfile::tempdir().unwrap();
-    let broker = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path())
-        .set("group.initial.rebalance.delay.ms", 0)
-        .start();
+    let broker = with_groups(data.path()).start();
     let at = broker.address();
     let mut wire = Wire::connect(at);
     wire.create_topic("orders", 1, &[]);

@@ -6,7 +6,9 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     net::ToSocketAddrs,
+    ops::Deref,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
@@ -26,8 +28,36 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config(target: &Target, group: &str) -> ConsumerConfig {
+/// A broker, and how members speak to it.
+#[derive(Clone)]
+struct Ground {
+    target: Target,
+    protocol: GroupProtocol,
+}
+
+impl Deref for Ground {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.target
+    }
+}
+
+/// Runs a test on each broker, in each protocol.
+fn in_each<F: Future<Output = ()>>(test: impl Fn(Ground) -> F) {
+    in_one(GroupProtocol::Classic, &test);
+    in_one(GroupProtocol::Consumer, &test);
+}
+
+/// Runs a test on each broker, in one protocol.
+fn in_one<F: Future<Output = ()>>(protocol: GroupProtocol, test: impl Fn(Ground) -> F) {
+    on_each(|target| test(Ground { target, protocol }));
+}
+
+fn config(ground: &Ground, group: &str) -> ConsumerConfig {
+    let Ground { target, protocol } = ground;
     ConsumerConfig {
+        group_protocol: *protocol,
         bootstrap_servers: vec![target.address.clone()],
         group_id: Some(group.to_owned()),
         auto_offset_reset: OffsetReset::Earliest,
@@ -37,17 +67,12 @@ fn config(target: &Target, group: &str) -> ConsumerConfig {
     }
 }
 
-/// Of a member of the classic protocol, whose rounds wait for all.
-fn classic(target: &Target, group: &str) -> ConsumerConfig {
-    ConsumerConfig { group_protocol: GroupProtocol::Classic, ..config(target, group) }
-}
-
 /// One that commits when it is told to.
-fn by_hand(target: &Target, group: &str) -> Consumer {
+fn by_hand(target: &Ground, group: &str) -> Consumer {
     Consumer::new(ConsumerConfig { enable_auto_commit: false, ..config(target, group) }).unwrap()
 }
 
-fn member(target: &Target, group: &str, topic: &str) -> Consumer {
+fn member(target: &Ground, group: &str, topic: &str) -> Consumer {
     let consumer = Consumer::new(config(target, group)).unwrap();
     consumer.subscribe([topic]).unwrap();
     consumer
@@ -99,7 +124,7 @@ async fn close(consumer: Consumer) {
 }
 
 /// What is committed, as others see it.
-async fn committed(target: &Target, group: &str) -> BTreeMap<TopicPartition, OffsetAndMetadata> {
+async fn committed(target: &Ground, group: &str) -> BTreeMap<TopicPartition, OffsetAndMetadata> {
     target.admin().list_group_offsets([group]).await.unwrap().remove(0).1.unwrap()
 }
 
@@ -109,7 +134,7 @@ fn offsets(committed: &BTreeMap<TopicPartition, OffsetAndMetadata>) -> Vec<(i32,
 
 #[test]
 fn the_next_member_goes_on_where_the_last_one_was() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("next", 2).await, unique("next"));
         send(&target, &topic, 2, 5).await;
         let first = member(&target, &group, &topic);
@@ -143,13 +168,11 @@ struct Running {
 type Seen = Arc<Mutex<Vec<(usize, i32, i64)>>>;
 
 impl Running {
-    fn start(target: &Target, group: &str, topic: &str, strategy: &str, number: usize, seen: &Seen) -> Self {
+    fn start(target: &Ground, group: &str, topic: &str, strategy: &str, number: usize, seen: &Seen) -> Self {
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
-        let consumer = Consumer::new(ConsumerConfig {
-            partition_assignment_strategy: vec![strategy.to_owned()],
-            ..config(target, group)
-        })
-        .unwrap();
+        let partition_assignment_strategy = vec![strategy.to_owned()];
+        let config = ConsumerConfig { partition_assignment_strategy, ..config(target, group) };
+        let consumer = Consumer::new(config).unwrap();
         consumer.subscribe([topic]).unwrap();
         let seen = seen.clone();
         let task = tokio::spawn(async move {
@@ -177,8 +200,13 @@ impl Running {
 #[test]
 fn members_come_and_go_while_records_flow_and_each_record_is_had_once() {
     const PARTITIONS: i32 = 5;
-    on_each(async |target| {
-        for strategy in ["range", "roundrobin", "sticky", "cooperative-sticky"] {
+    in_each(async |target| {
+        let strategies = match target.protocol {
+            GroupProtocol::Classic => &["range", "roundrobin", "sticky", "cooperative-sticky"][..],
+            // The broker's own.
+            _ => &["range"],
+        };
+        for &strategy in strategies {
             let (topic, group) = (target.topic(strategy, PARTITIONS).await, unique(strategy));
             let seen = Seen::default();
             let start = |number| Running::start(&target, &group, &topic, strategy, number, &seen);
@@ -233,7 +261,7 @@ fn members_come_and_go_while_records_flow_and_each_record_is_had_once() {
 
 #[test]
 fn commits_come_in_their_order_and_may_be_left_alone() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("commits", 2).await, unique("commits"));
         send(&target, &topic, 2, 10).await;
         let consumer = by_hand(&target, &group);
@@ -274,7 +302,7 @@ fn commits_come_in_their_order_and_may_be_left_alone() {
     });
 }
 
-async fn consumer_closed_commits(target: &Target, group: &str) -> ErrorKind {
+async fn consumer_closed_commits(target: &Ground, group: &str) -> ErrorKind {
     let consumer = by_hand(target, group);
     consumer.close(PATIENCE).await.unwrap();
     assert_eq!(consumer.next_batch(1).await.unwrap_err().kind(), ErrorKind::Closed);
@@ -284,7 +312,7 @@ async fn consumer_closed_commits(target: &Target, group: &str) -> ErrorKind {
 
 #[test]
 fn without_a_group_there_is_nothing_to_subscribe_and_commit_for() {
-    on_each(async |target| {
+    in_one(GroupProtocol::Classic, async |target| {
         let consumer = Consumer::new(ConsumerConfig {
             bootstrap_servers: vec![target.address.clone()],
             ..Default::default()
@@ -328,7 +356,7 @@ fn settings_that_cannot_be_meant_are_refused() {
 
 #[test]
 fn partitions_that_are_assigned_go_on_where_their_group_is() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("simple", 2).await, unique("simple"));
         send(&target, &topic, 2, 4).await;
         let first = by_hand(&target, &group);
@@ -363,7 +391,7 @@ fn partitions_that_are_assigned_go_on_where_their_group_is() {
 
 #[test]
 fn an_assigned_consumer_commits_by_itself_what_it_is_done_with() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("auto", 1).await, unique("auto"));
         send(&target, &topic, 1, 4).await;
         let auto_commit_interval = Duration::from_millis(20);
@@ -393,58 +421,54 @@ fn an_assigned_consumer_commits_by_itself_what_it_is_done_with() {
 
 #[test]
 fn what_others_have_is_not_committed() {
-    on_each(async |target| {
-        for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
-            not_committed_by_who_is_out(&target, group_protocol).await;
-        }
+    in_each(async |target| {
+        let (topic, group) = (target.topic("fenced", 1).await, unique("fenced"));
+        send(&target, &topic, 1, 6).await;
+        let consumer = by_hand(&target, &group);
+        let mut rebalances = consumer.rebalances().unwrap();
+        consumer.subscribe([&*topic]).unwrap();
+        drop(next_partitions(&mut rebalances).await);
+        let old = next(&consumer, 1).await;
+        consumer.commit_batch(&old).await.unwrap();
+
+        // Somebody throws it out behind its back, as the coordinator does with one that is silent.
+        let admin = target.admin();
+        let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
+        let member_id = described.members[0].member_id.as_str().into();
+        let identity = MemberIdentity { member_id, ..Default::default() };
+        let request = LeaveGroupRequest {
+            group_id: group.as_str().into(),
+            members: vec![identity],
+            ..Default::default()
+        };
+        let mut wire = Wire::connect(target.address.to_socket_addrs().unwrap().next().unwrap());
+        assert_eq!(wire.call(5, &request).error_code, ErrorCode::NONE);
+
+        let refused = consumer.commit_offsets([(tp(&topic, 0), 5)]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CommitFailed, "{refused}");
+        assert!(refused.to_string().contains("reads again what was not committed"), "{refused}");
+        let lost = next_rebalance(&mut rebalances).await;
+        assert_eq!((lost.kind(), lost.partitions()), (RebalanceKind::Lost, &[tp(&topic, 0)][..]));
+        assert_eq!(lost.commit().await.unwrap_err().kind(), ErrorKind::CommitFailed);
+        drop(lost);
+        assert_eq!(offsets(&committed(&target, &group).await), [(0, 1)], "nothing was committed since");
+
+        // It joins again by itself, and reads again what it had not committed.
+        drop(next_partitions(&mut rebalances).await);
+        let again = next(&consumer, 500).await;
+        assert_eq!(places(&again)[0], (0, 1));
+        let stale = consumer.commit_batch(&old).await.unwrap_err();
+        assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
+        consumer.commit_batch(&again).await.unwrap();
+        // Nobody takes the last rebalance any more, and closing waits for nobody.
+        close(consumer).await;
+        assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
     });
-}
-
-async fn not_committed_by_who_is_out(target: &Target, group_protocol: GroupProtocol) {
-    let (topic, group) = (target.topic("fenced", 1).await, unique("fenced"));
-    send(target, &topic, 1, 6).await;
-    let by_hand = ConsumerConfig { enable_auto_commit: false, group_protocol, ..config(target, &group) };
-    let consumer = Consumer::new(by_hand).unwrap();
-    let mut rebalances = consumer.rebalances().unwrap();
-    consumer.subscribe([&*topic]).unwrap();
-    drop(next_partitions(&mut rebalances).await);
-    let old = next(&consumer, 1).await;
-    consumer.commit_batch(&old).await.unwrap();
-
-    // Somebody throws it out behind its back, as the coordinator does with one that is silent.
-    let admin = target.admin();
-    let described = admin.describe_groups([&group]).await.unwrap().remove(0).1.unwrap();
-    let member_id = described.members[0].member_id.as_str().into();
-    let identity = MemberIdentity { member_id, ..Default::default() };
-    let request =
-        LeaveGroupRequest { group_id: group.as_str().into(), members: vec![identity], ..Default::default() };
-    let mut wire = Wire::connect(target.address.to_socket_addrs().unwrap().next().unwrap());
-    assert_eq!(wire.call(5, &request).error_code, ErrorCode::NONE);
-
-    let refused = consumer.commit_offsets([(tp(&topic, 0), 5)]).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::CommitFailed, "{refused}");
-    assert!(refused.to_string().contains("reads again what was not committed"), "{refused}");
-    let lost = next_rebalance(&mut rebalances).await;
-    assert_eq!((lost.kind(), lost.partitions()), (RebalanceKind::Lost, &[tp(&topic, 0)][..]));
-    assert_eq!(lost.commit().await.unwrap_err().kind(), ErrorKind::CommitFailed);
-    drop(lost);
-    assert_eq!(offsets(&committed(target, &group).await), [(0, 1)], "nothing was committed since");
-
-    // It joins again by itself, and reads again what it had not committed.
-    drop(next_partitions(&mut rebalances).await);
-    let again = next(&consumer, 500).await;
-    assert_eq!(places(&again)[0], (0, 1));
-    let stale = consumer.commit_batch(&old).await.unwrap_err();
-    assert_eq!(stale.kind(), ErrorKind::CommitFailed, "it is of the tenure before: {stale}");
-    consumer.commit_batch(&again).await.unwrap();
-    // Nobody takes the last rebalance any more, and closing waits for nobody.
-    close(consumer).await;
-    assert_eq!(next_rebalance(&mut rebalances).await.kind(), RebalanceKind::Revoked);
 }
 
 #[test]
 fn a_program_that_asks_too_late_is_told_once_and_joins_again() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("late", 1).await, unique("late"));
         send(&target, &topic, 1, 3).await;
         let max_poll_interval = Duration::from_millis(1_500);
@@ -481,11 +505,11 @@ fn a_program_that_asks_too_late_is_told_once_and_joins_again() {
 
 #[test]
 fn a_partition_in_the_programs_hands_waits_for_it() {
-    on_each(async |target| {
+    in_one(GroupProtocol::Classic, async |target| {
         let (topic, group) = (target.topic("hands", 2).await, unique("hands"));
         send(&target, &topic, 2, 3).await;
         let join = || {
-            let consumer = Consumer::new(classic(&target, &group)).unwrap();
+            let consumer = Consumer::new(config(&target, &group)).unwrap();
             consumer.subscribe([&*topic]).unwrap();
             consumer
         };
@@ -533,7 +557,7 @@ fn a_partition_in_the_programs_hands_waits_for_it() {
 
 #[test]
 fn the_program_commits_while_partitions_are_revoked() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("revoked", 2).await, unique("revoked"));
         send(&target, &topic, 2, 3).await;
         let first = by_hand(&target, &group);
@@ -577,7 +601,7 @@ fn the_program_commits_while_partitions_are_revoked() {
 
 #[test]
 fn a_program_that_knows_better_seeks_while_partitions_are_assigned() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("seek", 1).await, unique("seek"));
         send(&target, &topic, 1, 5).await;
         let consumer = by_hand(&target, &group);
@@ -595,7 +619,7 @@ fn a_program_that_knows_better_seeks_while_partitions_are_assigned() {
 
 #[test]
 fn without_an_offset_and_a_policy_the_program_is_asked() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("none", 1).await, unique("none"));
         send(&target, &topic, 1, 2).await;
         let auto_offset_reset = OffsetReset::None;
@@ -612,12 +636,12 @@ fn without_an_offset_and_a_policy_the_program_is_asked() {
 
 #[test]
 fn a_static_member_comes_back_and_nobody_else_notices() {
-    on_each(async |target| {
+    in_one(GroupProtocol::Classic, async |target| {
         let (topic, group) = (target.topic("static", 4).await, unique("static"));
         let start = |id: &str| {
             let group_instance_id = Some(id.to_owned());
             let consumer =
-                Consumer::new(ConsumerConfig { group_instance_id, ..classic(&target, &group) }).unwrap();
+                Consumer::new(ConsumerConfig { group_instance_id, ..config(&target, &group) }).unwrap();
             let rebalances = consumer.rebalances().unwrap();
             consumer.subscribe([&*topic]).unwrap();
             (consumer, rebalances)
@@ -666,7 +690,7 @@ fn a_static_member_comes_back_and_nobody_else_notices() {
 
 #[test]
 fn partitions_that_come_later_are_read() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("grows", 1).await, unique("grows"));
         let metadata_max_age = Duration::from_millis(100);
         let consumer = Consumer::new(ConsumerConfig { metadata_max_age, ..config(&target, &group) }).unwrap();
@@ -693,7 +717,7 @@ fn partitions_that_come_later_are_read() {
 
 #[test]
 fn topics_that_match_are_read_also_those_that_come_later() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (stem, group) = (unique("match"), unique("match"));
         let name = |which: &str| format!("{stem}.{which}");
         for which in ["a", "other"] {
@@ -716,7 +740,7 @@ fn topics_that_match_are_read_also_those_that_come_later() {
 
 #[test]
 fn topics_that_the_broker_matches_are_read() {
-    on_each(async |target| {
+    in_one(GroupProtocol::Consumer, async |target| {
         let (stem, group) = (unique("there"), unique("there"));
         for which in ["a", "other"] {
             target.create(ottla::NewTopic::new(format!("{stem}.{which}")).partitions(1)).await;
@@ -733,7 +757,7 @@ fn topics_that_the_broker_matches_are_read() {
 
 #[test]
 fn one_that_is_dropped_leaves_in_the_background() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("dropped", 1).await, unique("dropped"));
         send(&target, &topic, 1, 2).await;
         let consumer = member(&target, &group, &topic);
@@ -753,7 +777,7 @@ fn one_that_is_dropped_leaves_in_the_background() {
 
 #[test]
 fn subscribing_again_after_leaving_begins_where_it_left() {
-    on_each(async |target| {
+    in_each(async |target| {
         let (topic, group) = (target.topic("again", 1).await, unique("again"));
         let other = target.topic("again-other", 1).await;
         send(&target, &topic, 1, 3).await;

@@ -33,7 +33,7 @@ pub struct Batch {
     pub(super) next_offset: i64,
     pub(super) watermarks: Option<Watermarks>,
     /// In which tenure it was read: the one in which it can be committed.
-    pub(super) tenure: u64,
+    pub(super) tenure: u32,
 }
 
 impl Batch {
@@ -95,7 +95,7 @@ pub struct RecordView<'a> {
     /// The partition's index.
     pub partition: i32,
     /// In which tenure it was read.
-    pub(super) tenure: u64,
+    pub(super) tenure: u32,
     /// The rest of it: offset, timestamp, key, value, headers.
     record: ottla_protocol::record::Record<'a>,
 }

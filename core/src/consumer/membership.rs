@@ -186,7 +186,7 @@ impl Consumer {
     fn commit_of(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
-        tenure: Option<u64>,
+        tenure: Option<u32>,
     ) -> Commit {
         match self.in_group() {
             _ if self.closed.load(Ordering::Acquire) => Commit::refused(Error::closed()),

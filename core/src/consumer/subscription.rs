@@ -41,8 +41,8 @@ pub(crate) struct Subscription {
     in_group: bool,
     /// Counts how often the program asked for records.
     asks: u64,
-    /// Counts tenures, over all partitions.
-    last_tenure: u64,
+    /// Counts tenures, over all partitions; four bytes, as each record that is looked at names its own.
+    last_tenure: u32,
     /// To be told to the program: the group cannot be read.
     failure: Option<Error>,
     /// The program is gone, whatever it had in its hands.
@@ -69,7 +69,7 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 struct Partition {
     era: u64,
-    tenure: u64,
+    tenure: u32,
     place: Place,
     paused: bool,
     /// It is being let go: nothing more of it is handed out.
@@ -146,7 +146,7 @@ pub(crate) struct Taken {
     /// The era it is of.
     pub era: u64,
     /// The tenure it is of.
-    pub tenure: u64,
+    pub tenure: u32,
     /// The partition's watermarks as of its last fetch.
     pub watermarks: Option<Watermarks>,
 }
@@ -211,7 +211,7 @@ impl Subscription {
             let kept = before.remove(&tp).or_else(|| self.partitions.remove(&tp));
             let partition = kept.unwrap_or_else(|| {
                 self.last_era += 1;
-                self.last_tenure += 1;
+                self.last_tenure = self.last_tenure.wrapping_add(1);
                 let place = if self.in_group { Place::Committed } else { Place::from(self.reset) };
                 Partition::new(self.last_era, self.last_tenure, place)
             });
@@ -384,7 +384,7 @@ impl Subscription {
         self.assignments += 1;
         for tp in partitions {
             self.last_era += 1;
-            self.last_tenure += 1;
+            self.last_tenure = self.last_tenure.wrapping_add(1);
             let mut partition = Partition::new(self.last_era, self.last_tenure, Place::Committed);
             partition.asked = true;
             if self.partitions.insert(tp.clone(), partition).is_none() {
@@ -504,12 +504,12 @@ impl Subscription {
     }
 
     /// The tenure of a partition; `None` where it is not assigned.
-    pub(crate) fn tenure(&self, tp: &TopicPartition) -> Option<u64> {
+    pub(crate) fn tenure(&self, tp: &TopicPartition) -> Option<u32> {
         self.partitions.get(tp).map(|partition| partition.tenure)
     }
 
     /// An offset is being committed; `None`, if that failed.
-    pub(crate) fn committing(&mut self, tp: &TopicPartition, tenure: u64, offset: Option<i64>) {
+    pub(crate) fn committing(&mut self, tp: &TopicPartition, tenure: u32, offset: Option<i64>) {
         if let Some(partition) = self.partitions.get_mut(tp).filter(|p| p.tenure == tenure) {
             partition.committed = offset;
         }
@@ -719,7 +719,7 @@ impl Subscription {
 }
 
 impl Partition {
-    fn new(era: u64, tenure: u64, place: Place) -> Self {
+    fn new(era: u64, tenure: u32, place: Place) -> Self {
         Self {
             era,
             tenure,

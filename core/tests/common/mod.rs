@@ -34,7 +34,14 @@ pub(crate) fn targets() -> Vec<Target> {
         return named.map(|(name, address)| target(name, address.to_owned())).collect();
     }
     static OURS: OnceLock<TestBroker> = OnceLock::new();
-    let ours = OURS.get_or_init(|| TestBroker::start(&[("group.initial.rebalance.delay.ms", "0")]));
+    // A test waits for nobody.
+    let ours = OURS.get_or_init(|| {
+        TestBroker::start(&[
+            ("group.initial.rebalance.delay.ms", "0"),
+            ("group.consumer.min.heartbeat.interval.ms", "100"),
+            ("group.consumer.heartbeat.interval.ms", "200"),
+        ])
+    });
     let apache = or_skip(Kafka::shared()).map(|kafka| target("apache", kafka.bootstrap()));
     [target("ottla", ours.bootstrap())].into_iter().chain(apache).collect()
 }

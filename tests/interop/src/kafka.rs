@@ -339,6 +339,8 @@ impl Kafka {
             ("share.coordinator.state.topic.min.isr", in_sync.to_string()),
             // A test waits for nobody.
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
+            ("group.consumer.min.heartbeat.interval.ms", "100".to_owned()),
+            ("group.consumer.heartbeat.interval.ms", "200".to_owned()),
         ];
         lines.extend(self.options.properties.iter().map(|(key, value)| (key.as_str(), value.clone())));
         // In a properties file the last line of a key holds.

@@ -49,7 +49,7 @@ type Outcome = Arc<Result<BTreeMap<TopicPartition, Error>>>;
 struct Entry {
     offset: OffsetAndMetadata,
     /// In which tenure it was read; `None` where nothing is assigned.
-    tenure: Option<u64>,
+    tenure: Option<u32>,
 }
 
 /// Commits that go in one request.
@@ -105,7 +105,7 @@ impl Commits {
     pub(crate) fn commit(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
-        of: Option<u64>,
+        of: Option<u32>,
     ) -> Commit {
         let mut entries = BTreeMap::new();
         let mut subscription = self.shared.lock();
