@@ -71,7 +71,14 @@ fn defaults_are_kafkas_but_for_the_listed_deviations() {
     let assignors = "partition.assignment.strategy";
     assert_eq!(
         deviations,
-        ["batch.size", "buffer.memory", "receive.buffer.bytes", assignors, "bootstrap.servers"]
+        [
+            "batch.size",
+            "buffer.memory",
+            "receive.buffer.bytes",
+            "group.protocol",
+            assignors,
+            "bootstrap.servers"
+        ]
     );
 }
 

@@ -13,7 +13,11 @@ use std::{
 };
 
 use ottla::{Admin, NewTopic, config::AdminConfig};
-use ottla_interop::{broker::TestBroker, kafka::Kafka, or_skip};
+use ottla_interop::{
+    broker::TestBroker,
+    kafka::{Kafka, QUICK_GROUPS},
+    or_skip,
+};
 
 /// A broker under test.
 #[derive(Clone, Debug)]
@@ -34,13 +38,9 @@ pub(crate) fn targets() -> Vec<Target> {
         return named.map(|(name, address)| target(name, address.to_owned())).collect();
     }
     static OURS: OnceLock<TestBroker> = OnceLock::new();
-    // A test waits for nobody.
     let ours = OURS.get_or_init(|| {
-        TestBroker::start(&[
-            ("group.initial.rebalance.delay.ms", "0"),
-            ("group.consumer.min.heartbeat.interval.ms", "100"),
-            ("group.consumer.heartbeat.interval.ms", "200"),
-        ])
+        let at_once = [("group.initial.rebalance.delay.ms", "0")];
+        TestBroker::start(&QUICK_GROUPS.into_iter().chain(at_once).collect::<Vec<_>>())
     });
     let apache = or_skip(Kafka::shared()).map(|kafka| target("apache", kafka.bootstrap()));
     [target("ottla", ours.bootstrap())].into_iter().chain(apache).collect()

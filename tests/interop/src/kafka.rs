@@ -56,6 +56,17 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Sixteen bytes in base64url. Always the same, so that a recording or a log reads alike in every run.
 const CLUSTER_ID: &str = "b3R0bGEtaW50ZXJvcC0xMg";
 
+/// Lines of `server.properties` with which a group of KIP-848 hears of its members often, and misses a dead one soon. As
+/// shipped, brokers allow neither.
+pub const QUICK_GROUPS: [(&str, &str); 6] = [
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.heartbeat.interval.ms", "100"),
+    ("group.consumer.min.session.timeout.ms", "6000"),
+    ("group.consumer.session.timeout.ms", "6000"),
+    ("group.consumer.min.assignment.interval.ms", "0"),
+    ("group.consumer.assignment.interval.ms", "0"),
+];
+
 /// What kind of cluster to start.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -147,13 +158,17 @@ impl Kafka {
         Err(last.unwrap_or_else(|| anyhow!("no attempt was made")))
     }
 
-    /// One node that all tests of this process share: it lives until the process ends, so use names of your own.
+    /// One node that all tests of this process share: it lives until the process ends, so use names of your own. Its groups do
+    /// not keep a test waiting: [`QUICK_GROUPS`].
     ///
     /// # Errors
     ///
     /// As [`Kafka::start`].
     pub fn shared() -> anyhow::Result<&'static Self> {
-        static SHARED: LazyLock<anyhow::Result<Kafka>> = LazyLock::new(|| Kafka::start(Options::default()));
+        static SHARED: LazyLock<anyhow::Result<Kafka>> = LazyLock::new(|| {
+            let properties = QUICK_GROUPS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            Kafka::start(Options { properties, ..Options::default() })
+        });
         SHARED.as_ref().map_err(|error| match error.downcast_ref::<Missing>() {
             Some(Missing(what)) => Missing(what.clone()).into(),
             None => anyhow!("{error:#}"),

@@ -38,7 +38,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1000;
 /// For how long there are faults.
 const FAULTS_MS: i64 = 60_000;
 const SESSION_MS: i64 = 10_000;
@@ -64,6 +64,8 @@ enum Event {
     Found { slot: usize, life: u32, found: Result<BrokerId> },
     /// The member knows what topics are called.
     Named { slot: usize, life: u32, ids: Vec<Uuid> },
+    /// The program is told where to begin with partitions.
+    Placed { slot: usize, life: u32, partitions: Vec<TopicPartition> },
     /// The program is done with what it was told.
     Done { slot: usize, life: u32 },
     /// The program reads on.
@@ -105,8 +107,8 @@ struct Program {
     /// As whom the coordinator knew it last.
     id: Str,
     clock: Clock,
-    /// What it has, and how far it is.
-    has: BTreeMap<TopicPartition, i64>,
+    /// What it has, and how far it is, once it knows where to begin.
+    has: BTreeMap<TopicPartition, Option<i64>>,
     /// What it is letting go of.
     going: Vec<TopicPartition>,
     /// Others may have what it has: it was told so.
@@ -336,10 +338,21 @@ impl World {
                 self.drive(slot);
             }
             Event::Named { slot, life, ids } if self.is_of_now(slot, life) => self.name(slot, ids),
+            Event::Placed { slot, life, partitions } if self.is_of_now(slot, life) => {
+                for tp in partitions {
+                    let offset = self.coordinator.committed(&self.group, &tp.topic, tp.partition).max(0);
+                    self.programs[slot].has.insert(tp, Some(offset));
+                }
+                self.finish(slot);
+            }
             Event::Done { slot, life } if self.is_of_now(slot, life) => self.be_done(slot),
             Event::Work { slot, life } if self.is_of_now(slot, life) => self.work(slot),
             Event::Mischief => self.do_mischief(),
-            Event::Found { .. } | Event::Named { .. } | Event::Done { .. } | Event::Work { .. } => {}
+            Event::Found { .. }
+            | Event::Named { .. }
+            | Event::Placed { .. }
+            | Event::Done { .. }
+            | Event::Work { .. } => {}
         }
     }
 
@@ -401,20 +414,25 @@ impl World {
             }
             Action::Assign(partitions) => {
                 self.changed.0 = true;
-                for tp in partitions {
-                    let offset = self.coordinator.committed(&self.group, &tp.topic, tp.partition).max(0);
-                    let before = self.programs[slot].has.insert(tp.clone(), offset);
+                for tp in &partitions {
+                    let before = self.programs[slot].has.insert(tp.clone(), None);
                     assert!(before.is_none(), "program {slot} is given {tp} twice");
                 }
-                self.finish(slot);
+                // What it has committed itself, and not heard of, arrives before it asks.
+                let asked = self.now_ms.max(self.programs[slot].arrival_ms[1]) + self.random.i64(1..30);
+                self.programs[slot].arrival_ms[1] = asked;
+                self.at(asked, Event::Placed { slot, life, partitions });
             }
             // It goes on when it works again.
             Action::Fail(error) if error.kind() == ErrorKind::MaxPollExceeded => {}
             Action::Fail(error) => {
                 // A coordinator that dies between a static member's join and the leader's sync knows the member's dead
-                // self again when it is back. The program begins anew.
-                let is_known =
-                    error.code() == Some(ErrorCode::FENCED_INSTANCE_ID) && !self.assignors.is_empty();
+                // self again when it is back; one that dies again and again gives a dead member's session a new beginning
+                // each time. The program begins anew.
+                let is_known = match self.assignors.is_empty() {
+                    true => error.code() == Some(ErrorCode::UNRELEASED_INSTANCE_ID),
+                    false => error.code() == Some(ErrorCode::FENCED_INSTANCE_ID),
+                };
                 assert!(is_known && self.programs[slot].has.is_empty(), "program {slot} fails: {error}");
                 let (reads, now) = (self.programs[slot].reads.clone(), self.member_now(slot));
                 self.programs[slot].member.subscribe(reads, now).unwrap();
@@ -491,7 +509,9 @@ impl World {
             let program = &mut self.programs[slot];
             program.member.progressed(now);
             for (tp, position) in &mut program.has {
-                *position += i64::from(!program.going.contains(tp));
+                if let Some(position) = position.as_mut().filter(|_| !program.going.contains(tp)) {
+                    *position += 1;
+                }
             }
             let has: Vec<TopicPartition> = self.programs[slot].has.keys().cloned().collect();
             if self.random.u8(..4) == 0 {
@@ -504,8 +524,8 @@ impl World {
 
     fn commit(&mut self, slot: usize, partitions: &[TopicPartition], is_last: bool) {
         let program = &self.programs[slot];
-        let offsets: BTreeMap<TopicPartition, i64> =
-            partitions.iter().map(|tp| (tp.clone(), program.has[tp])).collect();
+        let place = |tp: &TopicPartition| Some((tp.clone(), program.has[tp]?));
+        let offsets: BTreeMap<TopicPartition, i64> = partitions.iter().filter_map(place).collect();
         let identity = program.member.identity().clone();
         let topic = |(tp, offset): (&TopicPartition, &i64)| OffsetCommitRequestTopic {
             name: tp.topic.clone(),

@@ -2,14 +2,11 @@
 
 #![allow(clippy::print_stderr, reason = "says what is tested")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_interop::{
     broker::TestBroker,
-    kafka::{Kafka, Options},
+    kafka::{Kafka, Options, QUICK_GROUPS},
     or_skip,
 };
 use ottla_protocol::{
@@ -198,30 +195,12 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
-/// One for all tests here; it ends with the process.
-static APACHE: LazyLock<Option<Kafka>> = LazyLock::new(|| {
-    let of_kafka = [
-        ("group.initial.rebalance.delay.ms", "0"),
-        ("group.consumer.min.heartbeat.interval.ms", "100"),
-        ("group.consumer.heartbeat.interval.ms", "100"),
-        ("group.consumer.min.session.timeout.ms", "3000"),
-        ("group.consumer.session.timeout.ms", "3000"),
-        ("group.consumer.min.assignment.interval.ms", "0"),
-        ("group.consumer.assignment.interval.ms", "0"),
-    ];
-    let properties = of_kafka.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    or_skip(Kafka::start(Options { properties, ..Default::default() }))
-});
-
 /// Our broker, and Apache Kafka, both with heartbeats that do not keep a test waiting.
 fn brokers() -> (TestBroker, Option<&'static Kafka>) {
-    let ours = TestBroker::start(&[
-        ("group.initial.rebalance.delay.ms", "0"),
-        ("group.consumer.heartbeat.interval.ms", "100"),
-        ("group.consumer.session.timeout.ms", "3000"),
-        ("group.consumer.assignment.interval.ms", "0"),
-    ]);
-    (ours, APACHE.as_ref())
+    let settings: Vec<(&str, &str)> =
+        QUICK_GROUPS.into_iter().chain([("group.initial.rebalance.delay.ms", "0")]).collect();
+    let ours = TestBroker::start(&settings);
+    (ours, or_skip(Kafka::shared()))
 }
 
 async fn come_and_go(bootstrap: &str, kind: Kind) {
