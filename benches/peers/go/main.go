@@ -31,6 +31,7 @@ var (
 	codec      = flag.String("codec", "none", "none, lz4 or zstd")
 	count      = flag.Int("records", 0, "records to write, or to read in each pass")
 	passes     = flag.Int("passes", 1, "how often the topic is read")
+	group      = flag.String("group", "", "read in groups whose names begin so, one a pass; by assignment without it")
 	valueBytes = flag.Int("value-bytes", 100, "bytes of a record's value")
 	batchBytes = flag.Int("batch-bytes", 128*1024, "largest batch")
 	linger     = flag.Duration("linger", 5*time.Millisecond, "how long a batch may gather")
@@ -118,8 +119,8 @@ func consume(ctx context.Context) error {
 	}
 	began := time.Now()
 	read := 0
-	for range *passes {
-		n, err := readTopic(ctx)
+	for pass := range *passes {
+		n, err := readTopic(ctx, pass)
 		if err != nil {
 			return err
 		}
@@ -129,12 +130,20 @@ func consume(ctx context.Context) error {
 }
 
 // readTopic reads from the beginning until `count` records came.
-func readTopic(ctx context.Context) (int, error) {
+func readTopic(ctx context.Context, pass int) (int, error) {
 	from := map[int32]kgo.Offset{}
 	for p := range *partitions {
 		from[int32(p)] = kgo.NewOffset().AtStart()
 	}
-	client, err := connect(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{*topic: from}))
+	reading := []kgo.Opt{kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{*topic: from})}
+	if *group != "" {
+		reading = []kgo.Opt{
+			kgo.ConsumerGroup(fmt.Sprintf("%s-%d", *group, pass)),
+			kgo.ConsumeTopics(*topic),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		}
+	}
+	client, err := connect(reading...)
 	if err != nil {
 		return 0, err
 	}

@@ -10,7 +10,12 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 
-use super::{Case, Codec, brokers::Broker, process, report::Figures};
+use super::{
+    Case, Codec,
+    brokers::{self, Broker},
+    process,
+    report::Figures,
+};
 use crate::tree;
 
 pub(super) const PARTITIONS: usize = 6;
@@ -24,6 +29,8 @@ pub(super) enum Client {
     Ottla,
     /// librdkafka, built from its source.
     Librdkafka,
+    /// kafka-clients, Java's.
+    KafkaClients,
 }
 
 impl Client {
@@ -32,6 +39,7 @@ impl Client {
             Self::FranzGo => "franz-go",
             Self::Ottla => "Ottla",
             Self::Librdkafka => "librdkafka",
+            Self::KafkaClients => "Java",
         }
     }
 }
@@ -42,6 +50,10 @@ pub(super) struct Loads {
     franz_go: PathBuf,
     /// Where the loads in Rust are.
     rust: PathBuf,
+    /// The class path of Java's.
+    java: String,
+    /// Read as a group's only member, instead of by assignment.
+    in_group: bool,
 }
 
 /// A program, with what it is to do.
@@ -54,7 +66,7 @@ pub(super) struct Job<'a> {
 
 impl Loads {
     /// Builds what `clients` needs into `directory`.
-    pub(super) fn build(clients: &[Client], directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn build(clients: &[Client], in_group: bool, directory: &Path) -> anyhow::Result<Self> {
         let franz_go = directory.join("load-franz-go");
         let status = Command::new("go")
             .args(["build", "-o"])
@@ -66,7 +78,7 @@ impl Loads {
         ensure!(status.success(), "the load in `benches/peers/go` does not build");
         let target = directory.join("loads");
         let programs = clients.iter().filter_map(|client| match client {
-            Client::FranzGo => None,
+            Client::FranzGo | Client::KafkaClients => None,
             Client::Ottla => Some("ottla"),
             Client::Librdkafka => Some("librdkafka"),
         });
@@ -79,7 +91,20 @@ impl Loads {
                 .context("running `cargo`")?;
             ensure!(status.success(), "the load `{program}` in `benches/peers/rust` does not build");
         }
-        Ok(Self { franz_go, rust: target.join("release") })
+        let mut java = String::new();
+        if clients.contains(&Client::KafkaClients) {
+            let jars = format!("{}/*", brokers::kafka_jars(directory)?.display());
+            let classes = directory.join("load-java");
+            let status = Command::new("javac")
+                .args(["-cp", &jars, "-d"])
+                .arg(&classes)
+                .arg(tree::path("benches/peers/java/Load.java"))
+                .status()
+                .context("running `javac`")?;
+            ensure!(status.success(), "the load in `benches/peers/java` does not build");
+            java = format!("{}:{jars}", classes.display());
+        }
+        Ok(Self { franz_go, rust: target.join("release"), java, in_group })
     }
 
     /// The load for one topic of `records` records, or as many in each pass.
@@ -98,6 +123,9 @@ impl Loads {
             ("partitions", PARTITIONS.to_string()),
         ] {
             flags.push(format!("--{name}={value}"));
+        }
+        if self.in_group {
+            flags.push(format!("--group={topic}-{}", client.name()));
         }
         Job { loads: self, client, broker, flags }
     }
@@ -166,12 +194,17 @@ impl Job<'_> {
 
     /// Runs a verb that tells when it is about to begin and when it is done, and looks at the clocks then.
     fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<Figures> {
-        let program = match self.client {
-            Client::FranzGo => self.loads.franz_go.clone(),
-            Client::Ottla => self.loads.rust.join("ottla"),
-            Client::Librdkafka => self.loads.rust.join("librdkafka"),
+        let mut load = match self.client {
+            Client::FranzGo => Command::new(&self.loads.franz_go),
+            Client::Ottla => Command::new(self.loads.rust.join("ottla")),
+            Client::Librdkafka => Command::new(self.loads.rust.join("librdkafka")),
+            Client::KafkaClients => {
+                let mut java = Command::new("java");
+                java.args(["-Xmx512m", "-cp", &self.loads.java, "Load"]);
+                java
+            }
         };
-        let mut child = Command::new(program)
+        let mut child = load
             .arg(verb)
             .args(&self.flags)
             .args(more)

@@ -51,6 +51,9 @@ pub struct Args {
     /// The clients that write and read.
     #[arg(long, value_name = "CLIENT", value_delimiter = ',', default_value = "franz-go,ottla,librdkafka")]
     clients: Vec<Client>,
+    /// Read as a group's only member, with what that takes of commits and heartbeats, instead of by assignment.
+    #[arg(long)]
+    group: bool,
     /// Leave Apache Kafka out.
     #[arg(long)]
     without_kafka: bool,
@@ -131,7 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 5 });
     let directory = tree::path("target/bench");
     fs::create_dir_all(&directory)?;
-    let loads = Loads::build(&args.clients, &directory)?;
+    let loads = Loads::build(&args.clients, args.group, &directory)?;
     let (mut brokers, idle) = start(args, &directory, volume)?;
 
     let path = args.json.clone().unwrap_or_else(|| directory.join("results.jsonl"));

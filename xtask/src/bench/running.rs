@@ -40,7 +40,9 @@ impl Running {
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(Self { process, address, ready_after });
             }
-            eprintln!("{line}");
+            if event["level"] != "INFO" {
+                eprintln!("{line}");
+            }
         }
         anyhow::bail!("the broker has ended: {}", process.wait()?)
     }

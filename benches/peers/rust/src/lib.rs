@@ -33,6 +33,9 @@ pub struct Job {
     /// How often the topic is read.
     #[arg(long, default_value_t = 1)]
     pub passes: u64,
+    /// Read in groups whose names begin so, one a pass; by assignment without it.
+    #[arg(long, default_value = "")]
+    pub group: String,
     /// Bytes of a record's value.
     #[arg(long, default_value_t = 100)]
     pub value_bytes: usize,

@@ -73,20 +73,23 @@ fn consume(job: &Job) -> anyhow::Result<()> {
     ready()?;
     let began = Instant::now();
     let mut read = 0;
-    for _ in 0..job.passes {
-        read += read_topic(job)?;
+    for pass in 0..job.passes {
+        read += read_topic(job, pass)?;
     }
     done(read, began.elapsed())
 }
 
 /// Reads from the beginning until all records came.
-fn read_topic(job: &Job) -> anyhow::Result<u64> {
+fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
+    let in_group = !job.group.is_empty();
+    let group = if in_group { format!("{}-{pass}", job.group) } else { "bench-librdkafka".to_owned() };
     let client = Client::new(
         RDKafkaType::RD_KAFKA_CONSUMER,
         &[
             ("bootstrap.servers", &job.bootstrap),
-            ("group.id", "bench-librdkafka"),
-            ("enable.auto.commit", "false"),
+            ("group.id", &group),
+            ("enable.auto.commit", if in_group { "true" } else { "false" }),
+            ("auto.offset.reset", "earliest"),
         ],
     )?;
     let name = CString::new(job.topic.as_str())?;
@@ -98,7 +101,10 @@ fn read_topic(job: &Job) -> anyhow::Result<u64> {
             let place = rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition);
             (*place).offset = i64::from(rd::RD_KAFKA_OFFSET_BEGINNING);
         }
-        rd::rd_kafka_assign(client.0, list);
+        match in_group {
+            true => rd::rd_kafka_subscribe(client.0, list),
+            false => rd::rd_kafka_assign(client.0, list),
+        };
         rd::rd_kafka_topic_partition_list_destroy(list);
         rd::rd_kafka_queue_get_consumer(client.0)
     };

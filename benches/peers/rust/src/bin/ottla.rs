@@ -80,20 +80,26 @@ async fn consume(job: &Job) -> anyhow::Result<()> {
     ready()?;
     let began = Instant::now();
     let mut read = 0;
-    for _ in 0..job.passes {
-        read += read_topic(job).await?;
+    for pass in 0..job.passes {
+        read += read_topic(job, pass).await?;
     }
     done(read, began.elapsed())
 }
 
 /// Reads from the beginning until all records came.
-async fn read_topic(job: &Job) -> anyhow::Result<u64> {
+async fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
+    let in_group = !job.group.is_empty();
     let consumer = Consumer::new(ConsumerConfig {
         bootstrap_servers: vec![job.bootstrap.clone()],
+        group_id: in_group.then(|| format!("{}-{pass}", job.group)),
         auto_offset_reset: OffsetReset::Earliest,
         ..Default::default()
     })?;
-    consumer.assign((0..job.partitions).map(|partition| TopicPartition::new(&job.topic, partition)))?;
+    match in_group {
+        true => consumer.subscribe([job.topic.as_str()])?,
+        false => consumer
+            .assign((0..job.partitions).map(|partition| TopicPartition::new(&job.topic, partition)))?,
+    }
     let mut read = 0;
     while read < job.records {
         for record in &consumer.next_batch(TAKEN_MAX).await? {
@@ -101,6 +107,7 @@ async fn read_topic(job: &Job) -> anyhow::Result<u64> {
             read += 1;
         }
     }
+    consumer.close(Duration::from_secs(10)).await?;
     Ok(read)
 }
 
