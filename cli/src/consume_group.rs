@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, BufWriter, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ottla::{
@@ -17,6 +17,9 @@ use crate::{
 
 /// Longest time to leave the group.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long to wait for partitions when the group has begun by giving none. With KIP-848 others let go of some at their next
+/// heartbeat, and the one after tells us: brokers, as shipped, ask for one each five seconds.
+const NOTHING_YET_MAX: Duration = Duration::from_secs(12);
 /// How often it is looked whether all is read, while no records come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -54,8 +57,10 @@ async fn read(
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut ends: Option<HashMap<TopicPartition, i64>> = None;
+    let mut nothing_yet_since = None;
     while left > 0 {
-        if !args.follow && ends.as_ref().is_some_and(|ends| is_read(consumer, ends)) {
+        let waits = nothing_yet_since.is_some_and(|since: Instant| since.elapsed() < NOTHING_YET_MAX);
+        if !args.follow && !waits && ends.as_ref().is_some_and(|ends| is_read(consumer, ends)) {
             break;
         }
         let max = BATCH_RECORDS_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -70,6 +75,12 @@ async fn read(
             Next::Stop => break,
             Next::Look => {}
             Next::Rebalance(rebalance) => {
+                let is_first = ends.is_none();
+                let is_empty = rebalance.partitions().is_empty();
+                nothing_yet_since = match nothing_yet_since {
+                    None if is_first && is_empty => Some(Instant::now()),
+                    since => since.filter(|_| is_empty),
+                };
                 let ends = ends.get_or_insert_default();
                 match rebalance.kind() {
                     RebalanceKind::Assigned if args.follow => {}
