@@ -54,6 +54,13 @@ const LEAVE_FOR_A_WHILE_EPOCH: i32 = -2;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Least time between heartbeats, whatever a broker says.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Who has joined and got nothing is most likely about to get some: the broker assigns at most so often
+/// (`group.consumer.assignment.interval.ms`, by default each second), or others have to let go first. So a few heartbeats
+/// come sooner than the broker asks for them.
+const EAGER_INTERVAL: Duration = Duration::from_millis(500);
+/// How many of them; together less than Kafka's interval.
+const EAGER_BEATS: u8 = 8;
+const _: () = assert!(EAGER_INTERVAL.as_millis() * (EAGER_BEATS as u128) < HEARTBEAT_INTERVAL.as_millis());
 /// How long a member asks for a `group.instance.id` that another still has. Its own dead self has it for a session, which
 /// is at most `group.consumer.max.session.timeout.ms`, by Kafka's default 60 seconds.
 const UNRELEASED_PATIENCE: Duration = Duration::from_secs(65);
@@ -109,6 +116,8 @@ pub(crate) struct ConsumerMember {
     attempt: u64,
     heartbeat_interval: Duration,
     heartbeat_due_at: Instant,
+    /// Heartbeats that are still to come sooner, unless it gets something.
+    eager_beats: u8,
     /// No heartbeat before this.
     retry_at: Option<Instant>,
     failures: Failures,
@@ -200,6 +209,7 @@ impl ConsumerMember {
             attempt: 0,
             heartbeat_interval: HEARTBEAT_INTERVAL,
             heartbeat_due_at: now,
+            eager_beats: 0,
             retry_at: None,
             failures: Failures::default(),
             unreleased_since: None,
@@ -579,9 +589,17 @@ impl ConsumerMember {
         self.set_epoch(response.member_epoch);
         if self.phase == Phase::Outside {
             self.phase = Phase::Inside;
+            self.eager_beats = EAGER_BEATS;
         }
         if let Some(assignment) = response.assignment {
             self.aim_at(&assignment);
+        }
+        let has_some = self.target.as_ref().is_some_and(|target| !target.is_empty());
+        if has_some || self.eager_beats == 0 {
+            self.eager_beats = 0;
+        } else {
+            self.eager_beats -= 1;
+            self.heartbeat_due_at = self.heartbeat_due_at.min(now + EAGER_INTERVAL);
         }
     }
 

@@ -65,6 +65,10 @@ impl Bench {
         if !partitions.is_empty() {
             let request = bench.beat_with(1, None);
             assert_eq!(claims(&request), Some(vec![(T, partitions.to_vec())]), "it says what it has taken");
+        } else {
+            // It has asked often enough.
+            bench.member.eager_beats = 0;
+            bench.member.heartbeat_due_at = bench.now + BEAT;
         }
         bench.rests();
         bench
@@ -228,6 +232,30 @@ fn heartbeats_are_as_far_apart_as_the_broker_says() {
         ConsumerGroupHeartbeatResponse { member_epoch: 1, heartbeat_interval_ms: 40, ..Default::default() };
     bench.member.handle_heartbeat(attempt, Ok(response), bench.now);
     assert_eq!(bench.member.next_due(), Some(bench.now + Duration::from_millis(40)));
+}
+
+#[test]
+fn who_has_joined_and_got_nothing_asks_a_few_times_more_often() {
+    let mut bench = Bench::new(None);
+    bench.beat_with(1, Some(&[]));
+    bench.assigned("t", &[]);
+    for _ in 0..EAGER_BEATS {
+        bench.rests();
+        assert_eq!(bench.member.next_due(), Some(bench.now + EAGER_INTERVAL));
+        assert!(is_sparse(&bench.after(EAGER_INTERVAL).beat_with(1, None)));
+    }
+    bench.rests();
+    assert_eq!(bench.member.next_due(), Some(bench.now + BEAT), "it is not to have any");
+
+    let mut bench = Bench::new(None);
+    bench.beat_with(1, Some(&[]));
+    bench.assigned("t", &[]);
+    bench.after(EAGER_INTERVAL).beat_with(2, Some(&[(T, &[0])]));
+    bench.name(&[(T, "t")]);
+    bench.assigned("t", &[0]);
+    bench.beat_with(2, None);
+    bench.rests();
+    assert_eq!(bench.member.next_due(), Some(bench.now + BEAT));
 }
 
 #[test]
