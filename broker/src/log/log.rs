@@ -196,7 +196,8 @@ impl Log {
             first_timestamp,
             created_ms: now_ms,
             producers: parts.producers,
-            recovery_point: recovery_point.clamp(start_offset, end_offset),
+            // What lies before the start need not be on the medium either, and a torn batch there is no rot.
+            recovery_point: recovery_point.min(end_offset),
             unflushed_since_ms: None,
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
@@ -347,6 +348,9 @@ impl Log {
     /// Where that takes flushed records, `checkpoint` is called first, before any file is touched, with the recovery
     /// point that will hold: it must bring it to the medium, in the data directory's checkpoint file. Or else a crash
     /// makes the file vouch for what was appended later and never flushed.
+    ///
+    /// A start of the log that lies within a batch which goes moves back to where the batch began, and its checkpoint is to
+    /// be written before the next append.
     ///
     /// Readers may hold slices of what is cut; reading those fails. Blocks until the cut is on the medium.
     ///
@@ -562,6 +566,7 @@ impl Log {
         self.cuts += 1;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
+        self.reader.set_start_offset(self.start_offset().min(end_offset));
 
         // The last segment first, so that a crash leaves no hole.
         for base_offset in doomed.into_iter().chain(last).rev() {

@@ -13,6 +13,7 @@
 
 use std::{
     io::IoSlice,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -195,20 +196,21 @@ pub(super) fn producers(
     let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
-        each_header(disk, directory, segments, from, |header| state.replay(header, now_ms))?;
+        each_header(disk, directory, segments, from..i64::MAX, |header| state.replay(header, now_ms))?;
     }
     Ok((snapshot, state))
 }
 
-/// Gives every batch from offset `from` on.
+/// Gives every batch of `offsets`, from the one that holds the first to the last one that begins there.
 fn each_header(
     disk: &Disk,
     directory: &Path,
     segments: &Segments,
-    from: i64,
+    offsets: Range<i64>,
     mut each: impl FnMut(&BatchHeader),
 ) -> Result<(), LogError> {
-    for place in segments.position_of(from)..=segments.sealed.len() {
+    let from = offsets.start;
+    for place in segments.position_of(from)..=segments.position_of(offsets.end) {
         let (file, base_offset, position, size) = match segments.sealed.get(place) {
             Some(sealed) => {
                 let position = sealed.lookup(disk, directory, from);
@@ -222,7 +224,10 @@ fn each_header(
         };
         let mut scan = Scan::new(&file, base_offset, position, size, WALK_WINDOW_BYTES);
         while let Some(found) = scan.next().map_err(|e| damaged(&file, &scan, e))? {
-            if found.header.base_offset >= from {
+            if found.header.base_offset >= offsets.end {
+                break;
+            }
+            if found.header.last_offset() >= from {
                 each(&found.header);
             }
         }
@@ -590,10 +595,11 @@ impl Recovery<'_> {
         if complete {
             self.epochs_seen.iter().copied().for_each(&mut add);
         } else {
-            each_header(self.disk, self.directory, segments, 0, |header| {
+            each_header(self.disk, self.directory, segments, 0..i64::MAX, |header| {
                 add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
             })?;
         }
+        let epochs = self.with_returned(segments, epochs)?;
         let mended = read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty());
         if mended {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
@@ -602,6 +608,23 @@ impl Recovery<'_> {
             self.written.push(path);
         }
         Ok(epochs)
+    }
+
+    /// `epochs` with those of records that were deleted, and that came back because the log's start had not been
+    /// checkpointed: the file had forgotten them already.
+    fn with_returned(&self, segments: &Segments, epochs: LeaderEpochs) -> Result<LeaderEpochs, LogError> {
+        let start = segments.first_offset().max(self.checkpointed.log_start_offset);
+        let Some(known) = epochs.first().map(|e| e.start_offset).filter(|known| *known > start) else {
+            return Ok(epochs);
+        };
+        let mut all = LeaderEpochs::default();
+        each_header(self.disk, self.directory, segments, start..known, |header| {
+            if all.latest().is_none_or(|latest| latest.epoch < header.partition_leader_epoch) {
+                all.assign(header.partition_leader_epoch, header.base_offset);
+            }
+        })?;
+        epochs.iter().for_each(|e| _ = all.assign(e.epoch, e.start_offset));
+        Ok(all)
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ottla_broker::log::{
-    AppendError, CheckpointKind, Disk, Faults, FlushTask, Flushed, Log, LogConfig, LogDirectory, LogError,
-    LogErrorKind, LogReader, MetaProperties, ProducerError, Random, ReadError, SimulatedDisk, ToAppend,
-    TopicPartition,
+    AppendError, CheckpointKind, CleanupPolicy, Disk, Faults, FlushTask, Flushed, Log, LogConfig,
+    LogDirectory, LogError, LogErrorKind, LogReader, MetaProperties, ProducerError, Random, ReadError,
+    SimulatedDisk, ToAppend, TopicPartition,
 };
 use ottla_protocol::{
     compression::{Compressor, Decompressor},
@@ -21,6 +21,8 @@ const DATA: &str = "/data";
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// Idempotent producers, with ids from 0 on.
 const PRODUCERS: u64 = 3;
+/// Age of the records that are deleted, in histories that have it so: some dozens of steps.
+const RETENTION_MS: u64 = 900;
 /// Records behind which a flush is due in histories with group commit.
 const GROUP_COMMIT: i64 = 1;
 
@@ -53,10 +55,12 @@ pub(crate) struct Outcome {
     pub(crate) power_cuts: u64,
     pub(crate) rot_found: u64,
     pub(crate) changes: u64,
+    /// Segments that retention deleted.
+    pub(crate) deleted: u64,
     pub(crate) trace_hash: u64,
 }
 
-/// What can be done to a log. Retention, deletion of records and compaction would be further ones.
+/// What can be done to a log. Compaction has a simulation of its own, which knows of keys.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Append,
@@ -66,6 +70,9 @@ enum Operation {
     TellFlush,
     Checkpoint,
     Truncate,
+    Retain,
+    DeleteRecords,
+    Unlink,
     Read,
     Fail,
     Heal,
@@ -76,7 +83,7 @@ enum Operation {
 }
 
 /// How often each is done, of their sum.
-const WEIGHTS: [(Operation, u64); 14] = [
+const WEIGHTS: [(Operation, u64); 17] = [
     (Operation::Append, 45),
     (Operation::BeginEpoch, 3),
     (Operation::TakeFlush, 8),
@@ -84,6 +91,9 @@ const WEIGHTS: [(Operation, u64); 14] = [
     (Operation::TellFlush, 8),
     (Operation::Checkpoint, 5),
     (Operation::Truncate, 2),
+    (Operation::Retain, 4),
+    (Operation::DeleteRecords, 2),
+    (Operation::Unlink, 2),
     (Operation::Read, 8),
     (Operation::Fail, 3),
     (Operation::Heal, 3),
@@ -136,6 +146,12 @@ pub(crate) struct History {
     untold: Vec<Flushed>,
     cuts: u64,
     faulty: bool,
+    /// The producers' ids: fresh ones for those that the log may have forgotten with their records.
+    ids: [i64; PRODUCERS as usize],
+    /// How many producers the log may know besides.
+    retired: usize,
+    /// The start that the checkpoint file says for certain.
+    start_checkpointed: i64,
     outcome: Outcome,
 }
 
@@ -166,6 +182,12 @@ impl History {
             index_interval_bytes: [100, 500, 4096][random.below(3) as usize],
             flush_messages: if plan.group_commit { GROUP_COMMIT } else { i64::MAX },
             max_message_bytes: segment_bytes as usize,
+            cleanup: CleanupPolicy {
+                retention_bytes: [None, Some(u64::from(segment_bytes))][random.below(2) as usize],
+                retention_ms: [None, Some(RETENTION_MS)][random.below(2) as usize],
+                file_delete_delay_ms: 200,
+                ..CleanupPolicy::default()
+            },
             ..LogConfig::default()
         };
         Self {
@@ -184,6 +206,9 @@ impl History {
             untold: Vec::new(),
             cuts: 0,
             faulty: false,
+            ids: std::array::from_fn(|i| i as i64),
+            retired: 0,
+            start_checkpointed: 0,
             outcome: Outcome::default(),
         }
     }
@@ -225,6 +250,9 @@ impl History {
                         | Operation::BeginEpoch
                         | Operation::Checkpoint
                         | Operation::Truncate
+                        | Operation::Retain
+                        | Operation::DeleteRecords
+                        | Operation::Unlink
                         | Operation::CloseAndOpen
                         | Operation::Kill
                 )
@@ -264,9 +292,18 @@ impl History {
             Operation::Checkpoint => {
                 let point = self.log().recovery_point();
                 self.checkpoint(point);
+                self.checkpoint_start();
                 Ok(())
             }
             Operation::Truncate => self.truncate(),
+            Operation::Retain => self.retain(),
+            Operation::DeleteRecords => self.delete_records(),
+            Operation::Unlink => {
+                let now_ms = self.now_ms;
+                // What is not unlinked now goes at the next start.
+                let _ = self.log().unlink_due(now_ms).map(|task| task.run());
+                Ok(())
+            }
             Operation::Read => self.read(),
             Operation::Fail => {
                 self.fail();
@@ -433,8 +470,97 @@ impl History {
         running.directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter()).is_ok()
     }
 
+    /// As [`History::checkpoint`], of where the log starts.
+    fn checkpoint_start(&mut self) {
+        let start = self.model.start;
+        let running = self.running.as_ref().unwrap();
+        let offsets = [(partition(), start)];
+        if running.directory.write_checkpoint(CheckpointKind::LogStartOffset, offsets.into_iter()).is_ok() {
+            self.start_checkpointed = start;
+        }
+    }
+
+    /// Old segments go, whole and in order.
+    fn retain(&mut self) -> Result<(), String> {
+        let (now_ms, end) = (self.now_ms, self.model.end);
+        self.reader().set_high_watermark(end);
+        let before = self.first_segment();
+        let retained = self.log().retain(now_ms);
+        let start = self.log().start_offset();
+        hold!(
+            (self.model.start..=end).contains(&start),
+            "the log starts at {start}, after {}",
+            self.model.start
+        );
+        // Also where the disk has failed, nobody reads any more what was to go.
+        self.model.start = start;
+        match retained {
+            Ok(deleted) => {
+                let first = self.first_segment();
+                hold!(
+                    (deleted.segments() > 0) == (first > before) && first <= start.max(before),
+                    "{deleted:?}, and the first segment is {first}, not {before}; the log starts at {start}"
+                );
+                self.outcome.deleted += deleted.segments() as u64;
+                Ok(())
+            }
+            Err(_) if self.faulty => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn delete_records(&mut self) -> Result<(), String> {
+        let (start, end) = (self.model.start, self.model.end);
+        self.reader().set_high_watermark(end);
+        let offset = start + self.random.below((end - start) as u64 / 2 + 1) as i64;
+        let advanced = self.log().advance_start_offset(offset);
+        let now = self.log().start_offset();
+        match advanced {
+            Ok(moved) => hold!(
+                moved == (offset > start) && now == offset,
+                "the start went from {start} to {now} instead of {offset}"
+            ),
+            Err(_) if self.faulty => hold!(now == start || now == offset, "the start went to {now}"),
+            Err(error) => return Err(error.to_string()),
+        }
+        self.model.start = now;
+        Ok(())
+    }
+
+    /// Where the first segment begins. Files that could not be set aside lie before it until the next start.
+    fn first_segment(&self) -> i64 {
+        let names = self.simulated.names(&log_path()).unwrap_or_default();
+        let bases: Vec<i64> =
+            names.iter().filter_map(|n| n.strip_suffix(".log")).filter_map(|n| n.parse().ok()).collect();
+        let count = self.running.as_ref().map_or(bases.len(), |running| running.log.segment_count());
+        bases.get(bases.len().saturating_sub(count)).copied().unwrap_or(0)
+    }
+
+    /// What a log surely knows of producers after a restart or a cut: what its segments tell. Snapshots may know more, of
+    /// those that were `known` before.
+    fn forget_producers(&mut self, known: &[i64]) {
+        let first = self.first_segment();
+        let end = self.model.end;
+        let mut batches = std::mem::take(&mut self.model.batches);
+        let left = batches.split_off(batches.partition_point(|b| b.base_offset() < first));
+        self.model.gone.append(&mut batches);
+        self.model.rebuild(left);
+        self.model.end = end;
+        for id in known.iter().filter(|id| !self.model.producers.contains_key(id)) {
+            if let Some(own) = self.ids.iter_mut().find(|own| *own == id) {
+                *own += PRODUCERS as i64;
+                self.retired += 1;
+            }
+        }
+    }
+
+    fn producers(&self) -> Vec<i64> {
+        self.model.producers.keys().copied().collect()
+    }
+
     fn truncate(&mut self) -> Result<(), String> {
         let offset = self.random.below(self.model.end as u64 + 1) as i64;
+        let start = self.model.start;
         let now_ms = self.now_ms;
         let mut told = None;
         let Running { directory, log, .. } = self.running.as_mut().unwrap();
@@ -452,12 +578,20 @@ impl History {
             Ok(()) if offset >= self.model.end => Ok(()),
             Ok(()) => {
                 self.cuts += 1;
+                let known = self.producers();
                 self.model.truncate(offset);
                 self.in_doubt.clear();
                 let (end, due) = (self.log().end_offset(), self.model.end);
                 hold!(end == due, "cut at {offset}: the log ends at {end}, and {due} is due");
                 // The leader that made us cut is a new one.
                 self.epoch += 1;
+                let (now, due) = (self.log().start_offset(), self.model.start);
+                hold!(now == due, "cut at {offset}: the log starts at {now}, and {due} is due");
+                if now < start {
+                    // As an owner must, before it appends.
+                    self.checkpoint_start();
+                }
+                self.forget_producers(&known);
                 self.verify_content(self.model.end)
             }
             Err(error) if self.faulty => {
@@ -493,7 +627,7 @@ impl History {
 
     /// A batch, its records' times, and what the log should say to it.
     fn batch(&mut self, model: &Model) -> (Batch, Vec<i64>, Expected) {
-        let id = self.random.below(PRODUCERS) as i64;
+        let id = self.ids[self.random.below(PRODUCERS) as usize];
         let producer = model.producers.get(&id);
         let idempotent = self.random.below(4) > 0;
         if let Some(producer) = producer.filter(|_| idempotent && self.random.one_in(6)) {
@@ -549,6 +683,9 @@ impl History {
                 self.model.flushed = point;
                 let offsets = [(partition(), point)];
                 directory.write_checkpoint(CheckpointKind::RecoveryPoint, offsets.into_iter())?;
+                let offsets = [(partition(), self.model.start)];
+                directory.write_checkpoint(CheckpointKind::LogStartOffset, offsets.into_iter())?;
+                self.start_checkpointed = self.model.start;
                 directory.close(1)
             });
             match closed {
@@ -616,12 +753,26 @@ impl History {
 
     /// Takes what the log holds for what is; it must be a prefix of what was, and not end before `least`.
     fn accept(&mut self, least: i64) -> Result<(), String> {
-        let mut all = std::mem::take(&mut self.model.batches);
+        let log = &self.running.as_ref().unwrap().log;
+        let (start, end) = (log.start_offset(), log.end_offset());
+        let (latest, earliest) = (self.model.start, self.start_checkpointed.min(end));
+        hold!(
+            (earliest..=latest.max(earliest)).contains(&start),
+            "the log starts at {start}, and not from {earliest} to {latest}"
+        );
+        self.model.start = start;
+        let known = self.producers();
+        let mut all = std::mem::take(&mut self.model.gone);
+        all.append(&mut self.model.batches);
         all.append(&mut self.in_doubt);
         let bytes = read_all(self.reader())?;
         let mut kept = Vec::new();
         let mut rest = bytes.as_slice();
         for stored in all {
+            if stored.next_offset() <= start {
+                kept.push(stored);
+                continue;
+            }
             if rest.is_empty() {
                 break;
             }
@@ -633,26 +784,28 @@ impl History {
         }
         hold!(rest.is_empty(), "{} bytes more than were ever written", rest.len());
         self.model.rebuild(kept);
-        let end = self.running.as_ref().unwrap().log.end_offset();
         hold!(
             end >= least && self.model.end <= end,
             "the log ends at {end}, its batches at {}, and {least} was due at least",
             self.model.end
         );
         self.model.end = end;
+        self.forget_producers(&known);
         Ok(())
     }
 
     /// Flips a bit of a flushed batch, with a flushed one behind it: what cannot be a crash must be told, and nothing
     /// cut. Then flips it back.
     fn rot(&mut self) -> Result<(), String> {
-        let flushed = self.model.batches.iter().filter(|b| b.next_offset() <= self.model.flushed).count();
+        let (first, visible) = (self.first_segment(), self.model.visible());
+        let visible = &visible[visible.partition_point(|b| b.base_offset() < first)..];
+        let flushed = visible.iter().filter(|b| b.next_offset() <= self.model.flushed).count();
         if flushed < 2 {
             return Ok(());
         }
         let place = self.random.below(flushed as u64 - 1) as usize;
-        let batch = self.model.batches[place].clone();
-        let followers = &self.model.batches[place + 1..flushed];
+        let batch = visible[place].clone();
+        let followers = &visible[place + 1..flushed];
         let Some((path, position, segment_end)) = self.find(&batch) else {
             return Err(format!("the flushed batch at {} is gone", batch.base_offset()));
         };
@@ -753,15 +906,16 @@ impl History {
     fn verify_content(&self, end: i64) -> Result<(), String> {
         let reader = self.reader();
         hold!(reader.end_offset() == end, "readers see the end {}, not {end}", reader.end_offset());
-        let expected = self.model.batches.iter().map(|b| b.bytes.as_ref()).collect::<Vec<_>>().concat();
+        let expected = self.model.visible().iter().map(|b| b.bytes.as_ref()).collect::<Vec<_>>().concat();
         hold!(read_all(reader)? == expected, "what is read is not what was written");
         Ok(())
     }
 
     fn verify_epochs(&self) -> Result<(), String> {
         let reader = self.reader();
-        for batch in &self.model.batches {
-            let (offset, epoch) = (batch.base_offset(), batch.header.partition_leader_epoch);
+        for batch in self.model.visible() {
+            let offset = batch.base_offset().max(self.model.start);
+            let epoch = batch.header.partition_leader_epoch;
             let found = reader.epoch_of(offset);
             hold!(found == Some(epoch), "offset {offset} is of epoch {epoch}, and {found:?} is told");
         }
@@ -773,7 +927,8 @@ impl History {
     /// Every batch that a producer may send again is known, with its offset.
     fn verify_producers(&mut self) -> Result<(), String> {
         let count = self.log().producer_count();
-        hold!(count == self.model.producers.len(), "{count} producers, not {}", self.model.producers.len());
+        let known = self.model.producers.len();
+        hold!((known..=known + self.retired).contains(&count), "{count} producers, not {known}");
         let recent: Vec<Stored> = self
             .model
             .producers
@@ -804,10 +959,11 @@ impl History {
         let forgiven = |why: String| if faulty { Ok(()) } else { Err(why) };
         let reader = self.reader();
         match reader.read(offset, bytes_max, bound, true) {
-            Err(ReadError::OutOfRange { .. }) if offset > self.model.end => {}
+            Err(ReadError::OutOfRange { .. }) if offset > self.model.end || offset < self.model.start => {}
             Err(error) => forgiven(format!("reading from {offset}: {error}"))?,
             Ok(slices) => {
                 let holds = |b: &&Stored| b.next_offset() > offset && b.next_offset() <= bound;
+                hold!(offset >= self.model.start, "{offset} was read, before {}", self.model.start);
                 let first = self.model.batches.iter().position(|b| b.next_offset() > offset);
                 let found: Result<Vec<Bytes>, _> = slices.slices.iter().map(|s| s.read()).collect();
                 let found = match found {
@@ -842,7 +998,9 @@ impl History {
         }
         match reader.max_timestamp(&mut decompressor) {
             Ok(found) => {
-                let (found, due) = (found.map(|f| (f.offset, f.timestamp)), self.model.max_timestamp());
+                // Of whole segments, as in Kafka.
+                let first = self.first_segment().min(self.model.start);
+                let (found, due) = (found.map(|f| (f.offset, f.timestamp)), self.model.max_timestamp(first));
                 hold!(found == due, "the latest record is {found:?}, and {due:?} is due");
             }
             Err(error) => forgiven(format!("looking for the latest record: {error}"))?,

@@ -54,6 +54,10 @@ pub(crate) struct Model {
     pub(crate) flushed: i64,
     /// Where the log ends; behind the last batch, unless a cut left a gap.
     pub(crate) end: i64,
+    /// Nothing before it is to be read.
+    pub(crate) start: i64,
+    /// Batches before all others whose segments were gone at the last start. A power cut may bring them back.
+    pub(crate) gone: Vec<Stored>,
     pub(crate) producers: BTreeMap<i64, Producer>,
 }
 
@@ -80,8 +84,16 @@ impl Model {
         self.batches.push(stored);
     }
 
+    /// The batches that can be read, the first of them maybe in part only.
+    pub(crate) fn visible(&self) -> &[Stored] {
+        self.batches
+            .get(self.batches.partition_point(|b| b.next_offset() <= self.start)..)
+            .unwrap_or_default()
+    }
+
     /// Where the log ends once everything from `offset` on is cut: before the batch that holds it.
     pub(crate) fn end_of_cut(&self, offset: i64) -> i64 {
+        let offset = offset.max(self.start);
         let holder = self.batches.iter().find(|b| b.next_offset() > offset);
         holder.map_or(self.end.min(offset), |b| b.base_offset().min(offset))
     }
@@ -89,30 +101,34 @@ impl Model {
     /// Keeps the batches that end before `offset`.
     pub(crate) fn truncate(&mut self, offset: i64) {
         let end = self.end_of_cut(offset);
+        let offset = offset.max(self.start);
         let kept = self.batches.iter().take_while(|b| b.next_offset() <= offset).cloned().collect();
         self.rebuild(kept);
         self.end = end;
         self.flushed = self.flushed.min(end);
+        self.start = self.start.min(end);
     }
 
     /// As if these batches were all that ever was; what is flushed stays flushed.
     pub(crate) fn rebuild(&mut self, batches: Vec<Stored>) {
-        *self = Self { flushed: self.flushed, ..Self::default() };
+        let gone = std::mem::take(&mut self.gone);
+        *self = Self { flushed: self.flushed, start: self.start, gone, ..Self::default() };
         batches.into_iter().for_each(|batch| self.append(batch));
     }
 
     /// The first record, as offset and timestamp, at `timestamp` or later.
     pub(crate) fn offset_for_timestamp(&self, timestamp: i64) -> Option<(i64, i64)> {
-        self.records().find(|(_, time)| *time >= timestamp)
+        self.records(self.start).find(|(_, time)| *time >= timestamp)
     }
 
-    /// The first of the records with the latest timestamp.
-    pub(crate) fn max_timestamp(&self) -> Option<(i64, i64)> {
-        let latest = self.records().map(|(_, time)| time).max()?;
-        self.records().find(|(_, time)| *time == latest)
+    /// The first of the records from `first` on with the latest timestamp.
+    pub(crate) fn max_timestamp(&self, first: i64) -> Option<(i64, i64)> {
+        let latest = self.records(first).map(|(_, time)| time).max()?;
+        self.records(first).find(|(_, time)| *time == latest)
     }
 
-    fn records(&self) -> impl Iterator<Item = (i64, i64)> {
-        self.batches.iter().flat_map(|b| (b.base_offset()..).zip(b.times.iter().copied()))
+    fn records(&self, first: i64) -> impl Iterator<Item = (i64, i64)> {
+        let all = self.batches.iter().flat_map(|b| (b.base_offset()..).zip(b.times.iter().copied()));
+        all.filter(move |(offset, _)| *offset >= first)
     }
 }
