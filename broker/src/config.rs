@@ -438,6 +438,30 @@ pub struct BrokerConfig {
     ///
     /// `max.incremental.fetch.session.cache.slots`: `1000` by default, at least 0.
     pub max_incremental_fetch_session_cache_slots: i32,
+    /// Least time between two assignments of a group (KIP-848).
+    ///
+    /// `group.consumer.assignment.interval.ms`: `1000` ms by default.
+    pub group_consumer_assignment_interval: Duration,
+    /// Assignors on the broker's side.
+    ///
+    /// `group.consumer.assignors`: `uniform,range` by default.
+    pub group_consumer_assignors: Vec<String>,
+    /// Time between heartbeats of a group's members.
+    ///
+    /// `group.consumer.heartbeat.interval.ms`: `5000` ms by default, at least 1.
+    pub group_consumer_heartbeat_interval: Duration,
+    /// Most members of a group.
+    ///
+    /// `group.consumer.max.size`: `2147483647` by default, at least 1.
+    pub group_consumer_max_size: i32,
+    /// Time between evaluations of a group's subscription patterns.
+    ///
+    /// `group.consumer.regex.refresh.interval.ms`: `600000` ms by default, at least 10000.
+    pub group_consumer_regex_refresh_interval: Duration,
+    /// Silence after which a member is taken for dead.
+    ///
+    /// `group.consumer.session.timeout.ms`: `45000` ms by default, at least 1.
+    pub group_consumer_session_timeout: Duration,
     /// Wait for more members before a new classic group's first rebalance.
     ///
     /// `group.initial.rebalance.delay.ms`: `3000` ms by default.
@@ -581,6 +605,13 @@ impl BrokerConfig {
             fetch_max_bytes: values.usize("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: values
                 .i32("max.incremental.fetch.session.cache.slots"),
+            group_consumer_assignment_interval: values.duration("group.consumer.assignment.interval.ms"),
+            group_consumer_assignors: values.list("group.consumer.assignors").to_vec(),
+            group_consumer_heartbeat_interval: values.duration("group.consumer.heartbeat.interval.ms"),
+            group_consumer_max_size: values.i32("group.consumer.max.size"),
+            group_consumer_regex_refresh_interval: values
+                .duration("group.consumer.regex.refresh.interval.ms"),
+            group_consumer_session_timeout: values.duration("group.consumer.session.timeout.ms"),
             group_initial_rebalance_delay: values.duration("group.initial.rebalance.delay.ms"),
             group_max_session_timeout: values.duration("group.max.session.timeout.ms"),
             group_max_size: values.i32("group.max.size"),
@@ -735,6 +766,24 @@ impl BrokerConfig {
         settings.set(
             "max.incremental.fetch.session.cache.slots",
             self.max_incremental_fetch_session_cache_slots.to_string(),
+        );
+        settings.set(
+            "group.consumer.assignment.interval.ms",
+            self.group_consumer_assignment_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("group.consumer.assignors", self.group_consumer_assignors.join(","));
+        settings.set(
+            "group.consumer.heartbeat.interval.ms",
+            self.group_consumer_heartbeat_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("group.consumer.max.size", self.group_consumer_max_size.to_string());
+        settings.set(
+            "group.consumer.regex.refresh.interval.ms",
+            self.group_consumer_regex_refresh_interval.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "group.consumer.session.timeout.ms",
+            self.group_consumer_session_timeout.as_millis().min(i32::MAX as u128).to_string(),
         );
         settings.set(
             "group.initial.rebalance.delay.ms",
@@ -2253,6 +2302,57 @@ static BROKER_KEYS: [Key; 331] = [
         ..Key::EMPTY
     },
     Key {
+        name: "group.consumer.assignment.interval.ms",
+        kind: Type::Millis32,
+        default: Some("1000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "least time between two assignments of a group (KIP-848)",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.consumer.assignors",
+        kind: Type::ListOf(&[
+            Choice { text: "uniform", same: &[], served: true },
+            Choice { text: "range", same: &[], served: true },
+        ]),
+        default: Some("uniform,range"),
+        doc: "assignors on the broker's side",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.consumer.heartbeat.interval.ms",
+        kind: Type::Millis32,
+        default: Some("5000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time between heartbeats of a group's members",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.consumer.max.size",
+        kind: Type::I32,
+        default: Some("2147483647"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "most members of a group",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.consumer.regex.refresh.interval.ms",
+        kind: Type::Millis32,
+        default: Some("600000"),
+        range: Range::Int { min: 10000, max: i64::MAX, or: None },
+        doc: "time between evaluations of a group's subscription patterns",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "group.consumer.session.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("45000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "silence after which a member is taken for dead",
+        ..Key::EMPTY
+    },
+    Key {
         name: "group.initial.rebalance.delay.ms",
         kind: Type::Millis32,
         default: Some("3000"),
@@ -2333,39 +2433,14 @@ static BROKER_KEYS: [Key; 331] = [
         ..Key::EMPTY
     },
     Key {
-        name: "group.consumer.assignment.interval.ms",
-        kind: Type::Millis32,
-        default: Some("1000"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        update: Update::ClusterWide,
-        doc: "least time between two assignments of a group (KIP-848)",
-        ..Key::EMPTY
-    },
-    Key {
         name: "group.consumer.assignor.offload.enable",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         update: Update::ClusterWide,
         doc: "computes assignments on other threads",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.assignors",
-        kind: Type::List,
-        default: Some("uniform,range"),
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        doc: "assignors on the broker's side",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.heartbeat.interval.ms",
-        kind: Type::Millis32,
-        default: Some("5000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        doc: "time between heartbeats of a group's members",
         ..Key::EMPTY
     },
     Key {
@@ -2373,7 +2448,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "largest such interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2382,7 +2459,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "largest heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2391,17 +2470,10 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("60000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "largest session timeout that a group may ask for",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.max.size",
-        kind: Type::I32,
-        default: Some("2147483647"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        doc: "most members of a group",
         ..Key::EMPTY
     },
     Key {
@@ -2413,7 +2485,9 @@ static BROKER_KEYS: [Key; 331] = [
             Choice { text: "disabled", same: &[], served: true },
         ]),
         default: Some("bidirectional"),
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "which groups may change from one protocol to the other while they run",
         ..Key::EMPTY
     },
@@ -2422,7 +2496,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("0"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "least assignment interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2431,7 +2507,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "least heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2440,26 +2518,10 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("45000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "least session timeout that a group may ask for",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.regex.refresh.interval.ms",
-        kind: Type::Millis32,
-        default: Some("600000"),
-        range: Range::Int { min: 10000, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        doc: "time between evaluations of a group's subscription patterns",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.session.timeout.ms",
-        kind: Type::Millis32,
-        default: Some("45000"),
-        range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
-        doc: "silence after which a member is taken for dead",
         ..Key::EMPTY
     },
     Key {
@@ -2467,7 +2529,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("-1"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "wait of the coordinator for more records to append; -1 adapts it",
         ..Key::EMPTY
     },
@@ -2476,7 +2540,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::I32,
         default: Some("2"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "threads for the coordinator's background work",
         ..Key::EMPTY
     },
@@ -2485,7 +2551,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Bytes32,
         default: Some("1048588"),
         range: Range::Int { min: 524288, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         update: Update::ClusterWide,
         doc: "largest append buffer that is kept for reuse",
         ..Key::EMPTY
@@ -2499,7 +2567,9 @@ static BROKER_KEYS: [Key; 331] = [
             Choice { text: "share", same: &[], served: true },
         ]),
         default: Some("classic,consumer,streams"),
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "rebalance protocols that are served",
         ..Key::EMPTY
     },
@@ -2508,7 +2578,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::I32,
         default: Some("4"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "threads of the coordinator",
         ..Key::EMPTY
     },
@@ -2517,7 +2589,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "longest wait of an offset commit for its replicas",
         ..Key::EMPTY
     },
@@ -2526,7 +2600,9 @@ static BROKER_KEYS: [Key; 331] = [
         kind: Type::Bytes32,
         default: Some("5242880"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "bytes read at once when offsets are loaded",
         ..Key::EMPTY
     },
@@ -2534,7 +2610,9 @@ static BROKER_KEYS: [Key; 331] = [
         name: "offsets.topic.compression.codec",
         kind: Type::I32,
         default: Some("0"),
-        effect: Effect::Known { why: "the consumer protocol (KIP-848) is not served yet" },
+        effect: Effect::Known {
+            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
+        },
         doc: "codec of `__consumer_offsets`, by number",
         ..Key::EMPTY
     },

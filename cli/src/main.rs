@@ -6,10 +6,13 @@ mod client;
 mod consume;
 mod dev;
 mod dump_log;
+mod group;
 mod logging;
 mod produce;
+mod reset_offsets;
 mod settings;
 mod storage;
+mod table;
 mod topic;
 
 use std::process::ExitCode;
@@ -29,6 +32,7 @@ enum Verb {
     Dev(dev::Args),
     Broker(broker::Args),
     Topic(topic::Args),
+    Group(group::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Dev(args) => dev::run(&args),
         Verb::Broker(args) => broker::run(&args),
         Verb::Topic(args) => topic::run(&args),
+        Verb::Group(args) => group::run(&args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),

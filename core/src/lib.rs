@@ -31,8 +31,9 @@ mod time;
 
 pub use admin::{
     Admin, AlterConfig, Broker, ClusterDescription, ConfigEntry, ConfigOperation, ConfigResource,
-    ConfigSource, CreatedTopic, LogDirDescription, LogDirReplica, NewTopic, PartitionDescription,
-    TopicDescription, TopicListing,
+    ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, GroupState, GroupType,
+    LogDirDescription, LogDirReplica, NewTopic, OffsetAndMetadata, PartitionDescription, TopicDescription,
+    TopicListing,
 };
 pub use cluster::{ListedOffset, OffsetSpec, TopicPartition};
 pub use consumer::{Batch, BatchIter, Consumer, RecordView, Watermarks};

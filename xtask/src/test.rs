@@ -162,14 +162,33 @@ fn fetch_jar(artifact: &str, directory: &Path) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// The release of cargo-deny that is installed where there is none and all is required.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
 fn licences(run: &Run) -> anyhow::Result<Tally> {
-    let there = Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
-    if !there {
-        // A check of the house, not of the code: the GitHub workflow always has it.
-        println!("SKIPPED: cargo-deny is not installed; `cargo install cargo-deny --locked` brings it");
-        return Ok(Tally { skipped: 1, ..Tally::default() });
-    }
-    run.check("cargo", &["deny", "check", "licenses", "bans", "sources"])
+    let own = tree::path("target/tools");
+    let program = own.join("bin/cargo-deny").display().to_string();
+    let works =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    let found = ["cargo-deny", &program].into_iter().find(|program| works(program)).map(str::to_owned);
+    let program = match found {
+        Some(program) => program,
+        None if run.require_all => {
+            println!(
+                "installing cargo-deny {CARGO_DENY_VERSION} into `target/tools`; this takes some minutes"
+            );
+            // Unoptimized, which is quicker to build than it saves.
+            let install = ["install", "--quiet", "--debug", "--locked", "cargo-deny", "--version"];
+            let root = own.display().to_string();
+            let args = [&install[..], &[CARGO_DENY_VERSION, "--root", &root]].concat();
+            if run.check("cargo", &args)?.failed > 0 {
+                return Ok(run.missing("cargo-deny could not be installed"));
+            }
+            program
+        }
+        None => return Ok(run.missing("cargo-deny; `cargo install cargo-deny --locked` brings it")),
+    };
+    run.check(&program, &["deny", "check", "licenses", "bans", "sources"])
 }
 
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file

@@ -6,11 +6,23 @@
 use ottla_protocol::{
     Bytes,
     messages::group::{
+        consumer_group_current_member_assignment_key::ConsumerGroupCurrentMemberAssignmentKey,
+        consumer_group_current_member_assignment_value::ConsumerGroupCurrentMemberAssignmentValue,
+        consumer_group_member_metadata_key::ConsumerGroupMemberMetadataKey,
+        consumer_group_member_metadata_value::ConsumerGroupMemberMetadataValue,
+        consumer_group_metadata_key::ConsumerGroupMetadataKey,
+        consumer_group_metadata_value::ConsumerGroupMetadataValue,
+        consumer_group_regular_expression_key::ConsumerGroupRegularExpressionKey,
+        consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue,
+        consumer_group_target_assignment_member_key::ConsumerGroupTargetAssignmentMemberKey,
+        consumer_group_target_assignment_member_value::ConsumerGroupTargetAssignmentMemberValue,
+        consumer_group_target_assignment_metadata_key::ConsumerGroupTargetAssignmentMetadataKey,
+        consumer_group_target_assignment_metadata_value::ConsumerGroupTargetAssignmentMetadataValue,
         group_metadata_key::GroupMetadataKey, group_metadata_value::GroupMetadataValue,
         legacy_offset_commit_key::LegacyOffsetCommitKey, legacy_offset_commit_value::LegacyOffsetCommitValue,
         offset_commit_key::OffsetCommitKey, offset_commit_value::OffsetCommitValue,
     },
-    types::GroupId,
+    types::{GroupId, Str},
     wire::{Malformed, Reader, Unsupported, Wire, Writer},
 };
 
@@ -18,6 +30,12 @@ use ottla_protocol::{
 const LEGACY_OFFSET_COMMIT: i16 = 0;
 const OFFSET_COMMIT: i16 = 1;
 const GROUP_METADATA: i16 = 2;
+const CONSUMER_GROUP_METADATA: i16 = 3;
+const CONSUMER_GROUP_MEMBER_METADATA: i16 = 5;
+const CONSUMER_GROUP_TARGET_METADATA: i16 = 6;
+const CONSUMER_GROUP_TARGET_MEMBER: i16 = 7;
+const CONSUMER_GROUP_CURRENT_MEMBER: i16 = 8;
+const CONSUMER_GROUP_REGULAR_EXPRESSION: i16 = 16;
 
 /// The layouts that are written, as Kafka 4.3 writes them.
 const OFFSET_COMMIT_VERSION: i16 = 4;
@@ -32,6 +50,25 @@ pub(crate) enum Record {
     OffsetCommit { key: OffsetCommitKey, value: Option<OffsetCommitValue> },
     /// A classic group, with its members and what they were assigned.
     Group { id: GroupId, value: Option<GroupMetadataValue> },
+    /// Something of a consumer group (KIP-848).
+    Consumer { group: GroupId, part: ConsumerPart },
+}
+
+/// What of a consumer group a record tells; without value, what is no more (KIP-848).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ConsumerPart {
+    /// The group and its epoch.
+    Epoch(Option<ConsumerGroupMetadataValue>),
+    /// What a member has said of itself.
+    Member(Str, Option<ConsumerGroupMemberMetadataValue>),
+    /// The epoch that the target is for.
+    TargetEpoch(Option<ConsumerGroupTargetAssignmentMetadataValue>),
+    /// What a member is to have.
+    Target(Str, Option<ConsumerGroupTargetAssignmentMemberValue>),
+    /// What a member has.
+    Current(Str, Option<ConsumerGroupCurrentMemberAssignmentValue>),
+    /// The topics that a regular expression stands for.
+    Pattern(Str, Option<ConsumerGroupRegularExpressionValue>),
 }
 
 /// Why the bytes of a record are none of those that are known.
@@ -79,6 +116,7 @@ impl Record {
                 let encoded = |v| versioned(GROUP_METADATA_VERSION, v, GROUP_METADATA_VERSION);
                 Ok((versioned(GROUP_METADATA, &key, 0)?, value.as_ref().map(encoded).transpose()?))
             }
+            Self::Consumer { group, part } => part.encode(&group.0),
         }
     }
 
@@ -110,8 +148,93 @@ impl Record {
                 let GroupMetadataKey { group } = Wire::read(&mut key, 0)?;
                 Ok(Self::Group { id: GroupId(group), value: value.map(read_versioned).transpose()? })
             }
-            other => Err(InvalidRecord::UnknownType(other)),
+            other => ConsumerPart::decode(other, &mut key, value),
         }
+    }
+}
+
+impl ConsumerPart {
+    /// Whether it says that something is no more.
+    pub(crate) const fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Epoch(value) => value.is_none(),
+            Self::Member(_, value) => value.is_none(),
+            Self::TargetEpoch(value) => value.is_none(),
+            Self::Target(_, value) => value.is_none(),
+            Self::Current(_, value) => value.is_none(),
+            Self::Pattern(_, value) => value.is_none(),
+        }
+    }
+
+    fn encode(&self, group: &Str) -> Result<(Bytes, Option<Bytes>), Unsupported> {
+        fn both<T: Wire>(
+            number: i16,
+            key: &impl Wire,
+            value: Option<&T>,
+        ) -> Result<(Bytes, Option<Bytes>), Unsupported> {
+            Ok((versioned(number, key, 0)?, value.map(|value| versioned(0, value, 0)).transpose()?))
+        }
+        let group_id = group.clone();
+        match self {
+            Self::Epoch(value) => {
+                both(CONSUMER_GROUP_METADATA, &ConsumerGroupMetadataKey { group_id }, value.as_ref())
+            }
+            Self::Member(id, value) => {
+                let key = ConsumerGroupMemberMetadataKey { group_id, member_id: id.clone() };
+                both(CONSUMER_GROUP_MEMBER_METADATA, &key, value.as_ref())
+            }
+            Self::TargetEpoch(value) => {
+                let key = ConsumerGroupTargetAssignmentMetadataKey { group_id };
+                both(CONSUMER_GROUP_TARGET_METADATA, &key, value.as_ref())
+            }
+            Self::Target(id, value) => {
+                let key = ConsumerGroupTargetAssignmentMemberKey { group_id, member_id: id.clone() };
+                both(CONSUMER_GROUP_TARGET_MEMBER, &key, value.as_ref())
+            }
+            Self::Current(id, value) => {
+                let key = ConsumerGroupCurrentMemberAssignmentKey { group_id, member_id: id.clone() };
+                both(CONSUMER_GROUP_CURRENT_MEMBER, &key, value.as_ref())
+            }
+            Self::Pattern(pattern, value) => {
+                let key = ConsumerGroupRegularExpressionKey { group_id, regular_expression: pattern.clone() };
+                both(CONSUMER_GROUP_REGULAR_EXPRESSION, &key, value.as_ref())
+            }
+        }
+    }
+
+    /// Reads a record of a type that is none of the others'.
+    fn decode(number: i16, key: &mut Reader, value: Option<Bytes>) -> Result<Record, InvalidRecord> {
+        fn read<T: Wire>(value: Option<Bytes>) -> Result<Option<T>, Malformed> {
+            value.map(read_versioned).transpose()
+        }
+        let (group, part) = match number {
+            CONSUMER_GROUP_METADATA => {
+                let key: ConsumerGroupMetadataKey = Wire::read(key, 0)?;
+                (key.group_id, Self::Epoch(read(value)?))
+            }
+            CONSUMER_GROUP_MEMBER_METADATA => {
+                let key: ConsumerGroupMemberMetadataKey = Wire::read(key, 0)?;
+                (key.group_id, Self::Member(key.member_id, read(value)?))
+            }
+            CONSUMER_GROUP_TARGET_METADATA => {
+                let key: ConsumerGroupTargetAssignmentMetadataKey = Wire::read(key, 0)?;
+                (key.group_id, Self::TargetEpoch(read(value)?))
+            }
+            CONSUMER_GROUP_TARGET_MEMBER => {
+                let key: ConsumerGroupTargetAssignmentMemberKey = Wire::read(key, 0)?;
+                (key.group_id, Self::Target(key.member_id, read(value)?))
+            }
+            CONSUMER_GROUP_CURRENT_MEMBER => {
+                let key: ConsumerGroupCurrentMemberAssignmentKey = Wire::read(key, 0)?;
+                (key.group_id, Self::Current(key.member_id, read(value)?))
+            }
+            CONSUMER_GROUP_REGULAR_EXPRESSION => {
+                let key: ConsumerGroupRegularExpressionKey = Wire::read(key, 0)?;
+                (key.group_id, Self::Pattern(key.regular_expression, read(value)?))
+            }
+            other => return Err(InvalidRecord::UnknownType(other)),
+        };
+        Ok(Record::Consumer { group: GroupId(group), part })
     }
 }
 
@@ -153,7 +276,21 @@ mod tests {
         let group =
             Record::group(&"g".into(), Some(GroupMetadataValue { generation: 7, ..Default::default() }));
         let gone = Record::group(&"g".into(), None);
-        for record in [offset(-1), offset(1_700_000_000_001), group, gone] {
+        let parts = [
+            ConsumerPart::Epoch(Some(ConsumerGroupMetadataValue { epoch: 3, metadata_hash: -7 })),
+            ConsumerPart::Member("m".into(), Some(ConsumerGroupMemberMetadataValue::default())),
+            ConsumerPart::TargetEpoch(Some(ConsumerGroupTargetAssignmentMetadataValue {
+                assignment_epoch: 3,
+                assignment_timestamp: 1_700_000_000_000,
+            })),
+            ConsumerPart::Target("m".into(), Some(ConsumerGroupTargetAssignmentMemberValue::default())),
+            ConsumerPart::Current("m".into(), Some(ConsumerGroupCurrentMemberAssignmentValue::default())),
+            ConsumerPart::Pattern("t.*".into(), Some(ConsumerGroupRegularExpressionValue::default())),
+            ConsumerPart::Epoch(None),
+            ConsumerPart::Current("m".into(), None),
+        ];
+        let parts = parts.map(|part| Record::Consumer { group: "g".into(), part });
+        for record in [offset(-1), offset(1_700_000_000_001), group, gone].into_iter().chain(parts) {
             let (key, value) = record.encode().unwrap();
             assert_eq!(Record::decode(key, value).unwrap(), record);
         }

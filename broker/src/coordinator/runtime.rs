@@ -23,7 +23,9 @@ use tokio::{
 };
 
 use super::{
-    group::{Answer, Caller, Effects, Groups, Limits, Now, Request, Ticket},
+    group::{
+        Answer, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Request, Ticket, assignor::Assignor,
+    },
     record::{InvalidRecord, Record},
 };
 use crate::{
@@ -81,6 +83,18 @@ impl Coordinator {
             group_size_max: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
             offset_metadata_bytes_max: config.offset_metadata_max_bytes,
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+            consumer: ConsumerLimits {
+                session_timeout_ms: ms(config.group_consumer_session_timeout).into(),
+                heartbeat_interval_ms: ms(config.group_consumer_heartbeat_interval),
+                group_size_max: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
+                assignment_interval_ms: ms(config.group_consumer_assignment_interval).into(),
+                pattern_refresh_ms: ms(config.group_consumer_regex_refresh_interval).into(),
+                assignors: config
+                    .group_consumer_assignors
+                    .iter()
+                    .filter_map(|n| Assignor::by_name(n))
+                    .collect(),
+            },
         };
         let tasks = Mutex::default();
         Self { image, replicas, config, limits: Arc::new(limits), cores, tasks }
@@ -249,6 +263,7 @@ impl Task {
             Err(join) => return Err(Stop::Failed(join.to_string())),
         };
         let image = self.image.load_full();
+        self.groups.loaded(Now { ms: now_ms(), limits: &self.limits, topics: &*image });
         // A topic may have been deleted while this slept, and another of its name made.
         let is_gone = |(name, id): &(TopicName, Uuid)| {
             image.topic(name).is_none_or(|topic| !id.is_zero() && topic.id != *id)
@@ -274,20 +289,18 @@ impl Task {
                 count = queue.recv_many(&mut messages, DRAIN_MAX) => if count == 0 { return Stop::Ended },
                 () = tokio::time::sleep(wait) => {}
             }
-            let now = now_ms();
+            let (ms, image, limits) = (now_ms(), self.image.load_full(), Arc::clone(&self.limits));
+            let now = Now { ms, limits: &limits, topics: &*image };
             let mut effects = Effects::default();
             for Message { request, caller, reply } in messages.drain(..) {
                 let ticket = self.ticket();
                 self.waiting.insert(ticket, reply);
-                let limits = Arc::clone(&self.limits);
-                let new_id = member_suffix;
-                let now = Now { ms: now, limits: &limits };
-                self.groups.handle(ticket, request, &caller, now, new_id, &mut effects);
+                self.groups.handle(ticket, request, &caller, now, member_suffix, &mut effects);
             }
-            self.groups.tick(Now { ms: now, limits: &self.limits }, &mut effects);
-            if now >= expire_at_ms {
-                self.groups.expire_offsets(Now { ms: now, limits: &self.limits }, &mut effects);
-                expire_at_ms = now.saturating_add(expiry_check_ms);
+            self.groups.tick(now, &mut effects);
+            if ms >= expire_at_ms {
+                self.groups.expire_offsets(now, &mut effects);
+                expire_at_ms = ms.saturating_add(expiry_check_ms);
             }
             if let Err(why) = self.append(&effects.records).await {
                 return Stop::Failed(why);
@@ -310,8 +323,8 @@ impl Task {
     fn take(&mut self, request: Request, effects: &mut Effects) {
         let caller = Caller { version: 0, client_id: Default::default(), client_host: String::new() };
         let ticket = self.ticket();
-        let limits = Arc::clone(&self.limits);
-        let now = Now { ms: now_ms(), limits: &limits };
+        let (image, limits) = (self.image.load_full(), Arc::clone(&self.limits));
+        let now = Now { ms: now_ms(), limits: &limits, topics: &*image };
         self.groups.handle(ticket, request, &caller, now, String::new, effects);
     }
 

@@ -42,6 +42,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::DescribeTopicPartitions,
 ];
 
@@ -189,6 +191,8 @@ pub(crate) async fn answer(
         ApiKey::OffsetFetch => call!(offset_fetch),
         ApiKey::DeleteGroups => call!(delete_groups),
         ApiKey::OffsetDelete => call!(offset_delete),
+        ApiKey::ConsumerGroupHeartbeat => call!(consumer_group_heartbeat),
+        ApiKey::ConsumerGroupDescribe => call!(consumer_group_describe),
         _ => Err(Refused::UnsupportedVersion(key, version)),
     }
 }

@@ -253,7 +253,10 @@ fn a_disk_that_fails_to_flush_takes_its_directory_offline_and_the_others_go_on()
     for &partition in &sound {
         assert_eq!(wire.values("t", partition), [&b"before"[..], b"after"]);
     }
-    assert!(wire.values("g", failing_commit[0]).starts_with(&[b"before".to_vec()]));
+    // What the log held is seen again once it is known to be on the medium.
+    wait_until("what was acknowledged is there", || {
+        wire.values("g", failing_commit[0]).starts_with(&[b"before".to_vec()])
+    });
 }
 
 #[test]

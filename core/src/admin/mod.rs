@@ -1,10 +1,11 @@
-//! Looking at a cluster and changing it: topics, configurations, brokers, offsets.
+//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets.
 //!
 //! Calls about several things give an outcome for each, in the order asked for; what fails as a whole, as when no
 //! broker can be reached, is the call's own error.
 
 mod cluster;
 mod configs;
+mod groups;
 mod log_dirs;
 mod topics;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 pub use self::{
     cluster::{Broker, ClusterDescription},
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
+    groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType, OffsetAndMetadata},
     log_dirs::{LogDirDescription, LogDirReplica},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
 };
@@ -129,7 +131,10 @@ impl Target {
             Self::Any => cluster.call_any(request, deadline).await,
             Self::Controller => cluster.call_controller(request, deadline).await,
             Self::Broker(id) => {
-                // Where brokers listen is known once there is metadata.
+                // Where brokers listen is known once there is metadata, that of a new one once it is new.
+                if !cluster.snapshot().brokers.contains_key(&id) {
+                    cluster.request_refresh();
+                }
                 let known = format!("broker {id} to be known");
                 cluster.wait_for(&known, deadline, |snapshot| snapshot.brokers.get(&id).map(drop)).await?;
                 cluster.call_broker(id, request, deadline).await

@@ -1,6 +1,7 @@
 //! The cluster from a client's side: what is known of it, connections to its brokers, and which one to ask.
 
 pub(crate) mod broker;
+pub(crate) mod coordinator;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod partition;

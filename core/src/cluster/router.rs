@@ -41,6 +41,8 @@ pub(crate) enum Purpose {
     Produce,
     /// Fetch requests, which wait at the broker.
     Fetch,
+    /// What a member of a group says to its coordinator; joining waits for the others.
+    Coordinate,
 }
 
 /// How to reach a cluster.

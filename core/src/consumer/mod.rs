@@ -4,9 +4,13 @@
 //! `subscription`, where batches wait as they came → [`Consumer::next_batch`], on the program's thread, which checks
 //! and inflates one → [`Batch`], whose records are decoded when they are looked at.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for the members of groups, which are to come"))]
+mod assignor;
 mod batch;
 mod fetch_session;
 mod fetcher;
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody subscribes yet"))]
+mod group;
 mod offsets;
 mod subscription;
 

@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
@@ -41,7 +42,7 @@ public final class Peer {
             case "codecs" -> List.of("none", "gzip", "snappy", "lz4", "zstd").forEach(System.out::println);
             case "produce" -> produce(args[1], args[2], args[3]);
             case "consume" -> consume(args[1], args[2], Integer.parseInt(args[3]));
-            case "member" -> member(args[1], args[2], args[3]);
+            case "member" -> member(args[1], args[2], args[3], args.length > 4 ? args[4] : "classic");
             default -> throw new IllegalArgumentException(args[0]);
         }
     }
@@ -100,14 +101,18 @@ public final class Peer {
         }
     }
 
-    private static void member(String bootstrap, String topic, String group) throws Exception {
-        Map<String, Object> config = Map.of(
+    private static void member(String bootstrap, String topic, String group, String protocol) throws Exception {
+        Map<String, Object> config = new HashMap<>(Map.of(
             "bootstrap.servers", bootstrap,
             "group.id", group,
+            "group.protocol", protocol,
             "auto.offset.reset", "earliest",
-            "enable.auto.commit", false,
-            "session.timeout.ms", SESSION_MS,
-            "heartbeat.interval.ms", SESSION_MS / 10);
+            "enable.auto.commit", false));
+        if (protocol.equals("classic")) {
+            // In the consumer protocol the broker says how long a session is.
+            config.put("session.timeout.ms", SESSION_MS);
+            config.put("heartbeat.interval.ms", SESSION_MS / 10);
+        }
         var ended = new Thread(() -> {
             try {
                 System.in.readAllBytes();

@@ -17,7 +17,9 @@ use ottla_interop::{
     or_skip,
     peers::{self, Peer},
     record::PeerRecord,
+    wire::Wire,
 };
+use ottla_protocol::messages::{ConsumerGroupDescribeRequest, ListGroupsRequest};
 
 const PARTITIONS: i32 = 6;
 const TOPIC: &str = "t";
@@ -51,6 +53,14 @@ impl Given {
     }
 }
 
+/// How members speak with their coordinator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Protocol {
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
 /// A member that runs.
 struct Member {
     number: usize,
@@ -59,8 +69,20 @@ struct Member {
 }
 
 impl Member {
-    fn start(peer: &Peer, broker: &TestBroker, group: &str, number: usize, given: &Given) -> Self {
-        let mut process = peer.spawn(&["member", &broker.bootstrap(), TOPIC, group]).unwrap();
+    fn start(
+        peer: &Peer,
+        broker: &TestBroker,
+        protocol: Protocol,
+        group: &str,
+        number: usize,
+        given: &Given,
+    ) -> Self {
+        let bootstrap = broker.bootstrap();
+        let mut arguments = vec!["member", &bootstrap, TOPIC, group];
+        if protocol == Protocol::Consumer {
+            arguments.push("consumer");
+        }
+        let mut process = peer.spawn(&arguments).unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let given = given.clone();
         let reading = thread::spawn(move || {
@@ -121,28 +143,63 @@ fn has_all(given: &Given, count: i64) -> bool {
     given.everything().into_iter().collect::<BTreeSet<_>>() == all(count)
 }
 
+/// That the group is of the kind that was asked for, and has three members: clients may fall back in silence.
+#[track_caller]
+fn check_protocol(broker: &TestBroker, protocol: Protocol) {
+    let mut wire = Wire::connect(broker.bootstrap().parse().unwrap());
+    let listed = wire.call(5, &ListGroupsRequest::default()).groups;
+    let listed: Vec<(&str, &str)> = listed.iter().map(|g| (&*g.group_id.0, &*g.group_type)).collect();
+    match protocol {
+        Protocol::Classic => assert_eq!(listed, [("g", "classic")]),
+        Protocol::Consumer => {
+            assert_eq!(listed, [("g", "consumer")]);
+            let request = ConsumerGroupDescribeRequest { group_ids: vec!["g".into()], ..Default::default() };
+            let described = wire.call(1, &request).groups;
+            assert_eq!(described[0].members.len(), 3);
+            let shares =
+                described[0].members.iter().map(|m| m.target_assignment.topic_partitions[0].partitions.len());
+            assert_eq!(shares.collect::<Vec<_>>(), [2, 2, 2]);
+        }
+    }
+}
+
 #[test]
 fn confluent_kafkas_group_goes_on_whoever_comes_and_goes() {
-    a_group_goes_on_whoever_comes_and_goes(peers::confluent());
+    a_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Classic);
 }
 
 #[test]
 fn kafka_pythons_group_goes_on_whoever_comes_and_goes() {
-    a_group_goes_on_whoever_comes_and_goes(peers::kafka_python());
+    a_group_goes_on_whoever_comes_and_goes(peers::kafka_python(), Protocol::Classic);
 }
 
 #[test]
 fn franz_gos_group_goes_on_whoever_comes_and_goes() {
-    a_group_goes_on_whoever_comes_and_goes(peers::franz_go());
+    a_group_goes_on_whoever_comes_and_goes(peers::franz_go(), Protocol::Classic);
 }
 
 #[test]
 fn kafka_clients_group_goes_on_whoever_comes_and_goes() {
-    a_group_goes_on_whoever_comes_and_goes(peers::java());
+    a_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Classic);
+}
+
+#[test]
+fn confluent_kafkas_consumer_group_goes_on_whoever_comes_and_goes() {
+    a_group_goes_on_whoever_comes_and_goes(peers::confluent(), Protocol::Consumer);
+}
+
+#[test]
+fn franz_gos_consumer_group_goes_on_whoever_comes_and_goes() {
+    a_group_goes_on_whoever_comes_and_goes(peers::franz_go(), Protocol::Consumer);
+}
+
+#[test]
+fn kafka_clients_consumer_group_goes_on_whoever_comes_and_goes() {
+    a_group_goes_on_whoever_comes_and_goes(peers::java(), Protocol::Consumer);
 }
 
 /// Members share the partitions, take over from who left or died, and go on where the group was.
-fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
+fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: Protocol) {
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
     let partitions = PARTITIONS.to_string();
@@ -152,10 +209,12 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
         ("listeners", &listener),
         ("num.partitions", &partitions),
         ("group.initial.rebalance.delay.ms", "100"),
+        ("group.consumer.session.timeout.ms", "6000"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
     ]);
     produce(peer, &broker, 50);
     let given = Given::default();
-    let member = |broker: &TestBroker, number| Member::start(peer, broker, "g", number, &given);
+    let member = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
 
     let mut members: Vec<Member> = (0..3).map(|number| member(&broker, number)).collect();
     given.wait_until("the first records", |given| has_all(given, 50));
@@ -168,6 +227,8 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
     });
     let mut expected = count;
     given.wait_until("the records of three", |given| has_all(given, expected));
+
+    check_protocol(&broker, protocol);
 
     members.remove(0).leave();
     produce(peer, &broker, 20);
@@ -191,7 +252,7 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>) {
 
     // Whoever comes next begins where the group is, and sees nothing twice.
     let late = Given::default();
-    let next = Member::start(peer, &broker, "g", 9, &late);
+    let next = Member::start(peer, &broker, protocol, "g", 9, &late);
     produce(peer, &broker, 7);
     let fresh: BTreeSet<Place> = all(expected + 7).difference(&all(expected)).copied().collect();
     late.wait_until("the records of who came late", |late| late.everything().len() >= fresh.len());

@@ -31,7 +31,7 @@ use ottla_protocol::{
     wire::{Reader, Wire},
 };
 
-use super::{Answer, Effects, Limits, Now, Ticket};
+use super::{Answer, Effects, Limits, Now, Ticket, offsets::Expiry};
 use crate::coordinator::record::Record;
 
 /// First JoinGroup version whose members know their id before they join (KIP-394).
@@ -208,17 +208,8 @@ impl ClassicGroup {
         group
     }
 
-    pub(crate) fn id(&self) -> &GroupId {
-        &self.id
-    }
-
     pub(crate) fn state(&self) -> State {
         self.state
-    }
-
-    /// Since when the group is in its state, in ms since the epoch.
-    pub(crate) fn state_since_ms(&self) -> i64 {
-        self.state_since_ms
     }
 
     pub(crate) fn protocol_type(&self) -> Option<&Str> {
@@ -251,6 +242,21 @@ impl ClassicGroup {
                 None => vec![None],
             })
             .collect()
+    }
+
+    /// Which of its offsets may expire, and when; `None` if none may now (KIP-211).
+    ///
+    /// Time counts from when the group became empty, or from the commit where there never were members, or where
+    /// members do not read the topic any more.
+    pub(super) fn expiry(&self) -> Option<Expiry> {
+        match self.state {
+            State::Empty => Some(Expiry {
+                since_ms: self.protocol_type.is_some().then_some(self.state_since_ms),
+                read: BTreeSet::new(),
+            }),
+            State::Stable => self.subscribed_topics().map(|read| Expiry { since_ms: None, read }),
+            State::PreparingRebalance | State::CompletingRebalance => None,
+        }
     }
 
     /// Whether it can be forgotten: nobody is in it, and nobody was given an id to join with.

@@ -4,12 +4,21 @@
 //! records and holds the answers back until they are committed; if that fails, it throws the state away and reads it
 //! again from the log. What the log does not keep of a classic group, who waits and until when, lives here alone.
 
+pub(crate) mod assignor;
 pub(crate) mod classic;
+pub(crate) mod consumer;
+#[cfg(test)]
+mod consumer_simulation;
+#[cfg(test)]
+mod consumer_tests;
 mod offsets;
+mod pattern;
+mod reconcile;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
+pub(crate) mod topics;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,9 +28,11 @@ use std::{
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
-        HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-        LeaveGroupResponse, ListGroupsRequest, OffsetCommitRequest, OffsetCommitResponse,
-        OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
+        ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
+        JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest,
+        OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+        SyncGroupRequest, SyncGroupResponse,
+        consumer_group_describe::DescribedGroup as DescribedConsumerGroup,
         delete_groups::DeletableGroupResult,
         describe_groups::{DescribedGroup, DescribedGroupMember},
         leave_group::MemberResponse,
@@ -32,10 +43,13 @@ use ottla_protocol::{
 };
 
 use self::{
+    assignor::Assignor,
     classic::{ClassicGroup, Sender, State},
-    offsets::Offsets,
+    consumer::{ConsumerGroup, Refused},
+    offsets::{Expiry, Offsets},
+    topics::Topics,
 };
-use super::record::Record;
+use super::record::{ConsumerPart, Record};
 
 /// Names a request that waits for its answer; the runtime knows whose it is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -48,10 +62,12 @@ pub(crate) enum Request {
     Sync(SyncGroupRequest),
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
+    ConsumerHeartbeat(ConsumerGroupHeartbeatRequest),
     Commit(OffsetCommitRequest),
     Fetch(OffsetFetchRequestGroup),
     DeleteOffsets(OffsetDeleteRequest),
     Describe(Vec<GroupId>),
+    ConsumerDescribe(GroupId),
     List(ListGroupsRequest),
     Delete(Vec<GroupId>),
     /// Topics were deleted, and the offsets in them with them.
@@ -66,10 +82,12 @@ impl Request {
             Self::Sync(request) => Some(&request.group_id),
             Self::Heartbeat(request) => Some(&request.group_id),
             Self::Leave(request) => Some(&request.group_id),
+            Self::ConsumerHeartbeat(request) => Some(&request.group_id),
             Self::Commit(request) => Some(&request.group_id),
             Self::Fetch(_)
             | Self::DeleteOffsets(_)
             | Self::Describe(_)
+            | Self::ConsumerDescribe(_)
             | Self::List(_)
             | Self::Delete(_)
             | Self::TopicsDeleted(_) => None,
@@ -92,10 +110,12 @@ pub(crate) enum Answer {
     Sync(SyncGroupResponse),
     Heartbeat(HeartbeatResponse),
     Leave(LeaveGroupResponse),
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
     Commit(OffsetCommitResponse),
     Fetch(OffsetFetchResponseGroup),
     DeleteOffsets(OffsetDeleteResponse),
     Describe(Vec<DescribedGroup>),
+    ConsumerDescribe(DescribedConsumerGroup),
     List(Vec<ListedGroup>),
     Delete(Vec<DeletableGroupResult>),
     TopicsDeleted,
@@ -127,19 +147,128 @@ pub(crate) struct Limits {
     pub(crate) offset_metadata_bytes_max: usize,
     /// `offsets.retention.minutes`, in ms.
     pub(crate) offsets_retention_ms: i64,
+    pub(crate) consumer: ConsumerLimits,
 }
 
-/// The time, and what the broker is configured to.
-#[derive(Clone, Copy, Debug)]
+/// What the broker is configured to for consumer groups (KIP-848).
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerLimits {
+    /// `group.consumer.session.timeout.ms`.
+    pub(crate) session_timeout_ms: i64,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub(crate) heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`.
+    pub(crate) group_size_max: usize,
+    /// `group.consumer.assignment.interval.ms`.
+    pub(crate) assignment_interval_ms: i64,
+    /// `group.consumer.regex.refresh.interval.ms`.
+    pub(crate) pattern_refresh_ms: i64,
+    /// `group.consumer.assignors`; the first is that of who names none.
+    pub(crate) assignors: Vec<Assignor>,
+}
+
+impl ConsumerLimits {
+    fn default_assignor(&self) -> Assignor {
+        self.assignors.first().copied().unwrap_or(Assignor::Uniform)
+    }
+
+    /// The names of the assignors, for people.
+    fn assignor_names(&self) -> String {
+        let names = self.assignors.iter().map(|assignor| format!("`{}`", assignor.name()));
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The time, what the broker is configured to, and the topics that there are.
+#[derive(Clone, Copy)]
 pub(crate) struct Now<'a> {
     pub(crate) ms: i64,
     pub(crate) limits: &'a Limits,
+    pub(crate) topics: &'a dyn Topics,
+}
+
+/// A group of either kind.
+#[derive(Debug)]
+enum Group {
+    Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
+}
+
+impl Group {
+    fn wake_ms(&self) -> i64 {
+        match self {
+            Self::Classic(group) => group.wake_ms(),
+            Self::Consumer(group) => group.wake_ms(),
+        }
+    }
+
+    /// Whether nobody is in the group, nor about to join.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// Whether it can be forgotten.
+    fn is_deserted(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_deserted(),
+            Self::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// The topics that members read, if the group tells.
+    fn subscribed_topics(&self) -> Option<BTreeSet<Str>> {
+        match self {
+            Self::Classic(group) => group.subscribed_topics(),
+            Self::Consumer(group) => Some(group.subscribed_topics()),
+        }
+    }
+
+    /// Which of its offsets may expire, and when; `None` if none may now.
+    fn expiry(&self) -> Option<Expiry> {
+        match self {
+            Self::Classic(group) => group.expiry(),
+            Self::Consumer(group) => Some(Expiry { since_ms: None, read: group.subscribed_topics() }),
+        }
+    }
+
+    /// What takes it out of the log.
+    fn bury(&self, id: &GroupId, records: &mut Vec<Record>) {
+        match self {
+            Self::Classic(_) => records.push(Record::group(id, None)),
+            Self::Consumer(group) => group.bury(records),
+        }
+    }
+
+    /// Its type, as ListGroups tells it.
+    const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
+        }
+    }
+
+    fn state_name(&self) -> &'static str {
+        match self {
+            Self::Classic(group) => group.state().name(),
+            Self::Consumer(group) => group.state().name(),
+        }
+    }
+
+    fn protocol_type(&self) -> Str {
+        match self {
+            Self::Classic(group) => group.protocol_type().cloned().unwrap_or_default(),
+            Self::Consumer(_) => Str::from_static("consumer"),
+        }
+    }
 }
 
 /// The groups of one partition of `__consumer_offsets`.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    groups: HashMap<GroupId, ClassicGroup>,
+    groups: HashMap<GroupId, Group>,
     offsets: Offsets,
     /// When each group wants to be looked at, by time; what is not here waits for nothing.
     due: BTreeSet<(i64, GroupId)>,
@@ -160,18 +289,64 @@ impl Groups {
                 if value.is_some() {
                     let id = GroupId(key.group.detached());
                     // Who commits without membership has a group all the same, to be listed and described.
-                    self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id, now_ms));
+                    self.ensure_classic(id, now_ms);
                 }
                 self.offsets.replay(key, value.as_ref());
             }
             Record::Group { id, value: Some(value) } => {
-                self.groups.insert(id.detached(), ClassicGroup::restore(id.detached(), value, now_ms));
+                let group = ClassicGroup::restore(id.detached(), value, now_ms);
+                self.groups.insert(id.detached(), Group::Classic(group));
                 self.reschedule(id);
             }
             Record::Group { id, value: None } => {
-                self.groups.remove(id);
+                if let Some(Group::Classic(_)) = self.groups.get(id) {
+                    self.groups.remove(id);
+                }
                 self.reschedule(id);
             }
+            Record::Consumer { group: id, part: ConsumerPart::Epoch(None) } => {
+                if let Some(Group::Consumer(_)) = self.groups.get(id) {
+                    self.groups.remove(id);
+                }
+                // It may have gone on as a classic group, of which the log tells no more than its offsets yet.
+                if self.offsets.has_group(id) {
+                    self.ensure_classic(id.detached(), now_ms);
+                }
+                self.reschedule(id);
+            }
+            Record::Consumer { group: id, part } => match self.groups.get_mut(id) {
+                Some(Group::Consumer(group)) => group.replay(part),
+                // What is left of a group that was taken out has nothing to tell.
+                _ if part.is_tombstone() => {}
+                _ => {
+                    let mut group = ConsumerGroup::new(id.detached());
+                    group.replay(part);
+                    self.groups.insert(id.detached(), Group::Consumer(group));
+                }
+            },
+        }
+    }
+
+    /// Ends the replay of a log: from now on, members have their time to be heard of.
+    pub(crate) fn loaded(&mut self, now: Now<'_>) {
+        let mut ids = Vec::new();
+        for (id, group) in &mut self.groups {
+            if let Group::Consumer(group) = group {
+                group.loaded(now);
+                ids.push(id.clone());
+            }
+        }
+        ids.iter().for_each(|id| self.reschedule(id));
+    }
+
+    fn ensure_classic(&mut self, id: GroupId, now_ms: i64) {
+        self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id, now_ms)));
+    }
+
+    fn classic(&mut self, id: &GroupId) -> Option<&mut ClassicGroup> {
+        match self.groups.get_mut(id) {
+            Some(Group::Classic(group)) => Some(group),
+            _ => None,
         }
     }
 
@@ -202,8 +377,10 @@ impl Groups {
         while self.due.first().is_some_and(|(at, _)| *at <= now.ms) {
             let Some((_, id)) = self.due.pop_first() else { return };
             self.due_at.remove(&id);
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.tick(now, out);
+            match self.groups.get_mut(&id) {
+                Some(Group::Classic(group)) => group.tick(now, out),
+                Some(Group::Consumer(group)) => group.tick(now, out),
+                None => {}
             }
             self.reschedule(&id);
         }
@@ -211,7 +388,7 @@ impl Groups {
 
     /// Puts a group where its time says.
     fn reschedule(&mut self, id: &GroupId) {
-        let wake_ms = self.groups.get(id).map(ClassicGroup::wake_ms).filter(|at| *at < i64::MAX);
+        let wake_ms = self.groups.get(id).map(Group::wake_ms).filter(|at| *at < i64::MAX);
         if self.due_at.get(id) == wake_ms.as_ref() {
             return;
         }
@@ -235,27 +412,33 @@ impl Groups {
     ) {
         let answer = match request {
             Request::Join(request) => return self.join(ticket, &request, caller, now, new_id, out),
-            Request::Sync(request) => match self.groups.get_mut(&request.group_id) {
+            Request::Sync(request) => match self.classic(&request.group_id) {
                 Some(group) => return group.sync(ticket, &request, now, out),
                 None => Answer::Sync(classic::sync_error(ErrorCode::UNKNOWN_MEMBER_ID)),
             },
             Request::Heartbeat(request) => {
-                let error_code = match self.groups.get_mut(&request.group_id) {
+                let error_code = match self.classic(&request.group_id) {
                     Some(group) => group.heartbeat(&request, now),
                     None => ErrorCode::UNKNOWN_MEMBER_ID,
                 };
                 Answer::Heartbeat(HeartbeatResponse { error_code, ..Default::default() })
             }
             Request::Leave(request) => Answer::Leave(match self.groups.get_mut(&request.group_id) {
-                Some(group) => group.leave(&request, now, out),
+                Some(Group::Classic(group)) => group.leave(&request, now, out),
+                Some(Group::Consumer(group)) => group.remove_by_name(&request, now, out),
                 None => nobody_left(&request),
             }),
+            Request::ConsumerHeartbeat(request) => {
+                let answer = self.consumer_heartbeat(&request, caller, now, new_id, out);
+                Answer::ConsumerHeartbeat(answer.unwrap_or_else(Refused::response))
+            }
             Request::Commit(request) => Answer::Commit(self.commit(&request, caller.version, now, out)),
-            Request::Fetch(request) => Answer::Fetch(self.offsets.fetch(&request)),
+            Request::Fetch(request) => Answer::Fetch(self.fetch(&request)),
             Request::DeleteOffsets(request) => Answer::DeleteOffsets(self.delete_offsets(&request, out)),
             Request::Describe(ids) => {
                 Answer::Describe(ids.into_iter().map(|id| self.describe(id, caller.version)).collect())
             }
+            Request::ConsumerDescribe(id) => Answer::ConsumerDescribe(self.describe_consumer(id, now)),
             Request::List(filter) => Answer::List(self.list(&filter)),
             Request::Delete(ids) => Answer::Delete(ids.into_iter().map(|id| self.delete(id, out)).collect()),
             Request::TopicsDeleted(topics) => {
@@ -270,9 +453,12 @@ impl Groups {
     pub(crate) fn expire_offsets(&mut self, now: Now<'_>, out: &mut Effects) {
         let mut gone = Vec::new();
         for (id, group) in &self.groups {
-            let left = self.offsets.expire(group, now, &mut out.records);
+            let left = match group.expiry() {
+                Some(expiry) => self.offsets.expire(id, &expiry, now, &mut out.records),
+                None => true,
+            };
             if !left && group.is_deserted() {
-                out.records.push(Record::group(id, None));
+                group.bury(id, &mut out.records);
                 gone.push(id.clone());
             }
         }
@@ -292,7 +478,18 @@ impl Groups {
         out: &mut Effects,
     ) {
         let refused = |code| Answer::Join(classic::join_error(&request.member_id, code));
-        let group = match self.groups.get_mut(&request.group_id) {
+        // A consumer group that is empty may become a classic one.
+        if let Some(group @ Group::Consumer(_)) = self.groups.get(&request.group_id) {
+            if !group.is_empty() {
+                return out.answer(ticket, refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+            }
+            group.bury(&request.group_id, &mut out.records);
+            self.groups.remove(&request.group_id);
+            if self.offsets.has_group(&request.group_id) {
+                self.ensure_classic(request.group_id.detached(), now.ms);
+            }
+        }
+        let group = match self.classic(&request.group_id) {
             Some(group) => group,
             None if request.group_id.is_empty() => {
                 return out.answer(ticket, refused(ErrorCode::INVALID_GROUP_ID));
@@ -301,8 +498,9 @@ impl Groups {
                 return out.answer(ticket, refused(ErrorCode::UNKNOWN_MEMBER_ID));
             }
             None => {
-                let id = request.group_id.detached();
-                self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id, now.ms))
+                self.ensure_classic(request.group_id.detached(), now.ms);
+                let Some(group) = self.classic(&request.group_id) else { return };
+                group
             }
         };
         let sender = Sender {
@@ -311,6 +509,63 @@ impl Groups {
             client_host: &caller.client_host,
         };
         group.join(ticket, request, sender, now, new_id, out);
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+        caller: &Caller,
+        now: Now<'_>,
+        new_id: impl FnOnce() -> String,
+        out: &mut Effects,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refused> {
+        consumer::check_request(request, caller.version, &now.limits.consumer)?;
+        let not_found = |why: &str| Err(Refused::new(ErrorCode::GROUP_ID_NOT_FOUND, why));
+        match self.groups.get_mut(&request.group_id) {
+            Some(Group::Consumer(group)) if consumer::is_leaving(request) => {
+                return group.leave(request, now, out);
+            }
+            Some(Group::Consumer(group)) => return group.heartbeat(request, caller, now, new_id, out),
+            None if !consumer::is_joining(request) => return not_found("there is no such consumer group"),
+            Some(Group::Classic(group)) if !group.is_empty() || !consumer::is_joining(request) => {
+                return not_found("the group is a classic group with members; let them leave first");
+            }
+            // A classic group that is empty becomes a consumer group, and keeps its offsets.
+            Some(Group::Classic(_)) | None => {}
+        }
+        let id = request.group_id.detached();
+        let mut group = ConsumerGroup::new(id.clone());
+        let first = out.records.len();
+        let answer = group.heartbeat(request, caller, now, new_id, out)?;
+        if let Some(Group::Classic(_)) = self.groups.insert(id.clone(), Group::Consumer(group)) {
+            out.records.insert(first, Record::group(&id, None));
+        }
+        Ok(answer)
+    }
+
+    fn fetch(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        if let Some(Group::Consumer(group)) = self.groups.get(&request.group_id)
+            && let Err(error_code) = group.check_fetch(request.member_id.as_ref(), request.member_epoch)
+        {
+            return OffsetFetchResponseGroup {
+                group_id: request.group_id.clone(),
+                error_code,
+                ..Default::default()
+            };
+        }
+        self.offsets.fetch(request)
+    }
+
+    fn describe_consumer(&self, id: GroupId, now: Now<'_>) -> DescribedConsumerGroup {
+        match self.groups.get(&id) {
+            Some(Group::Consumer(group)) => group.describe(now),
+            _ => DescribedConsumerGroup {
+                group_id: id,
+                error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+                error_message: Some("there is no such consumer group".into()),
+                ..Default::default()
+            },
+        }
     }
 
     fn commit(
@@ -322,7 +577,8 @@ impl Groups {
     ) -> OffsetCommitResponse {
         let generation = request.generation_id_or_member_epoch;
         let checked = match self.groups.get_mut(&request.group_id) {
-            Some(group) => {
+            Some(Group::Consumer(group)) => group.check_commit(request, version),
+            Some(Group::Classic(group)) => {
                 group.check_commit(&request.member_id, request.group_instance_id.as_ref(), generation, now.ms)
             }
             // Offsets may be kept without a group; a member without one has lost it.
@@ -350,12 +606,12 @@ impl Groups {
     }
 
     fn describe(&self, id: GroupId, version: i16) -> DescribedGroup {
-        let Some(group) = self.groups.get(&id) else {
+        let Some(Group::Classic(group)) = self.groups.get(&id) else {
             let mut described =
                 DescribedGroup { group_id: id, group_state: "Dead".into(), ..Default::default() };
             if version >= 6 {
                 described.error_code = ErrorCode::GROUP_ID_NOT_FOUND;
-                described.error_message = Some("there is no such group".into());
+                described.error_message = Some("there is no such classic group".into());
             }
             return described;
         };
@@ -379,22 +635,18 @@ impl Groups {
     }
 
     fn list(&self, filter: &ListGroupsRequest) -> Vec<ListedGroup> {
-        /// The only type of group that is served.
-        const CLASSIC: &str = "classic";
         let wanted = |names: &[Str], name: &str| {
             names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        if !wanted(&filter.types_filter, CLASSIC) {
-            return Vec::new();
-        }
         self.groups
-            .values()
-            .filter(|group| wanted(&filter.states_filter, group.state().name()))
-            .map(|group| ListedGroup {
-                group_id: group.id().clone(),
-                protocol_type: group.protocol_type().cloned().unwrap_or_default(),
-                group_state: group.state().name().into(),
-                group_type: CLASSIC.into(),
+            .iter()
+            .filter(|(_, group)| wanted(&filter.types_filter, group.type_name()))
+            .filter(|(_, group)| wanted(&filter.states_filter, group.state_name()))
+            .map(|(id, group)| ListedGroup {
+                group_id: id.clone(),
+                protocol_type: group.protocol_type(),
+                group_state: group.state_name().into(),
+                group_type: group.type_name().into(),
             })
             .collect()
     }
@@ -403,9 +655,9 @@ impl Groups {
         let error_code = match self.groups.get(&id) {
             None => ErrorCode::GROUP_ID_NOT_FOUND,
             Some(group) if !group.is_empty() => ErrorCode::NON_EMPTY_GROUP,
-            Some(_) => {
+            Some(group) => {
                 self.offsets.forget_group(&id, &mut out.records);
-                out.records.push(Record::group(&id, None));
+                group.bury(&id, &mut out.records);
                 self.groups.remove(&id);
                 self.reschedule(&id);
                 ErrorCode::NONE

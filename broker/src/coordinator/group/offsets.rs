@@ -17,10 +17,7 @@ use ottla_protocol::{
     types::{GroupId, Str, TopicName, Uuid},
 };
 
-use super::{
-    Now,
-    classic::{ClassicGroup, State},
-};
+use super::Now;
 use crate::coordinator::record::Record;
 
 /// Stands for "no offset was committed".
@@ -36,6 +33,15 @@ struct Committed {
     /// When it expires, where the client has asked for a time; -1 for the broker's retention.
     expire_ms: i64,
     topic_id: Uuid,
+}
+
+/// When the offsets of a group expire that its members do not read.
+#[derive(Debug)]
+pub(super) struct Expiry {
+    /// When the time of all of them began; `None` if each has its own, from its commit.
+    pub(super) since_ms: Option<i64>,
+    /// The topics that members read.
+    pub(super) read: BTreeSet<Str>,
 }
 
 type ByTopic = BTreeMap<TopicName, BTreeMap<i32, Committed>>;
@@ -197,44 +203,35 @@ impl Offsets {
         self.groups.retain(|_, by_topic| !by_topic.is_empty());
     }
 
+    /// Whether anything was committed for a group.
+    pub(super) fn has_group(&self, id: &GroupId) -> bool {
+        self.groups.contains_key(id)
+    }
+
     /// Forgets what has outlived its time, and says whether anything of the group is left.
-    ///
-    /// Time counts from when the group became empty, or from the commit where there never were members, or where
-    /// members do not read the topic any more (KIP-211).
-    pub(super) fn expire(&mut self, group: &ClassicGroup, now: Now<'_>, records: &mut Vec<Record>) -> bool {
-        let (now_ms, retention_ms) = (now.ms, now.limits.offsets_retention_ms);
-        let Some(by_topic) = self.groups.get(group.id()) else { return false };
-        let subscribed = group.subscribed_topics();
-        let since_empty = group.protocol_type().is_some().then(|| group.state_since_ms());
-        let expires = match group.state() {
-            State::Empty => true,
-            State::Stable => subscribed.is_some(),
-            State::PreparingRebalance | State::CompletingRebalance => false,
-        };
-        if !expires {
-            return true;
-        }
-        let is_read = |topic: &TopicName| {
-            group.state() != State::Empty && subscribed.as_ref().is_some_and(|s| s.contains(&topic.0))
-        };
+    pub(super) fn expire(
+        &mut self,
+        id: &GroupId,
+        expiry: &Expiry,
+        now: Now<'_>,
+        records: &mut Vec<Record>,
+    ) -> bool {
+        let Some(by_topic) = self.groups.get(id) else { return false };
         let is_over = |committed: &Committed| match committed.expire_ms {
-            -1 if group.state() == State::Empty => {
-                now_ms - since_empty.unwrap_or(committed.commit_ms) >= retention_ms
-            }
-            -1 => now_ms - committed.commit_ms >= retention_ms,
-            at => now_ms >= at,
+            -1 => now.ms - expiry.since_ms.unwrap_or(committed.commit_ms) >= now.limits.offsets_retention_ms,
+            at => now.ms >= at,
         };
         let over: Vec<(TopicName, i32)> = by_topic
             .iter()
-            .filter(|(topic, _)| !is_read(topic))
+            .filter(|(topic, _)| !expiry.read.contains(&topic.0))
             .flat_map(|(topic, partitions)| partitions.iter().map(move |(index, c)| (topic, *index, c)))
             .filter(|(_, _, committed)| is_over(committed))
             .map(|(topic, index, _)| (topic.clone(), index))
             .collect();
         for (topic, partition) in over {
-            self.bury(group.id(), &topic, partition, records);
+            self.bury(id, &topic, partition, records);
         }
-        self.groups.contains_key(group.id())
+        self.groups.contains_key(id)
     }
 
     /// Forgets an offset, if there is one, and leaves a tombstone.

@@ -21,7 +21,7 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::*;
+use super::{topics::tests::TestTopics, *};
 
 const SEEDS: u64 = 1000;
 const STEPS: usize = 400;
@@ -60,6 +60,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
+    topics: TestTopics,
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
     clients: Vec<Client>,
@@ -96,11 +97,13 @@ impl World {
             group_size_max: usize::MAX,
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
+            consumer: consumer_tests::limits(),
         };
         Self {
             random,
             groups: Groups::default(),
             limits,
+            topics: TestTopics::default(),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             clients,
@@ -141,7 +144,7 @@ impl World {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let suffix = self.random.u64(..);
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits };
+        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || format!("{suffix:x}"), &mut out);
         self.take(out);
     }
@@ -350,7 +353,7 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits }, &mut out);
+            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
             self.take(out);
         }
         self.now_ms = until;
@@ -404,13 +407,32 @@ fn run(seed: u64) -> u64 {
         world.step();
     }
     world.check_committed();
-    let mut course = world.now_ms as u64 ^ world.next_ticket.rotate_left(20);
-    for (key, value) in &world.log {
+    course(world.now_ms, world.next_ticket, &world.log)
+}
+
+/// A number that tells a whole course, by its end and by what it left in the log.
+pub(super) fn course(now_ms: i64, next_ticket: u64, log: &[(Bytes, Option<Bytes>)]) -> u64 {
+    let mut course = now_ms as u64 ^ next_ticket.rotate_left(20);
+    for (key, value) in log {
         for byte in key.iter().chain(value.iter().flatten()) {
             course = course.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte);
         }
     }
     course
+}
+
+/// Runs the seeds that the environment asks for, or the first `seeds`. One that fails is named, with the command that
+/// runs it again in `module`.
+pub(super) fn run_seeds(module: &str, seeds: u64, run: fn(u64) -> u64) {
+    let first = number("OTTLA_FIRST_SEED", 0);
+    for seed in first..first + number("OTTLA_SEEDS", seeds) {
+        let ran = std::panic::catch_unwind(|| run(seed));
+        assert!(
+            ran.is_ok(),
+            "seed {seed} fails; again: OTTLA_FIRST_SEED={seed} OTTLA_SEEDS=1 cargo test -p ottla-broker --lib \
+             group::{module}"
+        );
+    }
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -419,15 +441,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn whatever_gets_lost_or_dies_no_partition_is_given_twice_and_the_group_comes_to_rest() {
-    let first = number("OTTLA_FIRST_SEED", 0);
-    for seed in first..first + number("OTTLA_SEEDS", SEEDS) {
-        let ran = std::panic::catch_unwind(|| run(seed));
-        assert!(
-            ran.is_ok(),
-            "seed {seed} fails; again: OTTLA_FIRST_SEED={seed} OTTLA_SEEDS=1 cargo test -p ottla-broker --lib \
-             group::simulation"
-        );
-    }
+    run_seeds("simulation", SEEDS, run);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use ottla_protocol::{
     wire::{Wire, Writer},
 };
 
-use super::*;
+use super::{topics::tests::TestTopics, *};
 
 const SESSION_MS: i32 = 10_000;
 const REBALANCE_MS: i32 = 60_000;
@@ -30,6 +30,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 struct Test {
     groups: Groups,
     limits: Limits,
+    topics: TestTopics,
     now_ms: i64,
     answers: BTreeMap<Ticket, Answer>,
     /// Everything that the log would hold.
@@ -75,10 +76,12 @@ impl Test {
             group_size_max: usize::MAX,
             offset_metadata_bytes_max: 10,
             offsets_retention_ms: 7 * DAY_MS,
+            consumer: consumer_tests::limits(),
         };
         Self {
             groups: Groups::default(),
             limits,
+            topics: TestTopics::default(),
             now_ms: 1_700_000_000_000,
             answers: BTreeMap::new(),
             log: Vec::new(),
@@ -94,7 +97,7 @@ impl Test {
         self.ids += 1;
         let id = self.ids.to_string();
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits };
+        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         self.take(out);
         ticket
@@ -113,7 +116,7 @@ impl Test {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits }, &mut out);
+            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
             self.take(out);
         }
         self.now_ms = until;
@@ -518,14 +521,14 @@ fn offsets_expire_when_the_group_was_empty_for_long_and_the_group_with_them() {
     t.commit(&first, generation, 5);
     t.now_ms += 8 * DAY_MS;
     let mut out = Effects::default();
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
     assert!(out.records.is_empty(), "the group reads the topic");
     t.leave(&[(&first.id.clone(), None), (&second.id.clone(), None)]);
     t.now_ms += 7 * DAY_MS - 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
     assert!(out.records.is_empty(), "a day is missing, or nearly");
     t.now_ms += 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits }, &mut out);
+    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
     t.take(out);
     assert_eq!(t.state(), "Dead");
     t.restart();

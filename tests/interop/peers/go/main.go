@@ -66,14 +66,16 @@ func main() {
 	case len(os.Args) == 5 && os.Args[1] == "consume":
 		err = consume(ctx, os.Args[2], os.Args[3], os.Args[4])
 	case len(os.Args) == 5 && os.Args[1] == "member":
-		err = member(os.Args[2], os.Args[3], os.Args[4])
+		err = member(os.Args[2], os.Args[3], os.Args[4], false)
+	case len(os.Args) == 6 && os.Args[1] == "member" && os.Args[5] == "consumer":
+		err = member(os.Args[2], os.Args[3], os.Args[4], true)
 	case len(os.Args) == 7 && os.Args[1] == "load":
 		err = load(os.Args[2], os.Args[3], os.Args[4:])
 	case len(os.Args) == 5 && os.Args[1] == "loaded":
 		err = loaded(ctx, os.Args[2], os.Args[3], os.Args[4])
 	default:
 		err = fmt.Errorf("usage: peer codecs | produce BOOTSTRAP TOPIC CODEC | consume BOOTSTRAP TOPIC COUNT" +
-			" | member BOOTSTRAP TOPIC GROUP" +
+			" | member BOOTSTRAP TOPIC GROUP [consumer]" +
 			" | load BOOTSTRAP TOPIC PARTITIONS KEYS PAUSE_MS | loaded BOOTSTRAP TOPIC COUNT")
 	}
 	if err != nil {
@@ -83,17 +85,21 @@ func main() {
 }
 
 // member is in a group until stdin ends; it prints what it is given and commits it.
-func member(bootstrap, topic, group string) error {
-	client, err := kgo.NewClient(
+func member(bootstrap, topic, group string, consumerProtocol bool) error {
+	options := []kgo.Opt{
 		kgo.SeedBrokers(bootstrap),
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(sessionTimeout/10),
+		kgo.HeartbeatInterval(sessionTimeout / 10),
 		kgo.BlockRebalanceOnPoll(),
-	)
+	}
+	if consumerProtocol {
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+	}
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return err
 	}

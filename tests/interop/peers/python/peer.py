@@ -3,7 +3,7 @@
     peer.py confluent|kafka-python codecs
     peer.py confluent|kafka-python produce BOOTSTRAP TOPIC CODEC
     peer.py confluent|kafka-python consume BOOTSTRAP TOPIC COUNT
-    peer.py confluent|kafka-python member BOOTSTRAP TOPIC GROUP
+    peer.py confluent|kafka-python member BOOTSTRAP TOPIC GROUP [consumer]
 """
 
 import base64
@@ -107,19 +107,20 @@ class Confluent:
 
 
     @staticmethod
-    def member(bootstrap, topic, group):
+    def member(bootstrap, topic, group, protocol="classic"):
         from confluent_kafka import Consumer, KafkaException
 
-        consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": group,
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                "session.timeout.ms": SESSION_MS,
-                "heartbeat.interval.ms": SESSION_MS // 10,
-            }
-        )
+        config = {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "group.protocol": protocol,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+        if protocol == "classic":
+            # In the consumer protocol the broker says how long a session is.
+            config |= {"session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": SESSION_MS // 10}
+        consumer = Consumer(config)
         consumer.subscribe([topic])
         ended = input_end()
         while not ended.is_set():
