@@ -251,7 +251,7 @@ struct Recovery<'a> {
     removed: bool,
     /// Where the first of the last segments begins that were all walked.
     walked_from: i64,
-    /// Where the leader's epoch changes, in the segments that were walked.
+    /// Where the leader's epoch changes, from there on.
     epochs_seen: Vec<LeaderEpoch>,
 }
 
@@ -415,7 +415,7 @@ impl Recovery<'_> {
                 let segment = SealedSegment::new(base_offset, size, latest);
                 let file = segment.open(self.disk, self.directory)?;
                 if self.agree(&file, (base_offset, size), &offsets, &times)? {
-                    self.walked_from = i64::MAX;
+                    self.not_walked();
                     return Ok(Sealed::Whole(segment));
                 }
             }
@@ -525,7 +525,7 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
-        self.walked_from = i64::MAX;
+        self.not_walked();
         Ok(Some(Walk {
             base_offset,
             index,
@@ -587,19 +587,12 @@ impl Recovery<'_> {
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
         // Of what was not flushed the batches know more than the file, which may tell of others that were cut.
         epochs.truncate_from_end(end_offset.min(self.walked_from));
-        let mut add = |epoch: LeaderEpoch| {
-            if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
-                epochs.assign(epoch.epoch, epoch.start_offset);
+        for seen in &self.epochs_seen {
+            if epochs.latest().is_none_or(|latest| latest.epoch < seen.epoch) {
+                epochs.assign(seen.epoch, seen.start_offset);
             }
-        };
-        if complete {
-            self.epochs_seen.iter().copied().for_each(&mut add);
-        } else {
-            each_header(self.disk, self.directory, segments, 0..i64::MAX, |header| {
-                add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
-            })?;
         }
-        let epochs = self.with_returned(segments, epochs)?;
+        let epochs = self.with_forgotten(segments, epochs, end_offset)?;
         let mended = read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty());
         if mended {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
@@ -610,13 +603,19 @@ impl Recovery<'_> {
         Ok(epochs)
     }
 
-    /// `epochs` with those of records that were deleted, and that came back because the log's start had not been
-    /// checkpointed: the file had forgotten them already.
-    fn with_returned(&self, segments: &Segments, epochs: LeaderEpochs) -> Result<LeaderEpochs, LogError> {
+    /// `epochs` with those of the batches before them. There are some if the file was lost; and if records were deleted
+    /// and came back, because the log's start had not been checkpointed: the file has forgotten their epochs.
+    fn with_forgotten(
+        &self,
+        segments: &Segments,
+        epochs: LeaderEpochs,
+        end_offset: i64,
+    ) -> Result<LeaderEpochs, LogError> {
         let start = segments.first_offset().max(self.checkpointed.log_start_offset);
-        let Some(known) = epochs.first().map(|e| e.start_offset).filter(|known| *known > start) else {
+        let known = epochs.first().map_or(end_offset, |first| first.start_offset);
+        if known <= start {
             return Ok(epochs);
-        };
+        }
         let mut all = LeaderEpochs::default();
         each_header(self.disk, self.directory, segments, start..known, |header| {
             if all.latest().is_none_or(|latest| latest.epoch < header.partition_leader_epoch) {
@@ -625,6 +624,12 @@ impl Recovery<'_> {
         })?;
         epochs.iter().for_each(|e| _ = all.assign(e.epoch, e.start_offset));
         Ok(all)
+    }
+
+    /// A segment was taken as its indexes have it: only those behind it may still be walked without a gap.
+    fn not_walked(&mut self) {
+        self.walked_from = i64::MAX;
+        self.epochs_seen.clear();
     }
 }
 

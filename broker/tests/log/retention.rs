@@ -213,27 +213,34 @@ fn a_start_within_a_batch_that_is_cut_goes_back_with_the_end() {
 
 #[test]
 fn records_that_a_crash_brings_back_have_their_epochs() {
-    let dir = Dir::new();
-    let mut log = dir.create(small(700));
-    for epoch in 3..9 {
-        let mut results = Vec::new();
-        log.append(&mut vec![sequenced(1, 0, 5 * (epoch - 3), 5).into()], epoch, NOW_MS, &mut results);
-        results.remove(0).unwrap();
-    }
-    log.reader().set_high_watermark(30);
-    log.advance_start_offset(22).unwrap();
-    let reader = log.reader();
-    assert_eq!((reader.epoch_of(12), reader.epoch_of(22)), (None, Some(7)));
-    let flushed = log.flush_task().unwrap().run().unwrap();
-    log.flushed(&flushed, NOW_MS);
-    drop(log);
-    // The start had not been checkpointed, or an older one had.
-    for start in [0, 12, 22] {
-        let checkpointed = Checkpointed { clean: false, recovery_point: 30, log_start_offset: start };
-        let (log, _) = dir.open(small(700), &checkpointed);
+    // With the first segment's index lost, it is walked, and the second is not.
+    for index_lost in [false, true] {
+        let dir = Dir::new();
+        let mut log = dir.create(small(300));
+        for epoch in 3..9 {
+            let mut results = Vec::new();
+            log.append(&mut vec![sequenced(1, 0, 5 * (epoch - 3), 5).into()], epoch, NOW_MS, &mut results);
+            results.remove(0).unwrap();
+        }
+        assert_eq!(log.segment_count(), 3);
+        log.reader().set_high_watermark(30);
+        log.advance_start_offset(22).unwrap();
         let reader = log.reader();
-        for offset in start..30 {
-            assert_eq!(reader.epoch_of(offset), Some(3 + offset as i32 / 5), "{offset}, from {start} on");
+        assert_eq!((reader.epoch_of(12), reader.epoch_of(22)), (None, Some(7)));
+        let flushed = log.flush_task().unwrap().run().unwrap();
+        log.flushed(&flushed, NOW_MS);
+        drop(log);
+        // The start had not been checkpointed, or an older one had.
+        for start in [22, 12, 0] {
+            if index_lost {
+                std::fs::remove_file(dir.file(&dir.names(".index")[0])).unwrap();
+            }
+            let checkpointed = Checkpointed { clean: false, recovery_point: 30, log_start_offset: start };
+            let (log, _) = dir.open(small(300), &checkpointed);
+            let reader = log.reader();
+            for offset in start..30 {
+                assert_eq!(reader.epoch_of(offset), Some(3 + offset as i32 / 5), "{offset}, from {start} on");
+            }
         }
     }
 }
