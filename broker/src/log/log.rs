@@ -112,6 +112,8 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Segments that left the log, and whose files have their names yet; oldest first.
+    pub(super) leaving: VecDeque<i64>,
     /// Files of segments that left the log, and when they are to be unlinked; oldest first.
     pub(super) doomed: VecDeque<(i64, PathBuf)>,
     /// The exchange of segments that the cleaner has begun.
@@ -202,6 +204,7 @@ impl Log {
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            leaving: VecDeque::new(),
             doomed: VecDeque::new(),
             swap: None,
             cleanings: 0,

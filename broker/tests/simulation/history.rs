@@ -575,7 +575,7 @@ impl History {
         );
         match truncated {
             // A disk that has stopped does not matter where there is nothing to cut.
-            Ok(()) if offset >= self.model.end => Ok(()),
+            Ok(()) if offset.max(start) >= self.model.end => Ok(()),
             Ok(()) => {
                 self.cuts += 1;
                 let known = self.producers();
@@ -587,11 +587,14 @@ impl History {
                 self.epoch += 1;
                 let (now, due) = (self.log().start_offset(), self.model.start);
                 hold!(now == due, "cut at {offset}: the log starts at {now}, and {due} is due");
+                self.forget_producers(&known);
                 if now < start {
                     // As an owner must, before it appends.
                     self.checkpoint_start();
+                    if self.start_checkpointed > now {
+                        return self.restart(End::Killed);
+                    }
                 }
-                self.forget_producers(&known);
                 self.verify_content(self.model.end)
             }
             Err(error) if self.faulty => {
@@ -791,7 +794,23 @@ impl History {
         );
         self.model.end = end;
         self.forget_producers(&known);
+        self.correct_checkpoints();
         Ok(())
+    }
+
+    /// What an owner must do before it appends, where a log holds less than its checkpoints claim.
+    fn correct_checkpoints(&mut self) {
+        let Running { directory, log, .. } = self.running.as_ref().unwrap();
+        let told = |kind| directory.checkpoint(kind, &partition()).unwrap_or(0);
+        let point = log.recovery_point();
+        let claims_more = told(CheckpointKind::RecoveryPoint) > point;
+        let starts_later = told(CheckpointKind::LogStartOffset) > log.start_offset();
+        if claims_more {
+            self.checkpoint(point);
+        }
+        if starts_later {
+            self.checkpoint_start();
+        }
     }
 
     /// Flips a bit of a flushed batch, with a flushed one behind it: what cannot be a crash must be told, and nothing

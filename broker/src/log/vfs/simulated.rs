@@ -603,6 +603,8 @@ impl FileNode {
         self.dirty.clear();
         self.lens.clear();
         self.synced_len = self.bytes.len();
+        // What lay behind the end is not the file's any more: what is written there later finds nothing of it.
+        self.lost.retain(|page, _| page * PAGE_BYTES < self.synced_len);
     }
 
     fn fail_sync(&mut self, random: &mut Random) {
