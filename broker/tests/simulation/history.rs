@@ -1,6 +1,9 @@
 //! One history of a log: what is done to it, all from a seed, and what must be true after each step.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use ottla_broker::log::{
@@ -14,7 +17,7 @@ use ottla_protocol::{
     types::{ProducerId, Uuid},
 };
 
-use crate::model::{Model, Stored};
+use crate::model::{Model, Producers, Stored};
 
 const DATA: &str = "/data";
 /// The time at which histories begin.
@@ -137,7 +140,7 @@ pub(crate) struct History {
     running: Option<Running>,
     model: Model,
     /// Batches of an append that neither succeeded nor failed for certain, because the disk stopped in it.
-    in_doubt: Vec<Stored>,
+    in_doubt: Vec<Rc<Stored>>,
     /// Where a cut that the disk stopped in would have left the end.
     cut_in_doubt: Option<i64>,
     epoch: i32,
@@ -365,12 +368,14 @@ impl History {
 
     fn append(&mut self) -> Result<(), String> {
         let count = 1 + self.random.below(4) as usize;
-        let mut expected = self.model.clone();
+        let (mut producers, mut end) = (self.model.producers.clone(), self.model.end);
         let mut sent: Vec<(Batch, Vec<i64>, Expected)> = Vec::new();
         for _ in 0..count {
-            let (batch, times, kind) = self.batch(&expected);
+            let (batch, times, kind) = self.batch(&producers);
             if kind == Expected::New {
-                expected.append(Stored::new(&batch, &times, expected.end, self.epoch));
+                let stored = Stored::new(&batch, &times, end, self.epoch);
+                end = stored.next_offset();
+                producers.append(&stored);
             }
             sent.push((batch, times, kind));
         }
@@ -385,7 +390,7 @@ impl History {
                 (Err(AppendError::Log(_) | AppendError::DiskFull(_)), _) if self.faulty => {
                     broken = true;
                     if *kind == Expected::New {
-                        let end = self.in_doubt.last().map_or(self.model.end, Stored::next_offset);
+                        let end = self.in_doubt.last().map_or(self.model.end, |last| last.next_offset());
                         self.in_doubt.push(Stored::new(batch, times, end, self.epoch));
                     }
                 }
@@ -546,7 +551,7 @@ impl History {
         self.model.gone.append(&mut batches);
         self.model.rebuild(left);
         self.model.end = end;
-        for id in known.iter().filter(|id| !self.model.producers.contains_key(id)) {
+        for id in known.iter().filter(|id| !self.model.producers.0.contains_key(id)) {
             if let Some(own) = self.ids.iter_mut().find(|own| *own == id) {
                 *own += PRODUCERS as i64;
                 self.retired += 1;
@@ -555,7 +560,7 @@ impl History {
     }
 
     fn producers(&self) -> Vec<i64> {
-        self.model.producers.keys().copied().collect()
+        self.model.producers.0.keys().copied().collect()
     }
 
     fn truncate(&mut self) -> Result<(), String> {
@@ -629,13 +634,13 @@ impl History {
     }
 
     /// A batch, its records' times, and what the log should say to it.
-    fn batch(&mut self, model: &Model) -> (Batch, Vec<i64>, Expected) {
+    fn batch(&mut self, producers: &Producers) -> (Batch, Vec<i64>, Expected) {
         let id = self.ids[self.random.below(PRODUCERS) as usize];
-        let producer = model.producers.get(&id);
+        let producer = producers.0.get(&id);
         let idempotent = self.random.below(4) > 0;
         if let Some(producer) = producer.filter(|_| idempotent && self.random.one_in(6)) {
             let any = self.random.below(producer.recent.len() as u64) as usize;
-            let original = &model.batches[producer.recent[any]];
+            let original = &producer.recent[any];
             let offset = original.base_offset();
             return (original.sent.clone(), original.times.clone(), Expected::Duplicate(offset));
         }
@@ -946,14 +951,10 @@ impl History {
     /// Every batch that a producer may send again is known, with its offset.
     fn verify_producers(&mut self) -> Result<(), String> {
         let count = self.log().producer_count();
-        let known = self.model.producers.len();
+        let known = self.model.producers.0.len();
         hold!((known..=known + self.retired).contains(&count), "{count} producers, not {known}");
-        let recent: Vec<Stored> = self
-            .model
-            .producers
-            .values()
-            .flat_map(|p| p.recent.iter().map(|&place| self.model.batches[place].clone()))
-            .collect();
+        let recent: Vec<Rc<Stored>> =
+            self.model.producers.0.values().flat_map(|p| p.recent.iter().cloned()).collect();
         let (epoch, now_ms) = (self.epoch, self.now_ms);
         for original in recent {
             let mut results = Vec::new();
@@ -981,7 +982,7 @@ impl History {
             Err(ReadError::OutOfRange { .. }) if offset > self.model.end || offset < self.model.start => {}
             Err(error) => forgiven(format!("reading from {offset}: {error}"))?,
             Ok(slices) => {
-                let holds = |b: &&Stored| b.next_offset() > offset && b.next_offset() <= bound;
+                let holds = |b: &&Rc<Stored>| b.next_offset() > offset && b.next_offset() <= bound;
                 hold!(offset >= self.model.start, "{offset} was read, before {}", self.model.start);
                 let first = self.model.batches.iter().position(|b| b.next_offset() > offset);
                 let found: Result<Vec<Bytes>, _> = slices.slices.iter().map(|s| s.read()).collect();
@@ -989,7 +990,7 @@ impl History {
                     Ok(found) => found.concat(),
                     Err(error) => return forgiven(format!("reading from {offset}: {error}")),
                 };
-                let due: Vec<&Stored> =
+                let due: Vec<&Rc<Stored>> =
                     self.model.batches.iter().skip(first.unwrap_or(usize::MAX)).take_while(holds).collect();
                 let all = due.iter().map(|b| b.bytes.as_ref()).collect::<Vec<_>>().concat();
                 let least = due.first().map_or(0, |b| b.bytes.len());

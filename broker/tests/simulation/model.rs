@@ -1,13 +1,16 @@
 //! What a log should be: batches in a list.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use ottla_broker::log::BATCHES_RETAINED;
 use ottla_protocol::record::{Batch, BatchHeader};
 
 /// A batch as it should lie on disk.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) header: BatchHeader,
     pub(crate) bytes: Bytes,
@@ -19,13 +22,13 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// A batch that got this offset, in this epoch.
-    pub(crate) fn new(sent: &Batch, times: &[i64], base_offset: i64, epoch: i32) -> Self {
+    pub(crate) fn new(sent: &Batch, times: &[i64], base_offset: i64, epoch: i32) -> Rc<Self> {
         // Kafka's layout: base offset, length, leader epoch; none of them under the checksum.
         let mut bytes = sent.bytes().to_vec();
         bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
         bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
         let header = BatchHeader::parse(&bytes).unwrap();
-        Self { header, bytes: bytes.into(), sent: sent.clone(), times: times.to_vec() }
+        Rc::new(Self { header, bytes: bytes.into(), sent: sent.clone(), times: times.to_vec() })
     }
 
     pub(crate) fn base_offset(&self) -> i64 {
@@ -42,14 +45,41 @@ impl Stored {
 pub(crate) struct Producer {
     pub(crate) epoch: i16,
     pub(crate) next_sequence: i32,
-    /// The places of its last batches.
-    pub(crate) recent: VecDeque<usize>,
+    /// Its last batches.
+    pub(crate) recent: VecDeque<Rc<Stored>>,
+}
+
+/// All producers, by their ids.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Producers(pub(crate) BTreeMap<i64, Producer>);
+
+impl Producers {
+    pub(crate) fn append(&mut self, stored: &Rc<Stored>) {
+        let header = stored.header;
+        if header.producer_id.0 < 0 {
+            return;
+        }
+        let producer = self.0.entry(header.producer_id.0).or_insert_with(|| Producer {
+            epoch: header.producer_epoch,
+            next_sequence: 0,
+            recent: VecDeque::new(),
+        });
+        if producer.epoch != header.producer_epoch {
+            producer.epoch = header.producer_epoch;
+            producer.recent.clear();
+        }
+        producer.next_sequence = header.base_sequence + header.last_offset_delta + 1;
+        producer.recent.push_back(Rc::clone(stored));
+        if producer.recent.len() > BATCHES_RETAINED {
+            producer.recent.pop_front();
+        }
+    }
 }
 
 /// A log, its flushed part, and its producers.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Model {
-    pub(crate) batches: Vec<Stored>,
+    pub(crate) batches: Vec<Rc<Stored>>,
     /// Everything before it is on the medium for certain.
     pub(crate) flushed: i64,
     /// Where the log ends; behind the last batch, unless a cut left a gap.
@@ -57,35 +87,19 @@ pub(crate) struct Model {
     /// Nothing before it is to be read.
     pub(crate) start: i64,
     /// Batches before all others whose segments were gone at the last start. A power cut may bring them back.
-    pub(crate) gone: Vec<Stored>,
-    pub(crate) producers: BTreeMap<i64, Producer>,
+    pub(crate) gone: Vec<Rc<Stored>>,
+    pub(crate) producers: Producers,
 }
 
 impl Model {
-    pub(crate) fn append(&mut self, stored: Stored) {
+    pub(crate) fn append(&mut self, stored: Rc<Stored>) {
         self.end = stored.next_offset();
-        let header = stored.header;
-        if header.producer_id.0 >= 0 {
-            let producer = self.producers.entry(header.producer_id.0).or_insert_with(|| Producer {
-                epoch: header.producer_epoch,
-                next_sequence: 0,
-                recent: VecDeque::new(),
-            });
-            if producer.epoch != header.producer_epoch {
-                producer.epoch = header.producer_epoch;
-                producer.recent.clear();
-            }
-            producer.next_sequence = header.base_sequence + header.last_offset_delta + 1;
-            producer.recent.push_back(self.batches.len());
-            if producer.recent.len() > BATCHES_RETAINED {
-                producer.recent.pop_front();
-            }
-        }
+        self.producers.append(&stored);
         self.batches.push(stored);
     }
 
     /// The batches that can be read, the first of them maybe in part only.
-    pub(crate) fn visible(&self) -> &[Stored] {
+    pub(crate) fn visible(&self) -> &[Rc<Stored>] {
         self.batches
             .get(self.batches.partition_point(|b| b.next_offset() <= self.start)..)
             .unwrap_or_default()
@@ -110,7 +124,7 @@ impl Model {
     }
 
     /// As if these batches were all that ever was; what is flushed stays flushed.
-    pub(crate) fn rebuild(&mut self, batches: Vec<Stored>) {
+    pub(crate) fn rebuild(&mut self, batches: Vec<Rc<Stored>>) {
         let gone = std::mem::take(&mut self.gone);
         *self = Self { flushed: self.flushed, start: self.start, gone, ..Self::default() };
         batches.into_iter().for_each(|batch| self.append(batch));

@@ -12,7 +12,7 @@
 //! Every operation that changes something is a *crash point*: [`Faults::stop_at`] lets none happen from there on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::TryLockError,
     io::{self, IoSlice},
     path::{Component, Path},
@@ -185,6 +185,7 @@ impl SimulatedDisk {
     pub fn power_cut(&self) {
         self.restart();
         let state = &mut *self.state();
+        state.forget_nameless();
         for node in state.nodes.values_mut() {
             match node {
                 Node::File(file) => file.power_cut(&mut state.random),
@@ -490,6 +491,18 @@ impl State {
             None => return Err(Errno::NOENT.into()),
         }
         if fails { Err(Errno::IO.into()) } else { Ok(()) }
+    }
+
+    /// Forgets the files that have no name any more, and can get none back. Nobody has them open.
+    fn forget_nameless(&mut self) {
+        let mut named = BTreeSet::from([0]);
+        for node in self.nodes.values() {
+            if let Node::Directory(directory) = node {
+                named.extend(directory.names.values().chain(directory.synced.values()));
+                named.extend(directory.journal.iter().flatten().filter_map(|(_, node)| *node));
+            }
+        }
+        self.nodes.retain(|number, _| named.contains(number));
     }
 
     /// Bytes that files may still grow by.
