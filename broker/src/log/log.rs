@@ -123,7 +123,7 @@ pub struct Log {
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
     /// How often the log was cut: a flush from before a cut says nothing about what lies behind it.
-    cuts: u64,
+    pub(super) cuts: u64,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -372,8 +372,8 @@ impl Log {
         }
         self.settle_swap().inspect_err(|_| self.reader.set_failed())?;
         let left = self.left_by_cut(offset)?;
-        if left.end_offset < self.recovery_point {
-            checkpoint(left.end_offset)?;
+        if left.last.next_offset < self.recovery_point {
+            checkpoint(left.last.next_offset)?;
         }
         // Should this process be killed in the middle, the next one flushes the cut.
         let mark = self.directory.join(IN_DOUBT);
@@ -547,13 +547,13 @@ impl Log {
             Some(_) => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, base_offset))?),
         };
         let last = recovery::index_until(&file, base_offset, size, offset, &self.config)?;
-        let end_offset = offset.min(last.next_offset);
-        Ok(LeftByCut { place, base_offset, file, last, end_offset })
+        Ok(LeftByCut { place, base_offset, file, last })
     }
 
     /// Removes everything else.
     fn cut(&mut self, left: LeftByCut, now_ms: i64) -> Result<(), LogError> {
-        let LeftByCut { place, base_offset: kept, file, last: left, end_offset } = left;
+        let LeftByCut { place, base_offset: kept, file, last: left } = left;
+        let end_offset = left.next_offset;
         let mut segments = self.reader.segments.load().as_ref().clone();
         // Readers first: nobody begins to read what is about to go.
         self.reader.set_high_watermark(self.reader.high_watermark().min(end_offset));
@@ -633,10 +633,9 @@ struct LeftByCut {
     place: usize,
     base_offset: i64,
     file: Arc<LogFile>,
-    /// What stays of it.
+    /// What stays of it. The log ends behind its last batch then, as the next start would find: before the offset of the
+    /// cut, where that lies within a batch, or in a gap that compaction left.
     last: Indexed,
-    /// Where the log ends then: before the offset of the cut, where that lies within a batch.
-    end_offset: i64,
 }
 
 /// Brings a log to the medium. [`FlushTask::run`] waits for the disk, so it belongs on a thread that may.

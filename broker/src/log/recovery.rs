@@ -122,7 +122,7 @@ pub(super) struct Indexed {
     pub(super) index: SegmentIndex,
     /// Bytes of the batches.
     pub(super) size: u32,
-    /// The offset behind the last of them; or that of the first left out, if it begins later.
+    /// The offset behind the last of them.
     pub(super) next_offset: i64,
 }
 
@@ -142,8 +142,7 @@ pub(super) fn index_until(
             Ok(Some(found)) if found.header.last_offset() < offset => {
                 index.add(found.position, &found.header)
             }
-            Ok(Some(found)) => return Ok(Indexed { index, size, next_offset: found.header.base_offset }),
-            Ok(None) => return Ok(Indexed { index, size, next_offset: next_offset.max(offset) }),
+            Ok(_) => return Ok(Indexed { index, size, next_offset }),
             Err(error) => return Err(damaged(file, &scan, error)),
         }
     }
@@ -434,7 +433,12 @@ impl Recovery<'_> {
             self.check_torn(&file, size, &walk, others_follow, why)?;
             return Ok(Sealed::Torn(walk));
         }
-        self.written.extend(walk.index.write(self.disk, self.directory)?);
+        if self.checkpointed.clean || next_base < self.checkpointed.recovery_point {
+            // The next start believes them, flushed or not.
+            walk.index.write_durably(self.disk, self.directory)?;
+        } else {
+            self.written.extend(walk.index.write(self.disk, self.directory)?);
+        }
         self.recovered.indexes_rebuilt += 1;
         Ok(Sealed::Whole(SealedSegment::new(base_offset, size, walk.index.latest)))
     }
@@ -453,7 +457,13 @@ impl Recovery<'_> {
         let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
         let found = match times.last() {
             Some(last) => scan.seek(base_offset + i64::from(last.relative_offset)),
-            None => scan.next(),
+            None => loop {
+                match scan.next() {
+                    // Compaction emptied it, and what time it has is of no record.
+                    Ok(Some(found)) if found.header.record_count == 0 => {}
+                    other => break other,
+                }
+            },
         };
         match (found, times.last()) {
             (Ok(Some(found)), Some(last)) => Ok(found.header.max_timestamp == last.timestamp

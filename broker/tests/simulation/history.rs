@@ -1,6 +1,7 @@
 //! One history of a log: what is done to it, all from a seed, and what must be true after each step.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -18,6 +19,18 @@ use ottla_protocol::{
 };
 
 use crate::model::{Model, Producers, Stored};
+use compaction::Round;
+
+/// Fails the history unless the condition holds.
+macro_rules! hold {
+    ($condition:expr, $($why:tt)*) => {
+        if !$condition {
+            return Err(format!($($why)*));
+        }
+    };
+}
+
+pub(crate) mod compaction;
 
 const DATA: &str = "/data";
 /// The time at which histories begin.
@@ -26,6 +39,10 @@ const BEGIN_MS: i64 = 1_700_000_000_000;
 const PRODUCERS: u64 = 3;
 /// Age of the records that are deleted, in histories that have it so: some dozens of steps.
 const RETENTION_MS: u64 = 900;
+/// Keys, in histories with compaction.
+const KEYS: u64 = 12;
+/// How long such histories keep a tombstone that the cleaner has met.
+const DELETE_RETENTION_MS: i64 = 600;
 /// Records behind which a flush is due in histories with group commit.
 const GROUP_COMMIT: i64 = 1;
 
@@ -60,10 +77,51 @@ pub(crate) struct Outcome {
     pub(crate) changes: u64,
     /// Segments that retention deleted.
     pub(crate) deleted: u64,
+    /// Rounds of cleaning that came to their end.
+    pub(crate) cleanings: u64,
+    /// Rounds that a fault of the disk ended.
+    pub(crate) cleanings_cut: u64,
+    /// Batches that compaction took.
+    pub(crate) compacted: u64,
     pub(crate) trace_hash: u64,
 }
 
-/// What can be done to a log. Compaction has a simulation of its own, which knows of keys.
+impl Outcome {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 7] {
+        [
+            ("restarts", &mut self.restarts),
+            ("after a power cut", &mut self.power_cuts),
+            ("times rot was found", &mut self.rot_found),
+            ("old segments deleted", &mut self.deleted),
+            ("rounds of cleaning", &mut self.cleanings),
+            ("cut short by the disk", &mut self.cleanings_cut),
+            ("batches compacted away", &mut self.compacted),
+        ]
+    }
+
+    /// Adds what was met in another history.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for ((_, sum), (_, more)) in self.counts().into_iter().zip(other.counts()) {
+            *sum += *more;
+        }
+    }
+
+    /// How often that was met which was met least.
+    pub(crate) fn least(mut self) -> u64 {
+        self.counts().into_iter().map(|(_, count)| *count).min().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = *self;
+        let counts = all.counts().map(|(what, count)| format!("{count} {what}"));
+        f.write_str(&counts.join(", "))
+    }
+}
+
+/// What can be done to a log.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Append,
@@ -76,6 +134,7 @@ enum Operation {
     Retain,
     DeleteRecords,
     Unlink,
+    Compact,
     Read,
     Fail,
     Heal,
@@ -86,7 +145,7 @@ enum Operation {
 }
 
 /// How often each is done, of their sum.
-const WEIGHTS: [(Operation, u64); 17] = [
+const WEIGHTS: [(Operation, u64); 18] = [
     (Operation::Append, 45),
     (Operation::BeginEpoch, 3),
     (Operation::TakeFlush, 8),
@@ -97,6 +156,7 @@ const WEIGHTS: [(Operation, u64); 17] = [
     (Operation::Retain, 4),
     (Operation::DeleteRecords, 2),
     (Operation::Unlink, 2),
+    (Operation::Compact, 10),
     (Operation::Read, 8),
     (Operation::Fail, 3),
     (Operation::Heal, 3),
@@ -153,8 +213,12 @@ pub(crate) struct History {
     ids: [i64; PRODUCERS as usize],
     /// How many producers the log may know besides.
     retired: usize,
-    /// The start that the checkpoint file says for certain.
+    /// The start that the checkpoint file says, or an earlier one.
     start_checkpointed: i64,
+    /// Everything before it was cleaned.
+    cleaned: Option<i64>,
+    /// The round of cleaning that goes on.
+    round: Option<Round>,
     outcome: Outcome,
 }
 
@@ -164,15 +228,6 @@ fn partition() -> TopicPartition {
 
 fn log_path() -> PathBuf {
     Path::new(DATA).join("orders-0")
-}
-
-/// Fails the history unless the condition holds.
-macro_rules! hold {
-    ($condition:expr, $($why:tt)*) => {
-        if !$condition {
-            return Err(format!($($why)*));
-        }
-    };
 }
 
 impl History {
@@ -189,6 +244,8 @@ impl History {
                 retention_bytes: [None, Some(u64::from(segment_bytes))][random.below(2) as usize],
                 retention_ms: [None, Some(RETENTION_MS)][random.below(2) as usize],
                 file_delete_delay_ms: 200,
+                compact: random.one_in(2),
+                delete_retention_ms: DELETE_RETENTION_MS,
                 ..CleanupPolicy::default()
             },
             ..LogConfig::default()
@@ -212,6 +269,8 @@ impl History {
             ids: std::array::from_fn(|i| i as i64),
             retired: 0,
             start_checkpointed: 0,
+            cleaned: None,
+            round: None,
             outcome: Outcome::default(),
         }
     }
@@ -245,20 +304,22 @@ impl History {
     }
 
     fn pick(&mut self) -> Operation {
-        let allowed = |operation: Operation| {
-            !self.plan.group_commit
-                || matches!(
-                    operation,
-                    Operation::Append
-                        | Operation::BeginEpoch
-                        | Operation::Checkpoint
-                        | Operation::Truncate
-                        | Operation::Retain
-                        | Operation::DeleteRecords
-                        | Operation::Unlink
-                        | Operation::CloseAndOpen
-                        | Operation::Kill
-                )
+        let compacts = self.config.cleanup.compact;
+        let allowed = |operation: Operation| match operation {
+            Operation::Compact => compacts,
+            _ if !self.plan.group_commit => true,
+            _ => matches!(
+                operation,
+                Operation::Append
+                    | Operation::BeginEpoch
+                    | Operation::Checkpoint
+                    | Operation::Truncate
+                    | Operation::Retain
+                    | Operation::DeleteRecords
+                    | Operation::Unlink
+                    | Operation::CloseAndOpen
+                    | Operation::Kill
+            ),
         };
         let choices: Vec<_> = WEIGHTS.into_iter().filter(|(operation, _)| allowed(*operation)).collect();
         let mut at = self.random.below(choices.iter().map(|(_, weight)| weight).sum());
@@ -307,6 +368,7 @@ impl History {
                 let _ = self.log().unlink_due(now_ms).map(|task| task.run());
                 Ok(())
             }
+            Operation::Compact => self.compact(),
             Operation::Read => self.read(),
             Operation::Fail => {
                 self.fail();
@@ -369,29 +431,29 @@ impl History {
     fn append(&mut self) -> Result<(), String> {
         let count = 1 + self.random.below(4) as usize;
         let (mut producers, mut end) = (self.model.producers.clone(), self.model.end);
-        let mut sent: Vec<(Batch, Vec<i64>, Expected)> = Vec::new();
+        let mut sent: Vec<(Batch, Expected)> = Vec::new();
         for _ in 0..count {
-            let (batch, times, kind) = self.batch(&producers);
+            let (batch, kind) = self.batch(&producers);
             if kind == Expected::New {
-                let stored = Stored::new(&batch, &times, end, self.epoch);
+                let stored = Stored::new(&batch, end, self.epoch);
                 end = stored.next_offset();
                 producers.append(&stored);
             }
-            sent.push((batch, times, kind));
+            sent.push((batch, kind));
         }
-        let mut batches: Vec<ToAppend> = sent.iter().map(|(b, ..)| ToAppend::from(b.clone())).collect();
+        let mut batches: Vec<ToAppend> = sent.iter().map(|(b, _)| ToAppend::from(b.clone())).collect();
         let (epoch, now_ms) = (self.epoch, self.now_ms);
         let mut results = Vec::new();
         self.log().append(&mut batches, epoch, now_ms, &mut results);
         hold!(results.len() == count, "{} results for {count} batches", results.len());
         let mut broken = false;
-        for ((batch, times, kind), result) in sent.iter().zip(&results) {
+        for ((batch, kind), result) in sent.iter().zip(&results) {
             match (result, kind) {
                 (Err(AppendError::Log(_) | AppendError::DiskFull(_)), _) if self.faulty => {
                     broken = true;
                     if *kind == Expected::New {
                         let end = self.in_doubt.last().map_or(self.model.end, |last| last.next_offset());
-                        self.in_doubt.push(Stored::new(batch, times, end, self.epoch));
+                        self.in_doubt.push(Stored::new(batch, end, self.epoch));
                     }
                 }
                 (Ok(appended), Expected::New) => {
@@ -403,7 +465,7 @@ impl History {
                         appended.duplicate,
                         self.model.end
                     );
-                    self.model.append(Stored::new(batch, times, self.model.end, self.epoch));
+                    self.model.append(Stored::new(batch, self.model.end, self.epoch));
                 }
                 (Ok(appended), Expected::Duplicate(offset)) => hold!(
                     appended.duplicate && appended.base_offset == *offset,
@@ -476,13 +538,14 @@ impl History {
     }
 
     /// As [`History::checkpoint`], of where the log starts.
-    fn checkpoint_start(&mut self) {
+    fn checkpoint_start(&mut self) -> bool {
         let start = self.model.start;
         let running = self.running.as_ref().unwrap();
-        let offsets = [(partition(), start)];
-        if running.directory.write_checkpoint(CheckpointKind::LogStartOffset, offsets.into_iter()).is_ok() {
-            self.start_checkpointed = start;
-        }
+        let offsets = [(partition(), start)].into_iter();
+        let written = running.directory.write_checkpoint(CheckpointKind::LogStartOffset, offsets).is_ok();
+        // One that failed may be there all the same.
+        self.start_checkpointed = if written { start } else { self.start_checkpointed.min(start) };
+        written
     }
 
     /// Old segments go, whole and in order.
@@ -532,13 +595,9 @@ impl History {
         Ok(())
     }
 
-    /// Where the first segment begins. Files that could not be set aside lie before it until the next start.
+    /// Where the first segment begins.
     fn first_segment(&self) -> i64 {
-        let names = self.simulated.names(&log_path()).unwrap_or_default();
-        let bases: Vec<i64> =
-            names.iter().filter_map(|n| n.strip_suffix(".log")).filter_map(|n| n.parse().ok()).collect();
-        let count = self.running.as_ref().map_or(bases.len(), |running| running.log.segment_count());
-        bases.get(bases.len().saturating_sub(count)).copied().unwrap_or(0)
+        self.segment_files().next().map_or(0, |(base_offset, _)| base_offset)
     }
 
     /// What a log surely knows of producers after a restart or a cut: what its segments tell. Snapshots may know more, of
@@ -568,8 +627,9 @@ impl History {
         let start = self.model.start;
         let now_ms = self.now_ms;
         let mut told = None;
+        let cut = self.model.end_of_cut(offset, self.first_segment());
         let Running { directory, log, .. } = self.running.as_mut().unwrap();
-        let (before, cut) = (log.recovery_point(), self.model.end_of_cut(offset));
+        let before = log.recovery_point();
         let truncated = log.truncate_to(offset, now_ms, |point| {
             told = Some(point);
             directory.write_checkpoint(CheckpointKind::RecoveryPoint, [(partition(), point)].into_iter())
@@ -584,7 +644,8 @@ impl History {
             Ok(()) => {
                 self.cuts += 1;
                 let known = self.producers();
-                self.model.truncate(offset);
+                self.model.truncate(cut);
+                self.cleaned = self.cleaned.filter(|cleaned| *cleaned <= cut);
                 self.in_doubt.clear();
                 let (end, due) = (self.log().end_offset(), self.model.end);
                 hold!(end == due, "cut at {offset}: the log ends at {end}, and {due} is due");
@@ -595,8 +656,7 @@ impl History {
                 self.forget_producers(&known);
                 if now < start {
                     // As an owner must, before it appends.
-                    self.checkpoint_start();
-                    if self.start_checkpointed > now {
+                    if !self.checkpoint_start() {
                         return self.restart(End::Killed);
                     }
                 }
@@ -607,7 +667,7 @@ impl History {
                     return Ok(());
                 }
                 // The log is of no use now, and says so.
-                self.cut_in_doubt = Some(self.model.end_of_cut(offset));
+                self.cut_in_doubt = Some(cut);
                 let end = if self.plan.cut_at.is_some() || self.random.one_in(2) {
                     End::PowerCut
                 } else {
@@ -633,16 +693,16 @@ impl History {
         self.faulty = true;
     }
 
-    /// A batch, its records' times, and what the log should say to it.
-    fn batch(&mut self, producers: &Producers) -> (Batch, Vec<i64>, Expected) {
+    /// A batch, and what the log should say to it.
+    fn batch(&mut self, producers: &Producers) -> (Batch, Expected) {
         let id = self.ids[self.random.below(PRODUCERS) as usize];
         let producer = producers.0.get(&id);
         let idempotent = self.random.below(4) > 0;
         if let Some(producer) = producer.filter(|_| idempotent && self.random.one_in(6)) {
-            let any = self.random.below(producer.recent.len() as u64) as usize;
-            let original = &producer.recent[any];
-            let offset = original.base_offset();
-            return (original.sent.clone(), original.times.clone(), Expected::Duplicate(offset));
+            let known: Vec<&Rc<Stored>> = producer.known().collect();
+            let any = self.random.below(known.len() as u64) as usize;
+            let original = known[any];
+            return (original.sent.clone(), Expected::Duplicate(original.base_offset()));
         }
         let (epoch, mut sequence) = match producer {
             Some(_) if !idempotent => (-1, -1),
@@ -656,17 +716,22 @@ impl History {
         let many = self.random.one_in(8);
         let records = 1 + self.random.below(if many { 30 } else { 4 });
         let large = self.random.one_in(10);
-        let times: Vec<i64> =
-            (0..records).map(|_| self.now_ms - 500 + self.random.below(1000) as i64).collect();
         let mut builder = BatchBuilder::new(Vec::new(), usize::MAX);
         let mut left = self.config.segment_bytes as usize / 2;
-        for time in &times {
+        for _ in 0..records {
+            let time_ms = self.now_ms - 500 + self.random.below(1000) as i64;
             let most = if large { 6000 } else { 200 };
             let len = (self.random.below(most) as usize).min(left.saturating_sub(20));
             left -= len;
             // No zeros: a sector of them is what a power cut leaves.
             let value: Vec<u8> = (0..len).map(|_| 1 + self.random.below(255) as u8).collect();
-            builder.push(*time, None, Some(&value), &[]).unwrap();
+            if self.config.cleanup.compact {
+                let key = [self.random.below(KEYS) as u8];
+                let value = (!self.random.one_in(5)).then_some(value.as_slice());
+                builder.push(time_ms, Some(&key), value, &[]).unwrap();
+            } else {
+                builder.push(time_ms, None, Some(&value), &[]).unwrap();
+            }
         }
         let seal = Seal {
             producer_id: ProducerId(if idempotent { id } else { -1 }),
@@ -675,7 +740,7 @@ impl History {
             ..Seal::default()
         };
         let batch = builder.seal(&seal, &mut Compressor::new()).unwrap();
-        (batch, times, if gap { Expected::Gap } else { Expected::New })
+        (batch, if gap { Expected::Gap } else { Expected::New })
     }
 
     // Restarts.
@@ -722,19 +787,24 @@ impl History {
             End::Closed | End::Killed => self.simulated.restart(),
         }
         let cut = self.cut_in_doubt.take().unwrap_or(i64::MAX);
-        self.model.flushed = self.model.flushed.min(cut);
         let least = match end {
             End::Closed | End::Killed => self.model.end.min(cut),
-            End::PowerCut => self.model.flushed,
+            End::PowerCut => self.model.flushed.min(cut),
         };
-        if self.plan.cut_at.is_none() && self.random.one_in(5) {
+        let settled = self.round.is_none() && cut == i64::MAX;
+        if self.plan.cut_at.is_none() && settled && self.random.one_in(5) {
             self.rot()?;
         }
         if self.plan.cut_at.is_none() && self.random.one_in(5) {
             self.damage_a_cache();
         }
         self.open()?;
+        // What was cleaned was flushed before, unless the round failed in that.
+        let end = self.log().end_offset();
+        self.settle_round(cut.min(end), false)?;
+        self.round = None;
         self.accept(least)?;
+        self.cleaned = self.cleaned.filter(|cleaned| *cleaned <= self.model.end && !self.random.one_in(4));
         // What is there is there, but it may never have been flushed.
         self.model.flushed = self.model.flushed.min(self.model.end);
         self.verify()
@@ -770,14 +840,14 @@ impl History {
         );
         self.model.start = start;
         let known = self.producers();
-        let mut all = std::mem::take(&mut self.model.gone);
+        let mut all: Vec<_> = self.model.gone.drain(..).map(|gone| Stored::returned(&gone)).collect();
         all.append(&mut self.model.batches);
         all.append(&mut self.in_doubt);
         let bytes = read_all(self.reader())?;
         let mut kept = Vec::new();
         let mut rest = bytes.as_slice();
         for stored in all {
-            if stored.next_offset() <= start {
+            if stored.next_offset() <= start || (stored.dropped && stored.next_offset() <= end) {
                 kept.push(stored);
                 continue;
             }
@@ -809,7 +879,9 @@ impl History {
         let told = |kind| directory.checkpoint(kind, &partition()).unwrap_or(0);
         let point = log.recovery_point();
         let claims_more = told(CheckpointKind::RecoveryPoint) > point;
-        let starts_later = told(CheckpointKind::LogStartOffset) > log.start_offset();
+        let told_start = told(CheckpointKind::LogStartOffset);
+        let starts_later = told_start > log.start_offset();
+        self.start_checkpointed = told_start;
         if claims_more {
             self.checkpoint(point);
         }
@@ -822,35 +894,43 @@ impl History {
     /// cut. Then flips it back.
     fn rot(&mut self) -> Result<(), String> {
         let (first, visible) = (self.first_segment(), self.model.visible());
-        let visible = &visible[visible.partition_point(|b| b.base_offset() < first)..];
+        let visible: Vec<Rc<Stored>> =
+            visible.iter().filter(|b| b.base_offset() >= first && !b.records.is_empty()).cloned().collect();
         let flushed = visible.iter().filter(|b| b.next_offset() <= self.model.flushed).count();
         if flushed < 2 {
             return Ok(());
         }
         let place = self.random.below(flushed as u64 - 1) as usize;
-        let batch = visible[place].clone();
+        let batch = Rc::clone(&visible[place]);
         let followers = &visible[place + 1..flushed];
-        let Some((path, position, segment_end)) = self.find(&batch) else {
+        let Some((base, position, segment_end)) = self.find(&batch) else {
             return Err(format!("the flushed batch at {} is gone", batch.base_offset()));
         };
         // A batch that ends its file is torn as far as anybody can tell, if no file follows.
         let in_file = followers.iter().any(|f| f.base_offset() < segment_end);
         let other_file = followers.iter().any(|f| f.base_offset() >= segment_end);
-        let end_of_batch = position + batch.bytes.len();
-        let in_last_sector = batch.bytes.len().min(1 + (end_of_batch - 1) % SECTOR_BYTES);
-        let zeros_end_it = batch.bytes[batch.bytes.len() - in_last_sector..].iter().all(|byte| *byte == 0);
-        // Nor can anybody tell where the file ends with zeros, as a record does, in a sector of their own.
-        if !in_file && (!other_file || zeros_end_it) {
-            return Ok(());
-        }
         let directory = self.open_directory()?;
         let checkpointed = directory.checkpointed(&partition());
         // The bytes before the recovery point are not read at start, but their headers may be believed.
         let seen = !checkpointed.clean && batch.base_offset() >= checkpointed.recovery_point;
         let from = if seen { HEADER_BYTES_CHECKED } else { BATCH_HEADER_BYTES };
-        let at = position + from + self.random.below((batch.bytes.len() - from) as u64) as usize;
-        let bit = self.random.below(8) as u8;
-        self.simulated.flip(&path, at, bit).map_err(|e| e.to_string())?;
+        let within = from + self.random.below((batch.bytes.len() - from) as u64) as usize;
+        let (at, bit) = (position + within, self.random.below(8) as u8);
+        let mut flipped = batch.bytes.to_vec();
+        flipped[within] ^= 1 << bit;
+        let end_of_batch = position + flipped.len();
+        let in_last_sector = flipped.len().min(1 + (end_of_batch - 1) % SECTOR_BYTES);
+        let zeros_end_it = flipped[flipped.len() - in_last_sector..].iter().all(|byte| *byte == 0);
+        // Nor can anybody tell where the file ends with zeros, as a record does, in a sector of their own.
+        if !in_file && (!other_file || zeros_end_it) {
+            return Ok(());
+        }
+        let flip = |history: &Self| {
+            // A swap that is completed gives the file another name.
+            let path = history.segment_files().find(|(file, _)| *file == base).map(|(_, path)| path);
+            history.simulated.flip(&path.unwrap_or_default(), at, bit).map_err(|e| e.to_string())
+        };
+        flip(self)?;
         let before = self.files();
         match Log::open(&self.disk, &log_path(), self.config.clone(), &checkpointed, self.now_ms) {
             Err(error) => {
@@ -862,22 +942,18 @@ impl History {
                 let (end, torn) = (log.end_offset(), recovered.torn_bytes);
                 hold!(
                     end >= self.model.flushed && !seen,
-                    "rot at byte {at} of `{}` was passed over: the log ends at {end}, {torn} bytes torn",
-                    path.display()
+                    "rot at byte {at} of segment {base} was passed over: the log ends at {end}, {torn} bytes torn"
                 );
             }
         }
-        self.simulated.flip(&path, at, bit).map_err(|e| e.to_string())
+        flip(self)
     }
 
     /// The segment that holds a batch, where in it, and where the next segment begins.
-    fn find(&self, batch: &Stored) -> Option<(PathBuf, usize, i64)> {
-        let names = self.simulated.names(&log_path()).ok()?;
-        let bases: Vec<i64> =
-            names.iter().filter_map(|n| n.strip_suffix(".log")).filter_map(|n| n.parse().ok()).collect();
-        let base = *bases.iter().rfind(|base| **base <= batch.base_offset())?;
-        let next = bases.iter().find(|next| **next > base).copied().unwrap_or(i64::MAX);
-        let path = log_path().join(format!("{base:020}.log"));
+    fn find(&self, batch: &Stored) -> Option<(i64, usize, i64)> {
+        let files: Vec<(i64, PathBuf)> = self.segment_files().collect();
+        let (base, path) = files.iter().rfind(|(base, _)| *base <= batch.base_offset())?.clone();
+        let next = files.iter().map(|(base, _)| *base).find(|next| *next > base).unwrap_or(i64::MAX);
         let position: usize = self
             .model
             .batches
@@ -886,13 +962,11 @@ impl History {
             .map(|b| b.bytes.len())
             .sum();
         let bytes = self.simulated.contents(&path).ok()?;
-        (bytes.get(position..)?.starts_with(&batch.bytes)).then_some((path, position, next))
+        (bytes.get(position..)?.starts_with(&batch.bytes)).then_some((base, position, next))
     }
 
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let names = self.simulated.names(&log_path()).unwrap_or_default();
-        let logs = names.into_iter().filter(|name| name.ends_with(".log"));
-        logs.map(|name| (name.clone(), self.simulated.contents(&log_path().join(name)).unwrap())).collect()
+    fn files(&self) -> Vec<(i64, Vec<u8>)> {
+        self.segment_files().map(|(base, path)| (base, self.simulated.contents(&path).unwrap())).collect()
     }
 
     /// Spoils a file that only repeats what the segments say.
@@ -937,7 +1011,7 @@ impl History {
 
     fn verify_epochs(&self) -> Result<(), String> {
         let reader = self.reader();
-        for batch in self.model.visible() {
+        for batch in self.model.visible().iter().filter(|batch| !batch.dropped) {
             let offset = batch.base_offset().max(self.model.start);
             let epoch = batch.header.partition_leader_epoch;
             let found = reader.epoch_of(offset);
@@ -954,7 +1028,7 @@ impl History {
         let known = self.model.producers.0.len();
         hold!((known..=known + self.retired).contains(&count), "{count} producers, not {known}");
         let recent: Vec<Rc<Stored>> =
-            self.model.producers.0.values().flat_map(|p| p.recent.iter().cloned()).collect();
+            self.model.producers.0.values().flat_map(|p| p.known().cloned()).collect();
         let (epoch, now_ms) = (self.epoch, self.now_ms);
         for original in recent {
             let mut results = Vec::new();
@@ -984,14 +1058,14 @@ impl History {
             Ok(slices) => {
                 let holds = |b: &&Rc<Stored>| b.next_offset() > offset && b.next_offset() <= bound;
                 hold!(offset >= self.model.start, "{offset} was read, before {}", self.model.start);
-                let first = self.model.batches.iter().position(|b| b.next_offset() > offset);
                 let found: Result<Vec<Bytes>, _> = slices.slices.iter().map(|s| s.read()).collect();
                 let found = match found {
                     Ok(found) => found.concat(),
                     Err(error) => return forgiven(format!("reading from {offset}: {error}")),
                 };
+                let there = self.model.batches.iter().filter(|b| !b.dropped);
                 let due: Vec<&Rc<Stored>> =
-                    self.model.batches.iter().skip(first.unwrap_or(usize::MAX)).take_while(holds).collect();
+                    there.skip_while(|b| b.next_offset() <= offset).take_while(holds).collect();
                 let all = due.iter().map(|b| b.bytes.as_ref()).collect::<Vec<_>>().concat();
                 let least = due.first().map_or(0, |b| b.bytes.len());
                 hold!(
