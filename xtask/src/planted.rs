@@ -28,9 +28,11 @@ pub struct Args {
 const BUGS: &str = "broker/tests/planted";
 /// What finds them.
 const SIMULATOR: &str = "log_simulation";
-/// What finds those in [`CLEANER`].
+/// What finds those in [`CLEANER`], unless the patch begins with [`MIXED`].
 const CLEANING_SIMULATOR: &str = "cleaning_simulation";
 const CLEANER: &str = "broker/src/log/cleaner/";
+/// What a patch says of a bug in the cleaner that shows among other operations.
+const MIXED: &str = "Among other operations: ";
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let copy = tree::path("target/planted/tree");
@@ -54,7 +56,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let (name, began) = (name_of(patch), Instant::now());
         apply(&copy, patch, false)
             .with_context(|| format!("planting `{name}`: bring the patch up to date"))?;
-        let is_of_cleaner = std::fs::read_to_string(patch)?.contains(CLEANER);
+        let text = std::fs::read_to_string(patch)?;
+        let is_of_cleaner = text.contains(CLEANER) && !text.starts_with(MIXED);
         let simulator = if is_of_cleaner { CLEANING_SIMULATOR } else { SIMULATOR };
         let built = cargo(&copy, simulator, &["--no-run"], 1)?;
         let found = built && !passes(&copy, simulator, args.seeds)?;

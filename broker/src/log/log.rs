@@ -60,6 +60,8 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
     /// limit.
     pub max_producers: usize,
+    /// Bytes by which the active segment must have grown before [`Log::save_position`] does anything.
+    pub position_interval_bytes: u32,
     /// Most that is taken off `roll_ms`, for each segment another part: `segment.jitter.ms`.
     pub roll_jitter_ms: i64,
     /// What becomes of old segments.
@@ -79,6 +81,7 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             max_producers: 50_000,
+            position_interval_bytes: 1 << 20,
             roll_jitter_ms: 0,
             cleanup: CleanupPolicy::default(),
         }
@@ -103,6 +106,8 @@ pub struct Log {
     first_timestamp: Option<i64>,
     /// When the active segment was made or opened.
     created_ms: i64,
+    /// Bytes of the active segment that its index files tell of.
+    position_saved: u32,
     pub(super) producers: ProducerState,
     /// Everything before it is on the medium.
     recovery_point: i64,
@@ -197,6 +202,7 @@ impl Log {
             end_offset,
             first_timestamp,
             created_ms: now_ms,
+            position_saved: parts.position_saved,
             producers: parts.producers,
             // What lies before the start need not be on the medium either, and a torn batch there is no rot.
             recovery_point: recovery_point.min(end_offset),
@@ -307,6 +313,31 @@ impl Log {
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
     }
 
+    /// Writes what is known of the active segment, if it has grown much since: its index files, and a snapshot of the
+    /// producers. After a crash the next start believes them as far as the segment was flushed, and walks over what lies
+    /// behind only. Says whether anything was written; it goes to the medium with the next flush.
+    ///
+    /// # Errors
+    /// If the disk fails. The next start walks a longer way then.
+    pub fn save_position(&mut self) -> Result<bool, LogError> {
+        let grown = self.size.saturating_sub(self.position_saved);
+        if self.reader.has_failed() || grown < self.config.position_interval_bytes.max(1) {
+            return Ok(false);
+        }
+        let indexes = self.active.tail().index.write(&self.disk, &self.directory)?;
+        indexes.into_iter().for_each(|path| self.sync_later(path));
+        self.remove_saved_snapshots()?;
+        self.write_snapshot()?;
+        self.position_saved = self.size;
+        Ok(true)
+    }
+
+    /// Removes the snapshots that lie within the active segment, but for the newest of all.
+    fn remove_saved_snapshots(&mut self) -> Result<(), LogError> {
+        let within = self.active.base_offset + 1..self.end_offset;
+        self.remove_snapshots(|offset| within.contains(&offset))
+    }
+
     /// Whether the configuration wants a flush now.
     pub fn flush_due(&self, now_ms: i64) -> bool {
         let records = self.end_offset - self.recovery_point;
@@ -371,6 +402,9 @@ impl Log {
             return Ok(());
         }
         self.settle_swap().inspect_err(|_| self.reader.set_failed())?;
+        // A segment that the cleaner made may not have its name on the medium yet: cut as it is then, it would be taken for
+        // a damaged one by the start that gives it its name.
+        self.reader.flush(|| self.disk.sync_directory(&self.directory))?;
         let left = self.left_by_cut(offset)?;
         if left.last.next_offset < self.recovery_point {
             checkpoint(left.last.next_offset)?;
@@ -479,6 +513,9 @@ impl Log {
             (sealed, tail.index.write(&self.disk, &self.directory)?)
         };
         self.write_snapshot()?;
+        if self.position_saved > 0 {
+            self.remove_saved_snapshots()?;
+        }
         let file = Arc::new(self.disk.create(FileKind::Log.path(&self.directory, self.end_offset))?);
         // From here on nothing can fail.
         indexes.into_iter().for_each(|path| self.sync_later(path));
@@ -603,6 +640,7 @@ impl Log {
         }
         self.active = active;
         self.created_ms = now_ms;
+        self.position_saved = 0;
         self.reader.segments.store(Arc::new(segments));
     }
 

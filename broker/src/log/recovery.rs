@@ -9,7 +9,8 @@
 //! what was with what came after.
 //!
 //! What is known of producers is the newest snapshot, and the batches behind it. Index files are believed where
-//! they were flushed, and made anew from the batches elsewhere.
+//! they were flushed, and made anew from the batches elsewhere. Of a segment that was flushed in part, they are believed as
+//! far as that part goes ([`Vouched`]), and only what lies behind is walked.
 
 use std::{
     io::IoSlice,
@@ -29,7 +30,7 @@ use super::{
     offset_index::OffsetIndex,
     producer_state::ProducerState,
     read::IN_DOUBT,
-    scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
+    scan::{Found, SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
     vfs::{Disk, LogFile},
@@ -55,6 +56,8 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// Bytes whose checksums were verified.
     pub checked_bytes: u64,
+    /// Bytes of segments with something not flushed in them that were not looked at: index files vouch for them.
+    pub skipped_bytes: u64,
     /// Sealed segments whose index files were made anew.
     pub indexes_rebuilt: usize,
     /// Offsets that had been flushed and are not there: the disk, or someone, took whole batches off the end.
@@ -70,6 +73,8 @@ pub(super) struct Parts {
     pub(super) closed: bool,
     /// The first offset that the segments hold.
     pub(super) first_offset: i64,
+    /// Bytes of the active segment that its index files tell of.
+    pub(super) position_saved: u32,
     /// Files that were written, and not yet flushed.
     pub(super) written: Vec<PathBuf>,
     pub(super) recovered: Recovered,
@@ -95,6 +100,7 @@ pub(super) fn recover(
         removed: false,
         walked_from: i64::MAX,
         epochs_seen: Vec::new(),
+        position_saved: 0,
     };
     let segments = recovery.segments()?;
     if recovery.in_doubt {
@@ -109,12 +115,12 @@ pub(super) fn recover(
     recovery.recovered.end_offset = end_offset;
     recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
-    let Recovery { recovered, mut written, closed, .. } = recovery;
+    let Recovery { recovered, mut written, closed, position_saved, .. } = recovery;
     let closed = closed && snapshot == Some(end_offset);
     if !closed {
         written.extend(snapshot.map(|offset| FileKind::Snapshot.path(directory, offset)));
     }
-    Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
+    Ok(Parts { segments, epochs, producers, closed, first_offset, position_saved, written, recovered })
 }
 
 /// A segment up to some point.
@@ -252,6 +258,8 @@ struct Recovery<'a> {
     walked_from: i64,
     /// Where the leader's epoch changes, from there on.
     epochs_seen: Vec<LeaderEpoch>,
+    /// Bytes of the last segment that its index files tell of.
+    position_saved: u32,
 }
 
 /// What became of a segment that others follow.
@@ -259,6 +267,19 @@ enum Sealed {
     Whole(SealedSegment),
     /// It is torn, and what follows goes.
     Torn(Walk),
+}
+
+/// The flushed beginning of a segment, as its index files tell of it.
+///
+/// They may have been written at any time ([`Log::save_position`](super::Log::save_position), a clean stop, a roll), and
+/// be from different times: what either says of batches that were flushed then or later stays true, because a segment only
+/// grows, and a cut takes its index files away before anything is written in its place.
+struct Vouched {
+    /// Up to and with the last batch that was flushed and brought a later time than all before it.
+    index: SegmentIndex,
+    /// Where the last indexed batch at or before that one begins, and its first offset: here the walk begins.
+    position: u32,
+    offset: i64,
 }
 
 /// What a walk over a segment found.
@@ -353,6 +374,7 @@ impl Recovery<'_> {
         self.mark()?;
         self.recovered.torn_bytes += u64::from(size - walk.size);
         segment::remove_indexes(self.disk, self.directory, walk.base_offset)?;
+        self.position_saved = 0;
         file.truncate(walk.size.into())?;
         file.sync()?;
         Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
@@ -536,6 +558,7 @@ impl Recovery<'_> {
             }
         }
         self.not_walked();
+        self.position_saved = size;
         Ok(Some(Walk {
             base_offset,
             index,
@@ -545,18 +568,29 @@ impl Recovery<'_> {
         }))
     }
 
-    /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
+    /// Walks over a segment, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
-        self.walked_from = self.walked_from.min(base_offset);
         // Nobody flushed it yet, or not all of it.
         self.written.push(file.path().to_owned());
         if self.in_doubt {
             write_again(self.disk, file.path(), size)?;
         }
-        let mut index = SegmentIndex::new(base_offset, self.config);
-        let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
-        let (mut sound, mut next_offset) = (0, base_offset);
+        let vouched = self.vouched(file, base_offset, size)?;
+        if vouched.is_some() {
+            self.not_walked();
+        }
+        let begins = || Vouched {
+            index: SegmentIndex::new(base_offset, self.config),
+            position: 0,
+            offset: base_offset,
+        };
+        let Vouched { mut index, position, offset } = vouched.unwrap_or_else(begins);
+        self.walked_from = self.walked_from.min(offset);
+        self.position_saved = position;
+        self.recovered.skipped_bytes += u64::from(position);
+        let mut scan = Scan::new(file, base_offset, position, size, WALK_WINDOW_BYTES);
+        let (mut sound, mut next_offset) = (position, offset);
         let mut check = |scan: &mut Scan<'_>| -> Result<bool, ScanError> {
             let Some(found) = scan.next()? else { return Ok(false) };
             if found.header.base_offset >= self.checkpointed.recovery_point {
@@ -583,6 +617,47 @@ impl Recovery<'_> {
             }
         };
         Ok(Walk { base_offset, index, size: sound, next_offset, damage })
+    }
+
+    /// How much of a segment need not be walked; `None` if nothing vouches for any of it.
+    fn vouched(&self, file: &LogFile, base_offset: i64, size: u32) -> Result<Option<Vouched>, LogError> {
+        let recovery_point = self.checkpointed.recovery_point;
+        // Pages that are not on the medium may be flushed ones, too.
+        if self.in_doubt || recovery_point <= base_offset {
+            return Ok(None);
+        }
+        let offsets =
+            OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
+        let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
+        let (Ok(Some(mut offsets)), Ok(Some(mut times))) = (offsets, times) else { return Ok(None) };
+        times.truncate(segment::relative(recovery_point, base_offset));
+        let Some(latest) = times.last() else { return Ok(None) };
+        offsets.truncate(latest.relative_offset);
+        let Some((last_offset, position)) = offsets.last() else { return Ok(None) };
+        let last_offset = base_offset + i64::from(last_offset);
+        let latest_offset = base_offset + i64::from(latest.relative_offset);
+
+        let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
+        let walked = scan.next().and_then(|first| {
+            let Some(first) = first.filter(|first| first.header.last_offset() == last_offset) else {
+                return Ok(None);
+            };
+            let found = if last_offset == latest_offset { Some(first) } else { scan.seek(latest_offset)? };
+            let agrees = |found: Found| {
+                found.header.last_offset() == latest_offset && found.header.max_timestamp == latest.timestamp
+            };
+            Ok(found.is_some_and(agrees).then_some(first.header.base_offset))
+        });
+        let begins = Scan::new(file, base_offset, 0, size, SEEK_WINDOW_BYTES).next();
+        match (walked, begins) {
+            (Ok(Some(offset)), Ok(Some(begins))) => {
+                let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
+                index.first_timestamp = Some(begins.header.max_timestamp);
+                Ok(Some(Vouched { index, position, offset }))
+            }
+            (Err(ScanError::Io(error)), _) | (_, Err(ScanError::Io(error))) => Err(error),
+            _ => Ok(None),
+        }
     }
 
     /// The epochs as the file has them, with those of the batches that it may not have known.

@@ -83,11 +83,13 @@ pub(crate) struct Outcome {
     pub(crate) cleanings_cut: u64,
     /// Batches that compaction took.
     pub(crate) compacted: u64,
+    /// Starts that did not walk all of a segment that was not flushed to its end.
+    pub(crate) positions_believed: u64,
     pub(crate) trace_hash: u64,
 }
 
 impl Outcome {
-    fn counts(&mut self) -> [(&'static str, &mut u64); 7] {
+    fn counts(&mut self) -> [(&'static str, &mut u64); 8] {
         [
             ("restarts", &mut self.restarts),
             ("after a power cut", &mut self.power_cuts),
@@ -96,6 +98,7 @@ impl Outcome {
             ("rounds of cleaning", &mut self.cleanings),
             ("cut short by the disk", &mut self.cleanings_cut),
             ("batches compacted away", &mut self.compacted),
+            ("positions believed", &mut self.positions_believed),
         ]
     }
 
@@ -130,6 +133,7 @@ enum Operation {
     RunFlush,
     TellFlush,
     Checkpoint,
+    SavePosition,
     Truncate,
     Retain,
     DeleteRecords,
@@ -145,13 +149,14 @@ enum Operation {
 }
 
 /// How often each is done, of their sum.
-const WEIGHTS: [(Operation, u64); 18] = [
+const WEIGHTS: [(Operation, u64); 19] = [
     (Operation::Append, 45),
     (Operation::BeginEpoch, 3),
     (Operation::TakeFlush, 8),
     (Operation::RunFlush, 8),
     (Operation::TellFlush, 8),
     (Operation::Checkpoint, 5),
+    (Operation::SavePosition, 4),
     (Operation::Truncate, 2),
     (Operation::Retain, 4),
     (Operation::DeleteRecords, 2),
@@ -240,6 +245,7 @@ impl History {
             index_interval_bytes: [100, 500, 4096][random.below(3) as usize],
             flush_messages: if plan.group_commit { GROUP_COMMIT } else { i64::MAX },
             max_message_bytes: segment_bytes as usize,
+            position_interval_bytes: 1 + random.below(2_000) as u32,
             cleanup: CleanupPolicy {
                 retention_bytes: [None, Some(u64::from(segment_bytes))][random.below(2) as usize],
                 retention_ms: [None, Some(RETENTION_MS)][random.below(2) as usize],
@@ -313,6 +319,7 @@ impl History {
                 Operation::Append
                     | Operation::BeginEpoch
                     | Operation::Checkpoint
+                    | Operation::SavePosition
                     | Operation::Truncate
                     | Operation::Retain
                     | Operation::DeleteRecords
@@ -359,6 +366,10 @@ impl History {
                 self.checkpoint_start();
                 Ok(())
             }
+            Operation::SavePosition => match self.log().save_position() {
+                Err(error) if !self.faulty => Err(error.to_string()),
+                _ => Ok(()),
+            },
             Operation::Truncate => self.truncate(),
             Operation::Retain => self.retain(),
             Operation::DeleteRecords => self.delete_records(),
@@ -820,7 +831,10 @@ impl History {
         let there = self.simulated.names(Path::new(DATA)).unwrap_or_default();
         let log = if there.iter().any(|name| name == "orders-0") {
             let checkpointed = directory.checkpointed(&partition());
-            Log::open(&self.disk, &path, self.config.clone(), &checkpointed, self.now_ms)?.0
+            let (log, recovered) =
+                Log::open(&self.disk, &path, self.config.clone(), &checkpointed, self.now_ms)?;
+            self.outcome.positions_believed += u64::from(recovered.skipped_bytes > 0);
+            log
         } else {
             Log::create(&self.disk, &path, Uuid(7), self.config.clone(), self.now_ms)?
         };
