@@ -13,7 +13,10 @@ mod model;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use history::{History, Outcome, Plan};
@@ -74,21 +77,19 @@ fn on_all_cores(
 #[test]
 fn every_history_of_crashes_agrees_with_the_model() {
     let (first, seeds) = (number("OTTLA_FIRST_SEED", 0), number("OTTLA_SEEDS", SEEDS));
-    let (restarts, power_cuts, rot) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let sum = Mutex::new(Outcome::default());
     let done = on_all_cores(first, seeds, |seed| {
         let outcome = run(seed, Plan::default(), "every_history")?;
-        restarts.fetch_add(outcome.restarts, Ordering::Relaxed);
-        power_cuts.fetch_add(outcome.power_cuts, Ordering::Relaxed);
-        rot.fetch_add(outcome.rot_found, Ordering::Relaxed);
+        sum.lock().unwrap().add(&outcome);
         Ok(())
     });
     if let Err(why) = done {
         panic!("{why}");
     }
-    let [restarts, power_cuts, rot] = [restarts, power_cuts, rot].map(AtomicU64::into_inner);
-    println!("{seeds} seeds, {restarts} restarts, {power_cuts} after a power cut, rot found {rot} times");
+    let sum = sum.into_inner().unwrap();
+    println!("{seeds} seeds: {sum}");
     // Whoever runs one seed wants to see that one; many must have met everything.
-    assert!(seeds < SEEDS || (restarts > seeds && power_cuts > seeds / 2 && rot > 0));
+    assert!(seeds < SEEDS || sum.least() > seeds / 10, "{sum}");
 }
 
 #[test]

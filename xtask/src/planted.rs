@@ -28,6 +28,10 @@ pub struct Args {
 /// Where the bugs are.
 const BUGS: [&str; 2] = ["broker/tests/planted", "core/tests/planted"];
 
+const CLEANER: &str = "broker/src/log/cleaner/";
+/// What a patch says of a bug in the cleaner that shows among other operations.
+const MIXED: &str = "Among other operations: ";
+
 /// A simulator, and the code whose bugs it finds.
 struct Simulator {
     /// What a patch touches.
@@ -39,11 +43,7 @@ struct Simulator {
 
 /// The first whose code a patch touches is the one that has to find it.
 const SIMULATORS: [Simulator; 3] = [
-    Simulator {
-        code: "broker/src/log/cleaner/",
-        package: "ottla-broker",
-        test: &["--test", "cleaning_simulation"],
-    },
+    Simulator { code: CLEANER, package: "ottla-broker", test: &["--test", "cleaning_simulation"] },
     Simulator { code: "broker/src/log/", package: "ottla-broker", test: &["--test", "log_simulation"] },
     Simulator {
         code: "core/src/consumer/group/",
@@ -62,7 +62,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
             if path.extension().is_some_and(|e| e == "patch") && wanted(&name_of(&path)) {
                 let text = std::fs::read_to_string(&path)?;
-                let simulator = SIMULATORS.iter().find(|simulator| text.contains(simulator.code));
+                // A bug of the cleaner may show among other operations only: then it is for the log's simulator.
+                let is_for = |simulator: &&Simulator| {
+                    text.contains(simulator.code) && !(simulator.code == CLEANER && text.starts_with(MIXED))
+                };
+                let simulator = SIMULATORS.iter().find(is_for);
                 let simulator = simulator
                     .with_context(|| format!("no simulator runs what `{}` changes", name_of(&path)))?;
                 patches.push((path, simulator));

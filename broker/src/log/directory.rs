@@ -123,8 +123,9 @@ impl LogDirectory {
         let clean = disk.read_file(&mark)?;
         if clean.is_some() {
             disk.remove_file(&mark)?;
-            disk.sync_directory(path)?;
         }
+        // What is read now must not give way to what was there before: a broker that failed may not have come to this.
+        disk.sync_directory(path)?;
         let checkpoints = CheckpointKind::ALL.map(|kind| (kind, read_checkpoint(&disk, path, kind)));
         Ok(Self {
             disk,

@@ -60,6 +60,8 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered; beyond, the longest idle are forgotten. Kafka has no such
     /// limit.
     pub max_producers: usize,
+    /// Bytes by which the active segment must have grown before [`Log::save_position`] does anything.
+    pub position_interval_bytes: u32,
     /// Most that is taken off `roll_ms`, for each segment another part: `segment.jitter.ms`.
     pub roll_jitter_ms: i64,
     /// What becomes of old segments.
@@ -79,6 +81,7 @@ impl Default for LogConfig {
             max_message_bytes: (1 << 20) + 12,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             max_producers: 50_000,
+            position_interval_bytes: 1 << 20,
             roll_jitter_ms: 0,
             cleanup: CleanupPolicy::default(),
         }
@@ -103,6 +106,8 @@ pub struct Log {
     first_timestamp: Option<i64>,
     /// When the active segment was made or opened.
     created_ms: i64,
+    /// Bytes of the active segment that its index files tell of.
+    position_saved: u32,
     pub(super) producers: ProducerState,
     /// Everything before it is on the medium.
     recovery_point: i64,
@@ -112,6 +117,8 @@ pub struct Log {
     /// Files that were written and not yet flushed, but for the active segment, oldest first and numbered.
     unsynced: VecDeque<(u64, PathBuf)>,
     files_written: u64,
+    /// Segments that left the log, and whose files have their names yet; oldest first.
+    pub(super) leaving: VecDeque<i64>,
     /// Files of segments that left the log, and when they are to be unlinked; oldest first.
     pub(super) doomed: VecDeque<(i64, PathBuf)>,
     /// The exchange of segments that the cleaner has begun.
@@ -121,7 +128,7 @@ pub struct Log {
     /// Whether the files are as a clean stop left them.
     unchanged: bool,
     /// How often the log was cut: a flush from before a cut says nothing about what lies behind it.
-    cuts: u64,
+    pub(super) cuts: u64,
     /// Reused from append to append.
     pub(super) gather: Gather,
 }
@@ -195,12 +202,15 @@ impl Log {
             end_offset,
             first_timestamp,
             created_ms: now_ms,
+            position_saved: parts.position_saved,
             producers: parts.producers,
-            recovery_point: recovery_point.clamp(start_offset, end_offset),
+            // What lies before the start need not be on the medium either, and a torn batch there is no rot.
+            recovery_point: recovery_point.min(end_offset),
             unflushed_since_ms: None,
             unflushed_bytes: 0,
             unsynced: VecDeque::new(),
             files_written: 0,
+            leaving: VecDeque::new(),
             doomed: VecDeque::new(),
             swap: None,
             cleanings: 0,
@@ -303,6 +313,31 @@ impl Log {
         self.producers.expire(now_ms, self.config.producer_id_expiration_ms);
     }
 
+    /// Writes what is known of the active segment, if it has grown much since: its index files, and a snapshot of the
+    /// producers. After a crash the next start believes them as far as the segment was flushed, and walks over what lies
+    /// behind only. Says whether anything was written; it goes to the medium with the next flush.
+    ///
+    /// # Errors
+    /// If the disk fails. The next start walks a longer way then.
+    pub fn save_position(&mut self) -> Result<bool, LogError> {
+        let grown = self.size.saturating_sub(self.position_saved);
+        if self.reader.has_failed() || grown < self.config.position_interval_bytes.max(1) {
+            return Ok(false);
+        }
+        let indexes = self.active.tail().index.write(&self.disk, &self.directory)?;
+        indexes.into_iter().for_each(|path| self.sync_later(path));
+        self.remove_saved_snapshots()?;
+        self.write_snapshot()?;
+        self.position_saved = self.size;
+        Ok(true)
+    }
+
+    /// Removes the snapshots that lie within the active segment, but for the newest of all.
+    fn remove_saved_snapshots(&mut self) -> Result<(), LogError> {
+        let within = self.active.base_offset + 1..self.end_offset;
+        self.remove_snapshots(|offset| within.contains(&offset))
+    }
+
     /// Whether the configuration wants a flush now.
     pub fn flush_due(&self, now_ms: i64) -> bool {
         let records = self.end_offset - self.recovery_point;
@@ -348,6 +383,9 @@ impl Log {
     /// point that will hold: it must bring it to the medium, in the data directory's checkpoint file. Or else a crash
     /// makes the file vouch for what was appended later and never flushed.
     ///
+    /// A start of the log that lies within a batch which goes moves back to where the batch began, and its checkpoint is to
+    /// be written before the next append.
+    ///
     /// Readers may hold slices of what is cut; reading those fails. Blocks until the cut is on the medium.
     ///
     /// # Errors
@@ -364,9 +402,12 @@ impl Log {
             return Ok(());
         }
         self.settle_swap().inspect_err(|_| self.reader.set_failed())?;
+        // A segment that the cleaner made may not have its name on the medium yet: cut as it is then, it would be taken for
+        // a damaged one by the start that gives it its name.
+        self.reader.flush(|| self.disk.sync_directory(&self.directory))?;
         let left = self.left_by_cut(offset)?;
-        if left.end_offset < self.recovery_point {
-            checkpoint(left.end_offset)?;
+        if left.last.next_offset < self.recovery_point {
+            checkpoint(left.last.next_offset)?;
         }
         // Should this process be killed in the middle, the next one flushes the cut.
         let mark = self.directory.join(IN_DOUBT);
@@ -472,6 +513,9 @@ impl Log {
             (sealed, tail.index.write(&self.disk, &self.directory)?)
         };
         self.write_snapshot()?;
+        if self.position_saved > 0 {
+            self.remove_saved_snapshots()?;
+        }
         let file = Arc::new(self.disk.create(FileKind::Log.path(&self.directory, self.end_offset))?);
         // From here on nothing can fail.
         indexes.into_iter().for_each(|path| self.sync_later(path));
@@ -540,13 +584,13 @@ impl Log {
             Some(_) => Arc::new(self.disk.open_rw(FileKind::Log.path(&self.directory, base_offset))?),
         };
         let last = recovery::index_until(&file, base_offset, size, offset, &self.config)?;
-        let end_offset = offset.min(last.next_offset);
-        Ok(LeftByCut { place, base_offset, file, last, end_offset })
+        Ok(LeftByCut { place, base_offset, file, last })
     }
 
     /// Removes everything else.
     fn cut(&mut self, left: LeftByCut, now_ms: i64) -> Result<(), LogError> {
-        let LeftByCut { place, base_offset: kept, file, last: left, end_offset } = left;
+        let LeftByCut { place, base_offset: kept, file, last: left } = left;
+        let end_offset = left.next_offset;
         let mut segments = self.reader.segments.load().as_ref().clone();
         // Readers first: nobody begins to read what is about to go.
         self.reader.set_high_watermark(self.reader.high_watermark().min(end_offset));
@@ -562,6 +606,7 @@ impl Log {
         self.cuts += 1;
         self.end_offset = end_offset;
         self.recovery_point = self.recovery_point.min(end_offset);
+        self.reader.set_start_offset(self.start_offset().min(end_offset));
 
         // The last segment first, so that a crash leaves no hole.
         for base_offset in doomed.into_iter().chain(last).rev() {
@@ -595,6 +640,7 @@ impl Log {
         }
         self.active = active;
         self.created_ms = now_ms;
+        self.position_saved = 0;
         self.reader.segments.store(Arc::new(segments));
     }
 
@@ -625,10 +671,9 @@ struct LeftByCut {
     place: usize,
     base_offset: i64,
     file: Arc<LogFile>,
-    /// What stays of it.
+    /// What stays of it. The log ends behind its last batch then, as the next start would find: before the offset of the
+    /// cut, where that lies within a batch, or in a gap that compaction left.
     last: Indexed,
-    /// Where the log ends then: before the offset of the cut, where that lies within a batch.
-    end_offset: i64,
 }
 
 /// Brings a log to the medium. [`FlushTask::run`] waits for the disk, so it belongs on a thread that may.

@@ -49,6 +49,16 @@ impl OffsetIndex {
         self.entries.last().map_or(0, |e| e.position)
     }
 
+    /// The last entry: a batch's last offset, relative, and where the batch begins.
+    pub(crate) fn last(&self) -> Option<(u32, u32)> {
+        self.entries.last().map(|e| (e.relative_offset, e.position))
+    }
+
+    /// Drops the entries behind `relative_offset`.
+    pub(crate) fn truncate(&mut self, relative_offset: u32) {
+        self.entries.retain(|e| e.relative_offset <= relative_offset);
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -9,10 +9,12 @@
 //! what was with what came after.
 //!
 //! What is known of producers is the newest snapshot, and the batches behind it. Index files are believed where
-//! they were flushed, and made anew from the batches elsewhere.
+//! they were flushed, and made anew from the batches elsewhere. Of a segment that was flushed in part, they are believed as
+//! far as that part goes ([`Vouched`]), and only what lies behind is walked.
 
 use std::{
     io::IoSlice,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -28,7 +30,7 @@ use super::{
     offset_index::OffsetIndex,
     producer_state::ProducerState,
     read::IN_DOUBT,
-    scan::{SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
+    scan::{Found, SEEK_WINDOW_BYTES, Scan, ScanError, WALK_WINDOW_BYTES},
     segment::{self, ActiveSegment, FileKind, SealedSegment, SegmentIndex, Segments},
     time_index::TimeIndex,
     vfs::{Disk, LogFile},
@@ -54,6 +56,8 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// Bytes whose checksums were verified.
     pub checked_bytes: u64,
+    /// Bytes of segments with something not flushed in them that were not looked at: index files vouch for them.
+    pub skipped_bytes: u64,
     /// Sealed segments whose index files were made anew.
     pub indexes_rebuilt: usize,
     /// Offsets that had been flushed and are not there: the disk, or someone, took whole batches off the end.
@@ -69,6 +73,8 @@ pub(super) struct Parts {
     pub(super) closed: bool,
     /// The first offset that the segments hold.
     pub(super) first_offset: i64,
+    /// Bytes of the active segment that its index files tell of.
+    pub(super) position_saved: u32,
     /// Files that were written, and not yet flushed.
     pub(super) written: Vec<PathBuf>,
     pub(super) recovered: Recovered,
@@ -94,6 +100,7 @@ pub(super) fn recover(
         removed: false,
         walked_from: i64::MAX,
         epochs_seen: Vec::new(),
+        position_saved: 0,
     };
     let segments = recovery.segments()?;
     if recovery.in_doubt {
@@ -108,12 +115,12 @@ pub(super) fn recover(
     recovery.recovered.end_offset = end_offset;
     recovery.recovered.missing_offsets = checkpointed.recovery_point.saturating_sub(end_offset).max(0);
     let first_offset = segments.sealed.first().map_or(segments.active.base_offset, |s| s.base_offset);
-    let Recovery { recovered, mut written, closed, .. } = recovery;
+    let Recovery { recovered, mut written, closed, position_saved, .. } = recovery;
     let closed = closed && snapshot == Some(end_offset);
     if !closed {
         written.extend(snapshot.map(|offset| FileKind::Snapshot.path(directory, offset)));
     }
-    Ok(Parts { segments, epochs, producers, closed, first_offset, written, recovered })
+    Ok(Parts { segments, epochs, producers, closed, first_offset, position_saved, written, recovered })
 }
 
 /// A segment up to some point.
@@ -121,7 +128,7 @@ pub(super) struct Indexed {
     pub(super) index: SegmentIndex,
     /// Bytes of the batches.
     pub(super) size: u32,
-    /// The offset behind the last of them; or that of the first left out, if it begins later.
+    /// The offset behind the last of them.
     pub(super) next_offset: i64,
 }
 
@@ -141,8 +148,7 @@ pub(super) fn index_until(
             Ok(Some(found)) if found.header.last_offset() < offset => {
                 index.add(found.position, &found.header)
             }
-            Ok(Some(found)) => return Ok(Indexed { index, size, next_offset: found.header.base_offset }),
-            Ok(None) => return Ok(Indexed { index, size, next_offset: next_offset.max(offset) }),
+            Ok(_) => return Ok(Indexed { index, size, next_offset }),
             Err(error) => return Err(damaged(file, &scan, error)),
         }
     }
@@ -195,20 +201,21 @@ pub(super) fn producers(
     let snapshot = state.as_ref().map(|(offset, _)| *offset);
     let (from, mut state) = state.unwrap_or_default();
     if from < end_offset {
-        each_header(disk, directory, segments, from, |header| state.replay(header, now_ms))?;
+        each_header(disk, directory, segments, from..i64::MAX, |header| state.replay(header, now_ms))?;
     }
     Ok((snapshot, state))
 }
 
-/// Gives every batch from offset `from` on.
+/// Gives every batch of `offsets`, from the one that holds the first to the last one that begins there.
 fn each_header(
     disk: &Disk,
     directory: &Path,
     segments: &Segments,
-    from: i64,
+    offsets: Range<i64>,
     mut each: impl FnMut(&BatchHeader),
 ) -> Result<(), LogError> {
-    for place in segments.position_of(from)..=segments.sealed.len() {
+    let from = offsets.start;
+    for place in segments.position_of(from)..=segments.position_of(offsets.end) {
         let (file, base_offset, position, size) = match segments.sealed.get(place) {
             Some(sealed) => {
                 let position = sealed.lookup(disk, directory, from);
@@ -222,7 +229,10 @@ fn each_header(
         };
         let mut scan = Scan::new(&file, base_offset, position, size, WALK_WINDOW_BYTES);
         while let Some(found) = scan.next().map_err(|e| damaged(&file, &scan, e))? {
-            if found.header.base_offset >= from {
+            if found.header.base_offset >= offsets.end {
+                break;
+            }
+            if found.header.last_offset() >= from {
                 each(&found.header);
             }
         }
@@ -246,8 +256,10 @@ struct Recovery<'a> {
     removed: bool,
     /// Where the first of the last segments begins that were all walked.
     walked_from: i64,
-    /// Where the leader's epoch changes, in the segments that were walked.
+    /// Where the leader's epoch changes, from there on.
     epochs_seen: Vec<LeaderEpoch>,
+    /// Bytes of the last segment that its index files tell of.
+    position_saved: u32,
 }
 
 /// What became of a segment that others follow.
@@ -255,6 +267,19 @@ enum Sealed {
     Whole(SealedSegment),
     /// It is torn, and what follows goes.
     Torn(Walk),
+}
+
+/// The flushed beginning of a segment, as its index files tell of it.
+///
+/// They may have been written at any time ([`Log::save_position`](super::Log::save_position), a clean stop, a roll), and
+/// be from different times: what either says of batches that were flushed then or later stays true, because a segment only
+/// grows, and a cut takes its index files away before anything is written in its place.
+struct Vouched {
+    /// Up to and with the last batch that was flushed and brought a later time than all before it.
+    index: SegmentIndex,
+    /// Where the last indexed batch at or before that one begins, and its first offset: here the walk begins.
+    position: u32,
+    offset: i64,
 }
 
 /// What a walk over a segment found.
@@ -349,6 +374,7 @@ impl Recovery<'_> {
         self.mark()?;
         self.recovered.torn_bytes += u64::from(size - walk.size);
         segment::remove_indexes(self.disk, self.directory, walk.base_offset)?;
+        self.position_saved = 0;
         file.truncate(walk.size.into())?;
         file.sync()?;
         Ok(ActiveSegment::new(Arc::new(file), walk.index, walk.size, walk.next_offset))
@@ -410,7 +436,7 @@ impl Recovery<'_> {
                 let segment = SealedSegment::new(base_offset, size, latest);
                 let file = segment.open(self.disk, self.directory)?;
                 if self.agree(&file, (base_offset, size), &offsets, &times)? {
-                    self.walked_from = i64::MAX;
+                    self.not_walked();
                     return Ok(Sealed::Whole(segment));
                 }
             }
@@ -429,7 +455,12 @@ impl Recovery<'_> {
             self.check_torn(&file, size, &walk, others_follow, why)?;
             return Ok(Sealed::Torn(walk));
         }
-        self.written.extend(walk.index.write(self.disk, self.directory)?);
+        if self.checkpointed.clean || next_base < self.checkpointed.recovery_point {
+            // The next start believes them, flushed or not.
+            walk.index.write_durably(self.disk, self.directory)?;
+        } else {
+            self.written.extend(walk.index.write(self.disk, self.directory)?);
+        }
         self.recovered.indexes_rebuilt += 1;
         Ok(Sealed::Whole(SealedSegment::new(base_offset, size, walk.index.latest)))
     }
@@ -448,7 +479,13 @@ impl Recovery<'_> {
         let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
         let found = match times.last() {
             Some(last) => scan.seek(base_offset + i64::from(last.relative_offset)),
-            None => scan.next(),
+            None => loop {
+                match scan.next() {
+                    // Compaction emptied it, and what time it has is of no record.
+                    Ok(Some(found)) if found.header.record_count == 0 => {}
+                    other => break other,
+                }
+            },
         };
         match (found, times.last()) {
             (Ok(Some(found)), Some(last)) => Ok(found.header.max_timestamp == last.timestamp
@@ -520,7 +557,8 @@ impl Recovery<'_> {
                 Err(ScanError::Io(error)) => return Err(error),
             }
         }
-        self.walked_from = i64::MAX;
+        self.not_walked();
+        self.position_saved = size;
         Ok(Some(Walk {
             base_offset,
             index,
@@ -530,18 +568,29 @@ impl Recovery<'_> {
         }))
     }
 
-    /// Walks over a segment from its beginning, checks what had not been flushed, and indexes what is sound.
+    /// Walks over a segment, checks what had not been flushed, and indexes what is sound.
     fn walk(&mut self, file: &LogFile, base_offset: i64, size: u32) -> Result<Walk, LogError> {
         self.closed = false;
-        self.walked_from = self.walked_from.min(base_offset);
         // Nobody flushed it yet, or not all of it.
         self.written.push(file.path().to_owned());
         if self.in_doubt {
             write_again(self.disk, file.path(), size)?;
         }
-        let mut index = SegmentIndex::new(base_offset, self.config);
-        let mut scan = Scan::new(file, base_offset, 0, size, WALK_WINDOW_BYTES);
-        let (mut sound, mut next_offset) = (0, base_offset);
+        let vouched = self.vouched(file, base_offset, size)?;
+        if vouched.is_some() {
+            self.not_walked();
+        }
+        let begins = || Vouched {
+            index: SegmentIndex::new(base_offset, self.config),
+            position: 0,
+            offset: base_offset,
+        };
+        let Vouched { mut index, position, offset } = vouched.unwrap_or_else(begins);
+        self.walked_from = self.walked_from.min(offset);
+        self.position_saved = position;
+        self.recovered.skipped_bytes += u64::from(position);
+        let mut scan = Scan::new(file, base_offset, position, size, WALK_WINDOW_BYTES);
+        let (mut sound, mut next_offset) = (position, offset);
         let mut check = |scan: &mut Scan<'_>| -> Result<bool, ScanError> {
             let Some(found) = scan.next()? else { return Ok(false) };
             if found.header.base_offset >= self.checkpointed.recovery_point {
@@ -570,6 +619,47 @@ impl Recovery<'_> {
         Ok(Walk { base_offset, index, size: sound, next_offset, damage })
     }
 
+    /// How much of a segment need not be walked; `None` if nothing vouches for any of it.
+    fn vouched(&self, file: &LogFile, base_offset: i64, size: u32) -> Result<Option<Vouched>, LogError> {
+        let recovery_point = self.checkpointed.recovery_point;
+        // Pages that are not on the medium may be flushed ones, too.
+        if self.in_doubt || recovery_point <= base_offset {
+            return Ok(None);
+        }
+        let offsets =
+            OffsetIndex::read(self.disk, &FileKind::OffsetIndex.path(self.directory, base_offset), size);
+        let times = TimeIndex::read(self.disk, &FileKind::TimeIndex.path(self.directory, base_offset));
+        let (Ok(Some(mut offsets)), Ok(Some(mut times))) = (offsets, times) else { return Ok(None) };
+        times.truncate(segment::relative(recovery_point, base_offset));
+        let Some(latest) = times.last() else { return Ok(None) };
+        offsets.truncate(latest.relative_offset);
+        let Some((last_offset, position)) = offsets.last() else { return Ok(None) };
+        let last_offset = base_offset + i64::from(last_offset);
+        let latest_offset = base_offset + i64::from(latest.relative_offset);
+
+        let mut scan = Scan::new(file, base_offset, position, size, SEEK_WINDOW_BYTES);
+        let walked = scan.next().and_then(|first| {
+            let Some(first) = first.filter(|first| first.header.last_offset() == last_offset) else {
+                return Ok(None);
+            };
+            let found = if last_offset == latest_offset { Some(first) } else { scan.seek(latest_offset)? };
+            let agrees = |found: Found| {
+                found.header.last_offset() == latest_offset && found.header.max_timestamp == latest.timestamp
+            };
+            Ok(found.is_some_and(agrees).then_some(first.header.base_offset))
+        });
+        let begins = Scan::new(file, base_offset, 0, size, SEEK_WINDOW_BYTES).next();
+        match (walked, begins) {
+            (Ok(Some(offset)), Ok(Some(begins))) => {
+                let mut index = SegmentIndex::from_files(offsets, times, base_offset, self.config);
+                index.first_timestamp = Some(begins.header.max_timestamp);
+                Ok(Some(Vouched { index, position, offset }))
+            }
+            (Err(ScanError::Io(error)), _) | (_, Err(ScanError::Io(error))) => Err(error),
+            _ => Ok(None),
+        }
+    }
+
     /// The epochs as the file has them, with those of the batches that it may not have known.
     fn epochs(&mut self, segments: &Segments, end_offset: i64) -> Result<LeaderEpochs, LogError> {
         let path = self.directory.join(LEADER_EPOCH_CHECKPOINT);
@@ -582,18 +672,12 @@ impl Recovery<'_> {
         let (mut epochs, complete) = (read.clone().unwrap_or_default(), read.is_some());
         // Of what was not flushed the batches know more than the file, which may tell of others that were cut.
         epochs.truncate_from_end(end_offset.min(self.walked_from));
-        let mut add = |epoch: LeaderEpoch| {
-            if epochs.latest().is_none_or(|latest| latest.epoch < epoch.epoch) {
-                epochs.assign(epoch.epoch, epoch.start_offset);
+        for seen in &self.epochs_seen {
+            if epochs.latest().is_none_or(|latest| latest.epoch < seen.epoch) {
+                epochs.assign(seen.epoch, seen.start_offset);
             }
-        };
-        if complete {
-            self.epochs_seen.iter().copied().for_each(&mut add);
-        } else {
-            each_header(self.disk, self.directory, segments, 0, |header| {
-                add(LeaderEpoch { epoch: header.partition_leader_epoch, start_offset: header.base_offset });
-            })?;
         }
+        let epochs = self.with_forgotten(segments, epochs, end_offset)?;
         let mended = read.as_ref() != Some(&epochs) && (complete || !epochs.is_empty());
         if mended {
             self.disk.replace_file(&path, epochs.encode().as_bytes())?;
@@ -602,6 +686,35 @@ impl Recovery<'_> {
             self.written.push(path);
         }
         Ok(epochs)
+    }
+
+    /// `epochs` with those of the batches before them. There are some if the file was lost; and if records were deleted
+    /// and came back, because the log's start had not been checkpointed: the file has forgotten their epochs.
+    fn with_forgotten(
+        &self,
+        segments: &Segments,
+        epochs: LeaderEpochs,
+        end_offset: i64,
+    ) -> Result<LeaderEpochs, LogError> {
+        let start = segments.first_offset().max(self.checkpointed.log_start_offset);
+        let known = epochs.first().map_or(end_offset, |first| first.start_offset);
+        if known <= start {
+            return Ok(epochs);
+        }
+        let mut all = LeaderEpochs::default();
+        each_header(self.disk, self.directory, segments, start..known, |header| {
+            if all.latest().is_none_or(|latest| latest.epoch < header.partition_leader_epoch) {
+                all.assign(header.partition_leader_epoch, header.base_offset);
+            }
+        })?;
+        epochs.iter().for_each(|e| _ = all.assign(e.epoch, e.start_offset));
+        Ok(all)
+    }
+
+    /// A segment was taken as its indexes have it: only those behind it may still be walked without a gap.
+    fn not_walked(&mut self) {
+        self.walked_from = i64::MAX;
+        self.epochs_seen.clear();
     }
 }
 

@@ -125,6 +125,7 @@ impl Log {
         if self.reader().has_failed() || self.swap.is_some() {
             return Ok(Deleted::default());
         }
+        self.set_leaving_aside(now_ms)?;
         let mut left = self.candidates();
         let high_watermark = self.reader().high_watermark();
         let policy = self.config.cleanup.clone();
@@ -221,10 +222,19 @@ impl Log {
             self.begin_at(first_offset)?;
         }
         self.reader().segments.store(segments.into());
-        for segment in &doomed {
-            self.set_aside(segment.base_offset, now_ms)?;
-        }
+        self.leaving.extend(doomed.iter().map(|segment| segment.base_offset));
+        self.set_leaving_aside(now_ms)?;
         self.remove_snapshots(|offset| offset < first_offset)
+    }
+
+    /// Renames the files of all segments that left the log, the oldest first. Should the disk fail, they are the first to go
+    /// the next time: else a start would find a hole between them and the log.
+    fn set_leaving_aside(&mut self, now_ms: i64) -> Result<(), LogError> {
+        while let Some(&oldest) = self.leaving.front() {
+            self.set_aside(oldest, now_ms)?;
+            self.leaving.pop_front();
+        }
+        Ok(())
     }
 
     /// Renames the files of a segment that left the log, so that nobody takes them for one.

@@ -136,7 +136,8 @@ impl SegmentIndex {
         if position == 0 {
             self.first_timestamp = Some(header.max_timestamp);
         }
-        if header.max_timestamp > self.latest.timestamp {
+        // The header of a batch that compaction emptied keeps the time of records that are gone.
+        if header.record_count > 0 && header.max_timestamp > self.latest.timestamp {
             self.latest = TimeEntry { timestamp: header.max_timestamp, relative_offset };
         }
         if self.bytes_since_entry > self.interval_bytes {
@@ -155,24 +156,41 @@ impl SegmentIndex {
     }
 
     /// Writes both index files, with the latest timestamp as last entry, and says where they are.
+    ///
+    /// Each takes the place of an older one as a whole. A power cut may leave sectors of it unwritten, which shows, as
+    /// zeros are no entry; but never some of the old file and some of the new one, which would not.
     pub(crate) fn write(&self, disk: &Disk, directory: &Path) -> Result<[PathBuf; 2], LogError> {
-        self.write_as(disk, directory, "")
+        self.write_with(directory, "", |path, bytes| disk.replace_file(path, bytes))
     }
 
-    /// As [`SegmentIndex::write`], under names that end in `suffix`.
+    /// As [`SegmentIndex::write`], and waits until they are on the medium.
+    pub(crate) fn write_durably(&self, disk: &Disk, directory: &Path) -> Result<(), LogError> {
+        self.write_with(directory, "", |path, bytes| disk.replace_file_durably(path, bytes)).map(|_| ())
+    }
+
+    /// As [`SegmentIndex::write`], under names that end in `suffix`, which nobody believes before they are flushed.
     pub(crate) fn write_as(
         &self,
         disk: &Disk,
         directory: &Path,
         suffix: &str,
     ) -> Result<[PathBuf; 2], LogError> {
+        self.write_with(directory, suffix, |path, bytes| disk.write_file(path, bytes).map(|_| ()))
+    }
+
+    fn write_with(
+        &self,
+        directory: &Path,
+        suffix: &str,
+        write: impl Fn(&Path, &[u8]) -> Result<(), LogError>,
+    ) -> Result<[PathBuf; 2], LogError> {
         let mut times = self.times.clone();
         times.push(self.latest);
         let paths = [FileKind::OffsetIndex, FileKind::TimeIndex]
             .map(|kind| kind.path_with(directory, self.base_offset, suffix));
         let [offsets_path, times_path] = &paths;
-        disk.write_file(offsets_path, &self.offsets.encode())?;
-        disk.write_file(times_path, &times.encode())?;
+        write(offsets_path, &self.offsets.encode())?;
+        write(times_path, &times.encode())?;
         Ok(paths)
     }
 

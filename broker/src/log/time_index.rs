@@ -47,6 +47,11 @@ impl TimeIndex {
         self.entries.last().copied()
     }
 
+    /// Drops the entries from `relative_offset` on.
+    pub(crate) fn truncate(&mut self, relative_offset: u32) {
+        self.entries.retain(|e| e.relative_offset < relative_offset);
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

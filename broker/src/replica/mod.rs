@@ -121,6 +121,7 @@ impl PartitionSettings {
                 max_producers: usize::try_from(topic.max_producers_per_partition).unwrap_or(usize::MAX),
                 roll_jitter_ms: topic.segment_jitter_ms,
                 cleanup: cleanup_policy(topic),
+                ..LogConfig::default()
             },
         }
     }

@@ -77,6 +77,8 @@ pub(crate) enum ShardMessage {
     },
     /// Forgets producers that were silent for too long.
     ExpireProducers,
+    /// Saves how far logs are, where that has changed much.
+    SavePositions,
     /// Deletes the segments that nobody wants any more.
     Retain,
     /// Unlinks the files of deleted segments whose time has come.
@@ -282,6 +284,7 @@ impl Shard {
                 let now_ms = now_ms();
                 self.partitions.values_mut().for_each(|partition| partition.log.expire_producers(now_ms));
             }
+            ShardMessage::SavePositions => self.save_positions(),
             ShardMessage::Retain => self.retain(now_ms()),
             ShardMessage::Unlink { id } => self.unlink(id, now_ms()),
             ShardMessage::Run { id, task: OnLog(task) } => self.run_on_log(id, task, now_ms()),
@@ -383,6 +386,21 @@ impl Shard {
             self.flushing.start(id, partition);
         }
         Ok(replica)
+    }
+
+    /// Saves how far logs are, so that a start after a crash looks at little more than was not flushed.
+    fn save_positions(&mut self) {
+        for (id, partition) in &mut self.partitions {
+            match partition.log.save_position() {
+                // A flush that is queued or on its way has another behind it, if anything is appended.
+                Ok(true) if partition.flush == FlushState::Clean => self.flushing.start(*id, partition),
+                Ok(_) => {}
+                Err(error) if error.is_disk_full() => {
+                    tracing::warn!(%error, "how far a log is could not be saved; it is tried again");
+                }
+                Err(error) => partition.replica.directory.fail(&error),
+            }
+        }
     }
 
     /// Deletes the segments that nobody wants any more.
@@ -690,6 +708,7 @@ fn report(path: &Path, recovered: &Recovered, checkpointed: &Checkpointed) {
             from = checkpointed.recovery_point,
             to = recovered.end_offset,
             checked_bytes = recovered.checked_bytes,
+            skipped_bytes = recovered.skipped_bytes,
             indexes_rebuilt = recovered.indexes_rebuilt,
             "a log was recovered"
         );

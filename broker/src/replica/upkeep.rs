@@ -46,7 +46,10 @@ where
                     return why;
                 }
             }
-            _ = recovery_points.tick() => checkpoint(&replicas, CheckpointKind::RecoveryPoint).await,
+            _ = recovery_points.tick() => {
+                replicas.send_all(|| ShardMessage::SavePositions);
+                checkpoint(&replicas, CheckpointKind::RecoveryPoint).await;
+            }
             _ = start_offsets.tick() => checkpoint(&replicas, CheckpointKind::LogStartOffset).await,
             _ = high_watermarks.tick() => checkpoint(&replicas, CheckpointKind::HighWatermark).await,
             _ = retention.tick() => replicas.send_all(|| ShardMessage::Retain),

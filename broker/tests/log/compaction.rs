@@ -6,7 +6,7 @@ use std::{
 };
 
 use ottla_broker::log::{
-    CleanupPolicy,
+    CleanupPolicy, LogErrorKind,
     cleaner::{CleanError, Cleanable, Cleaned, Cleaner, CleanerConfig, HashKey, LogTask, Owner},
 };
 use ottla_protocol::{
@@ -470,6 +470,100 @@ fn a_log_that_is_cut_while_it_is_cleaned_keeps_what_was_not_cut() {
         let log = dir.reopen(config());
         assert_eq!(records(&log.reader()), found, "cut at step {cut_at_step}");
     }
+}
+
+#[test]
+fn the_latest_time_is_that_of_a_record_that_is_left() {
+    let dir = Dir::new();
+    let mut log = dir.create(config());
+    let at = |ms: i64, key: &str, sequence: i32| {
+        let seal = Seal {
+            producer_id: ProducerId(if sequence < 0 { -1 } else { 5 }),
+            producer_epoch: 0,
+            base_sequence: sequence,
+            ..Seal::default()
+        };
+        let mut builder = BatchBuilder::new(Vec::new(), usize::MAX);
+        builder.push(NOW_MS + ms, Some(key.as_bytes()), Some(b"value"), &[]).unwrap();
+        builder.seal(&seal, &mut Compressor::new()).unwrap()
+    };
+    append(&mut log, &at(10, "b", -1));
+    // The header of its producer's last batch stays, with a time that no record has any more.
+    append(&mut log, &at(900, "a", 0));
+    append(&mut log, &at(20, "a", -1));
+    while log.segment_count() < 3 {
+        append(&mut log, &at(0, "c", -1));
+    }
+    log.reader().set_high_watermark(log.end_offset());
+    clean(&mut cleaner(100), &mut log, None, NOW_MS);
+    let emptied = headers(&log.reader()).into_iter().find(|header| header.producer_id == ProducerId(5));
+    assert_eq!(emptied.map(|header| header.record_count), Some(0));
+    let latest = |log: &Log| log.reader().max_timestamp(&mut Decompressor::new()).unwrap().unwrap();
+    let found = latest(&log);
+    assert_eq!((found.offset, found.timestamp), (2, NOW_MS + 20));
+    let recovery_point = log.close().unwrap();
+    for clean in [true, false] {
+        let checkpointed = Checkpointed { clean, recovery_point, log_start_offset: 0 };
+        let (log, _) = dir.open(config(), &checkpointed);
+        assert_eq!(latest(&log), found, "clean {clean}");
+    }
+}
+
+#[test]
+fn a_cut_in_a_gap_that_compaction_left_ends_the_log_where_the_next_start_finds_its_end() {
+    let dir = Dir::new();
+    let mut log = dir.create(config());
+    put(&mut log, &[("stays", Some("x"))]);
+    for _ in 0..4 {
+        put(&mut log, &[("a", Some("x")), ("a", Some("y"))]);
+    }
+    roll(&mut log, NOW_MS);
+    put(&mut log, &[("a", Some("z"))]);
+    roll(&mut log, NOW_MS);
+    clean(&mut cleaner(100), &mut log, None, NOW_MS);
+    let bases: Vec<i64> = headers(&log.reader()).iter().map(|header| header.base_offset).collect();
+    assert!(bases[0] == 0 && bases[1] > 5, "{bases:?}");
+    log.truncate_to(4, NOW_MS, |_| Ok(())).unwrap();
+    assert_eq!(log.end_offset(), 1);
+    drop(log);
+    let mut log = dir.reopen(config());
+    assert_eq!(log.end_offset(), 1);
+    assert_eq!(put(&mut log, &[("b", None)]), 1);
+}
+
+#[test]
+fn rot_in_a_segment_that_was_being_exchanged_takes_none_of_those_behind_it() {
+    let dir = Dir::new();
+    let mut log = dir.create(config());
+    for _ in 0..20 {
+        put(&mut log, &[("a", Some("x")), ("b", Some("y"))]);
+    }
+    // As a crash leaves it when readers have gone over to the new segment.
+    let crashed = Dir::new();
+    clean_with(&mut cleaner(100), &mut log, None, NOW_MS, &mut |_, _| {
+        let swaps = dir.names(".log.swap");
+        let gone_over = swaps.iter().any(|swap| !dir.file(swap.trim_end_matches(".swap")).exists());
+        if gone_over && !crashed.path().exists() {
+            std::fs::create_dir(crashed.path()).unwrap();
+            for name in dir.names("") {
+                std::fs::copy(dir.file(&name), crashed.file(&name)).unwrap();
+            }
+        }
+    })
+    .unwrap();
+    let path = crashed.file(&crashed.names(".log.swap")[0]);
+    let whole = std::fs::read(&path).unwrap();
+    let mut rotten = whole.clone();
+    // The last offset of the first batch, relative to its first: Kafka's layout.
+    rotten[25] ^= 1;
+    std::fs::write(&path, rotten).unwrap();
+    let before = crashed.names(".log");
+    let opened = Log::open(&Disk::Real, &crashed.path(), config(), &Checkpointed::default(), NOW_MS);
+    let error = opened.map(|_| ()).unwrap_err();
+    assert!(matches!(error.kind(), LogErrorKind::Rot { position: 0, .. }), "{error}");
+    assert_eq!(crashed.names(".log"), before);
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(crashed.reopen(config()).end_offset(), log.end_offset());
 }
 
 /// The rules in a few lines, over all that was ever appended.

@@ -148,3 +148,25 @@ fn a_log_whose_caches_are_all_spoiled_is_what_it_was() {
         assert_eq!((again.base_offset, again.duplicate), (45, true));
     }
 }
+
+#[test]
+fn segments_that_could_not_be_set_aside_go_before_those_behind_them() {
+    let machine = machine(1);
+    let mut log = Log::create(&machine.disk, path(), Uuid(7), small(300), NOW_MS).unwrap();
+    for i in 0..10 {
+        append(&mut log, &sequenced(1, 0, 5 * i, 5));
+    }
+    flush(&mut log);
+    log.reader().set_high_watermark(50);
+    log.advance_start_offset(20).unwrap();
+    let stop_at = Some(machine.simulated.changes());
+    machine.simulated.set_faults(Faults { stop_at, ..Faults::default() });
+    log.retain(NOW_MS).unwrap_err();
+    machine.simulated.set_faults(Faults::default());
+    log.advance_start_offset(40).unwrap();
+    assert_eq!(log.retain(NOW_MS).unwrap().below_start, 2);
+    drop(log);
+    machine.simulated.restart();
+    let log = machine.open(50);
+    assert_eq!((log.start_offset(), log.end_offset()), (40, 50));
+}

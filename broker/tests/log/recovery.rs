@@ -3,6 +3,7 @@
 use std::fs;
 
 use ottla_broker::log::{LogError, LogErrorKind};
+use ottla_protocol::compression::Decompressor;
 use proptest::prelude::*;
 
 use super::*;
@@ -489,4 +490,113 @@ fn a_log_that_starts_late_says_so() {
     let (mut log, _) = dir.open(small(700), &late);
     assert_eq!((log.start_offset(), log.end_offset()), (4, 4));
     assert_eq!(append(&mut log, &batch(&[b"a"])), 4);
+}
+
+fn append_in(log: &mut Log, epoch: i32, batch: Batch) -> Appended {
+    let mut results = Vec::new();
+    log.append(&mut vec![batch.into()], epoch, NOW_MS, &mut results);
+    results.remove(0).unwrap()
+}
+
+/// Four epochs, and ten positions on the way, so that index files and snapshots take the place of older ones.
+fn with_positions(dir: &Dir, config: &LogConfig) -> (Log, i64) {
+    let mut log = dir.create(config.clone());
+    for i in 0..200 {
+        let seal = Seal {
+            producer_id: ProducerId(i % 3),
+            producer_epoch: 0,
+            base_sequence: i as i32 / 3,
+            ..Seal::default()
+        };
+        let batch = timed(&[(NOW_MS + 10 * i - 7 * (i % 3), &[7; 30])], &seal);
+        append_in(&mut log, i as i32 / 60, batch);
+        if i % 20 == 19 {
+            assert!(log.save_position().unwrap());
+            assert!(!log.save_position().unwrap(), "it has not grown since");
+            let flushed = log.flush_task().unwrap().run().unwrap();
+            log.flushed(&flushed, NOW_MS);
+        }
+    }
+    let recovery_point = log.recovery_point();
+    assert_eq!(recovery_point, 200);
+    for i in 67..70 {
+        append_in(&mut log, 3, sequenced(1, 0, i, 1));
+    }
+    (log, recovery_point)
+}
+
+#[test]
+fn a_start_after_a_crash_walks_over_what_lies_behind_the_position_only() {
+    let config = LogConfig { position_interval_bytes: 1, ..small(1 << 20) };
+    let dir = Dir::new();
+    let (log, recovery_point) = with_positions(&dir, &config);
+    let expected = content(&log.reader());
+    let epochs: Vec<_> = (0..203).map(|offset| log.reader().epoch_of(offset)).collect();
+    drop(log);
+    assert_eq!(dir.names(".snapshot").len(), 2, "two in the active segment");
+    let size = fs::metadata(last_segment(&dir)).unwrap().len();
+    let mut skipped = Vec::new();
+    for point in [0, 1, 90, recovery_point] {
+        let checkpointed = Checkpointed { recovery_point: point, ..Checkpointed::default() };
+        let (mut log, recovered) = dir.open(config.clone(), &checkpointed);
+        skipped.push(recovered.skipped_bytes);
+        let reader = log.reader();
+        assert_eq!(content(&reader), expected);
+        assert_eq!((0..203).map(|offset| reader.epoch_of(offset)).collect::<Vec<_>>(), epochs);
+        let mut decompressor = Decompressor::new();
+        for i in 0..198 {
+            let found = reader.offset_for_timestamp(NOW_MS + 10 * i, &mut decompressor).unwrap();
+            assert_eq!(found.unwrap().offset, (i..).find(|i2| 10 * i2 - 7 * (i2 % 3) >= 10 * i).unwrap());
+        }
+        assert!(append_in(&mut log, 3, sequenced(1, 0, 69, 1)).duplicate);
+    }
+    assert_eq!(skipped[..2], [0, 0], "what was not flushed is looked at");
+    assert!((size * 35 / 100..size * 46 / 100).contains(&skipped[2]), "{skipped:?} of {size}");
+    assert!(skipped[3] > size * 95 / 100, "{skipped:?} of {size}");
+}
+
+#[test]
+fn a_position_whose_index_is_damaged_is_not_believed() {
+    let config = LogConfig { position_interval_bytes: 1, ..small(1 << 20) };
+    let dir = Dir::new();
+    let (log, recovery_point) = with_positions(&dir, &config);
+    let expected = content(&log.reader());
+    drop(log);
+    let checkpointed = Checkpointed { recovery_point, ..Checkpointed::default() };
+    for suffix in [".index", ".timeindex"] {
+        let path = dir.file(&dir.names(suffix)[0]);
+        let whole = fs::read(&path).unwrap();
+        let mut entry_off = whole.clone();
+        let last = entry_off.len() - 1;
+        entry_off[last] ^= 1;
+        for damaged in [vec![], vec![0; whole.len()], whole[..whole.len() - 1].to_vec(), entry_off] {
+            fs::write(&path, &damaged).unwrap();
+            let (log, recovered) = dir.open(config.clone(), &checkpointed);
+            assert_eq!(recovered.skipped_bytes, 0, "{suffix}, {damaged:?}");
+            assert_eq!(content(&log.reader()), expected);
+        }
+        // A part of it is as good as an older one.
+        fs::write(&path, &whole[..24]).unwrap();
+        let (log, recovered) = dir.open(config.clone(), &checkpointed);
+        assert!(recovered.skipped_bytes > 0, "{suffix}");
+        assert_eq!(content(&log.reader()), expected);
+        drop(log);
+        fs::write(&path, whole).unwrap();
+    }
+}
+
+#[test]
+fn a_cut_takes_the_position_with_it() {
+    let config = LogConfig { position_interval_bytes: 1, ..small(1 << 20) };
+    let dir = Dir::new();
+    let (mut log, recovery_point) = with_positions(&dir, &config);
+    log.truncate_to(150, NOW_MS, |_| Ok(())).unwrap();
+    assert!(dir.names(".index").is_empty() && dir.names(".timeindex").is_empty());
+    for i in 0..60 {
+        append_in(&mut log, 3, batch(&[&[i; 70]]));
+    }
+    let expected = content(&log.reader());
+    drop(log);
+    let (log, recovered) = dir.open(config, &Checkpointed { recovery_point, ..Checkpointed::default() });
+    assert_eq!((content(&log.reader()), recovered.skipped_bytes), (expected, 0));
 }

@@ -174,3 +174,73 @@ fn segments_of_one_age_do_not_all_roll_at_once() {
     assert!(jittered.iter().all(|ms| (401..=1001).contains(ms)), "{jittered:?}");
     assert!(jittered.windows(2).any(|w| w[0] != w[1]), "{jittered:?}");
 }
+
+#[test]
+fn a_torn_end_before_the_start_of_a_log_is_no_rot_where_nothing_was_flushed() {
+    let dir = Dir::new();
+    let mut log = dir.create(small(100_000));
+    for i in 0..4 {
+        append(&mut log, &sequenced(1, 0, 5 * i, 5));
+    }
+    drop(log);
+    let starts = |log_start_offset| Checkpointed { log_start_offset, ..Checkpointed::default() };
+    let (log, _) = dir.open(small(100_000), &starts(17));
+    let recovery_point = log.recovery_point();
+    drop(log);
+    // The power goes before the flush, and the records with it.
+    let segment = dir.file(&dir.names(".log")[0]);
+    let whole = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &whole[..whole.len() / 2 + 9]).unwrap();
+    let (mut log, recovered) = dir.open(small(100_000), &Checkpointed { recovery_point, ..starts(17) });
+    assert_eq!((log.start_offset(), log.end_offset(), recovered.missing_offsets), (10, 10, 0));
+    assert_eq!(append(&mut log, &sequenced(2, 0, 0, 1)), 10);
+}
+
+#[test]
+fn a_start_within_a_batch_that_is_cut_goes_back_with_the_end() {
+    let dir = Dir::new();
+    let mut log = dir.create(small(100_000));
+    for i in 0..4 {
+        append(&mut log, &sequenced(1, 0, 5 * i, 5));
+    }
+    log.reader().set_high_watermark(20);
+    log.advance_start_offset(12).unwrap();
+    log.truncate_to(13, NOW_MS, |_| Ok(())).unwrap();
+    assert_eq!((log.start_offset(), log.end_offset()), (10, 10));
+    assert_eq!(append(&mut log, &sequenced(1, 0, 10, 5)), 10);
+    assert_eq!(read_from(&log.reader(), 10).len(), 1);
+}
+
+#[test]
+fn records_that_a_crash_brings_back_have_their_epochs() {
+    // With the first segment's index lost, it is walked, and the second is not.
+    for index_lost in [false, true] {
+        let dir = Dir::new();
+        let mut log = dir.create(small(300));
+        for epoch in 3..9 {
+            let mut results = Vec::new();
+            log.append(&mut vec![sequenced(1, 0, 5 * (epoch - 3), 5).into()], epoch, NOW_MS, &mut results);
+            results.remove(0).unwrap();
+        }
+        assert_eq!(log.segment_count(), 3);
+        log.reader().set_high_watermark(30);
+        log.advance_start_offset(22).unwrap();
+        let reader = log.reader();
+        assert_eq!((reader.epoch_of(12), reader.epoch_of(22)), (None, Some(7)));
+        let flushed = log.flush_task().unwrap().run().unwrap();
+        log.flushed(&flushed, NOW_MS);
+        drop(log);
+        // The start had not been checkpointed, or an older one had.
+        for start in [22, 12, 0] {
+            if index_lost {
+                std::fs::remove_file(dir.file(&dir.names(".index")[0])).unwrap();
+            }
+            let checkpointed = Checkpointed { clean: false, recovery_point: 30, log_start_offset: start };
+            let (log, _) = dir.open(small(300), &checkpointed);
+            let reader = log.reader();
+            for offset in start..30 {
+                assert_eq!(reader.epoch_of(offset), Some(3 + offset as i32 / 5), "{offset}, from {start} on");
+            }
+        }
+    }
+}

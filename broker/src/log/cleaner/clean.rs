@@ -124,6 +124,8 @@ struct Pass<'a> {
     range: &'a Cleanable,
     owner: &'a mut dyn Owner,
     now_ms: i64,
+    /// How often the log had been cut when the round began.
+    cuts: u64,
     cleaned: Cleaned,
 }
 
@@ -146,13 +148,17 @@ impl Cleaner {
     ) -> Result<Cleaned, CleanError> {
         self.filter.begin();
         let now_ms = owner.now_ms();
-        Pass { cleaner: self, reader, config, range, owner, now_ms, cleaned: Cleaned::default() }.run()
+        let cleaned = Cleaned::default();
+        Pass { cleaner: self, reader, config, range, owner, now_ms, cuts: 0, cleaned }.run()
     }
 }
 
 impl Pass<'_> {
     fn run(mut self) -> Result<Cleaned, CleanError> {
         self.flush()?;
+        if !self.range_is_there() {
+            return Err(CleanError::Stale);
+        }
         // What it is now; segments that are sealed later are for the next round.
         let mut segments = self.reader.segments.load().sealed.clone();
         segments.retain(|s| s.base_offset < self.range.first_uncleanable_offset);
@@ -161,6 +167,10 @@ impl Pass<'_> {
         segments.retain(|s| s.base_offset < end_offset);
         for group in self.groups(&segments) {
             self.clean_group(group, &map)?;
+        }
+        if self.on_log(|log| log.cuts)? != self.cuts {
+            // What was appended behind the cut is dirty.
+            return Err(CleanError::Stale);
         }
         let filter = &self.cleaner.filter;
         Ok(Cleaned {
@@ -173,14 +183,24 @@ impl Pass<'_> {
         })
     }
 
+    /// Whether the log still holds what is to be cleaned: it may have been cut before the round began.
+    fn range_is_there(&self) -> bool {
+        let end_offset = self.range.first_uncleanable_offset;
+        let segments = self.reader.segments.load();
+        let place = segments.position_of(end_offset);
+        let begins = segments.sealed.get(place).map_or(segments.active.base_offset, |s| s.base_offset);
+        begins == end_offset && self.reader.high_watermark() >= end_offset
+    }
+
     /// Brings what is to be cleaned to the medium: or else a power cut could take the latest record of a key, after those
     /// before it were dropped for its sake.
     fn flush(&mut self) -> Result<(), CleanError> {
         let first_uncleanable_offset = self.range.first_uncleanable_offset;
-        let task = self.on_log(move |log| match log.recovery_point() < first_uncleanable_offset {
-            true => log.flush_task(),
-            false => None,
+        let (cuts, task) = self.on_log(move |log| match log.recovery_point() < first_uncleanable_offset {
+            true => (log.cuts, log.flush_task()),
+            false => (log.cuts, None),
         })?;
+        self.cuts = cuts;
         if let Some(task) = task {
             let (done, now_ms) = (task.run()?, self.owner.now_ms());
             self.on_log(move |log| log.flushed(&done, now_ms))?;
@@ -322,7 +342,8 @@ impl Pass<'_> {
         }
         out.file.sync()?;
         let Output { file, index, size, .. } = out;
-        Ok(Some(CleanedSegment { base_offset, size, file, index, sources: group.to_vec() }))
+        let (sources, cuts) = (group.to_vec(), self.cuts);
+        Ok(Some(CleanedSegment { base_offset, size, file, index, sources, cuts }))
     }
 
     /// The offset behind a group.

@@ -44,6 +44,8 @@ pub(crate) struct CleanedSegment {
     pub(super) index: SegmentIndex,
     /// What it was made of, in order and without a gap.
     pub(super) sources: Vec<SealedSegment>,
+    /// How often the log had been cut when the round began: it knows of records that a later cut took.
+    pub(super) cuts: u64,
 }
 
 /// An exchange of segments that was begun.
@@ -64,9 +66,10 @@ pub(crate) struct Stale;
 impl Log {
     /// Begins to exchange segments, if all sources are there as they were. On an error nothing has begun.
     pub(crate) fn begin_swap(&mut self, cleaned: CleanedSegment) -> Result<Result<(), Stale>, LogError> {
-        let CleanedSegment { base_offset, size, file, index, sources } = cleaned;
+        let CleanedSegment { base_offset, size, file, index, sources, cuts } = cleaned;
         let segments = self.reader().segments.load();
-        if self.swap.is_some() || self.reader().has_failed() || !sources.iter().all(|s| segments.holds(s)) {
+        let as_it_was = cuts == self.cuts && sources.iter().all(|s| segments.holds(s));
+        if self.swap.is_some() || self.reader().has_failed() || !as_it_was {
             remove_all(&self.disk, self.directory(), base_offset, CLEANED_SUFFIX)?;
             return Ok(Err(Stale));
         }
@@ -216,19 +219,24 @@ fn complete(disk: &Disk, directory: &Path, base_offset: i64) -> Result<(), LogEr
     disk.sync_directory(directory)
 }
 
-/// Where the segment in this file ends. It was flushed before it was called so.
+/// Where the segment in this file ends. It was flushed before it was called so. Whatever lies before its end is removed,
+/// so every batch is checked: rot in the header of one could say an end far behind.
 fn end_of(disk: &Disk, path: &PathBuf, base_offset: i64) -> Result<i64, LogError> {
     let file = disk.open(path)?;
     let size = u32::try_from(file.len()?)
         .map_err(|_| LogError::malformed(path, "it is larger than a segment can be"))?;
     let mut scan = Scan::new(&file, base_offset, 0, size, WALK_WINDOW_BYTES);
     loop {
-        match scan.next() {
-            Ok(Some(_)) => {}
-            Ok(None) => return Ok(scan.next_offset()),
+        let (position, offset) = (scan.position().into(), scan.next_offset());
+        let next = scan.next().and_then(|found| match found {
+            Some(found) => scan.check_crc(&found).map(|()| true),
+            None => Ok(false),
+        });
+        match next {
+            Ok(true) => {}
+            Ok(false) => return Ok(offset),
             Err(ScanError::Io(error)) => return Err(error),
             Err(ScanError::Damaged(why)) => {
-                let (position, offset) = (scan.position().into(), scan.next_offset());
                 return Err(LogErrorKind::Rot { path: path.clone(), position, offset, why }.into());
             }
         }

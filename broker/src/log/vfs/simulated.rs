@@ -12,7 +12,7 @@
 //! Every operation that changes something is a *crash point*: [`Faults::stop_at`] lets none happen from there on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::TryLockError,
     io::{self, IoSlice},
     path::{Component, Path},
@@ -185,6 +185,7 @@ impl SimulatedDisk {
     pub fn power_cut(&self) {
         self.restart();
         let state = &mut *self.state();
+        state.forget_nameless();
         for node in state.nodes.values_mut() {
             match node {
                 Node::File(file) => file.power_cut(&mut state.random),
@@ -492,6 +493,18 @@ impl State {
         if fails { Err(Errno::IO.into()) } else { Ok(()) }
     }
 
+    /// Forgets the files that have no name any more, and can get none back. Nobody has them open.
+    fn forget_nameless(&mut self) {
+        let mut named = BTreeSet::from([0]);
+        for node in self.nodes.values() {
+            if let Node::Directory(directory) = node {
+                named.extend(directory.names.values().chain(directory.synced.values()));
+                named.extend(directory.journal.iter().flatten().filter_map(|(_, node)| *node));
+            }
+        }
+        self.nodes.retain(|number, _| named.contains(number));
+    }
+
     /// Bytes that files may still grow by.
     fn room(&self) -> u64 {
         let Some(bytes_max) = self.faults.bytes_max else { return u64::MAX };
@@ -603,6 +616,8 @@ impl FileNode {
         self.dirty.clear();
         self.lens.clear();
         self.synced_len = self.bytes.len();
+        // What lay behind the end is not the file's any more: what is written there later finds nothing of it.
+        self.lost.retain(|page, _| page * PAGE_BYTES < self.synced_len);
     }
 
     fn fail_sync(&mut self, random: &mut Random) {
