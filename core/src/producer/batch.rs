@@ -149,14 +149,15 @@ impl ProducerBatch {
         let waiters = &mut self.waiters;
         let outcome = Outcome { first: waiters.first, count: waiters.count, result };
         let tokens = std::mem::take(&mut waiters.tokens);
-        if !tokens.is_empty() {
-            // The records' memory is free now, the tokens' once they are drained.
-            let kept = waiters.memory.split(token_bytes(tokens.capacity()));
-            reports.push(self.topic.clone(), self.partition, outcome.clone(), tokens, Some(kept));
-        }
+        // The records' memory is free now, the tokens' once they are drained.
+        let kept = (!tokens.is_empty()).then(|| waiters.memory.split(token_bytes(tokens.capacity())));
         let fate = waiters.fate.take();
+        let (topic, partition) = (self.topic.clone(), self.partition);
         // First the memory: who is woken may send at once.
         drop(self);
+        if kept.is_some() {
+            reports.push(topic, partition, outcome.clone(), tokens, kept);
+        }
         if let Some(fate) = fate {
             fate.resolve(outcome);
         }
