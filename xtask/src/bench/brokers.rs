@@ -24,6 +24,8 @@ const READY_MAX: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(1);
 /// Both brokers' segments: smaller than the default, so that some are sealed in every run.
 const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+/// A new group waits for nobody, at either.
+const NO_DELAY: &str = "group.initial.rebalance.delay.ms=0";
 /// The heap of Kafka's JVM, as its own start script has it at most half of.
 const KAFKA_HEAP: &str = "-Xmx512m";
 
@@ -83,6 +85,7 @@ impl Broker {
             format!("log.dirs={}", data.join("data").display()),
             format!("num.partitions={PARTITIONS}"),
             format!("log.segment.bytes={SEGMENT_BYTES}"),
+            NO_DELAY.to_owned(),
         ] {
             command.args(["--set", &setting]);
         }
@@ -106,6 +109,7 @@ impl Broker {
                 format!("log.dirs={}", home.join("data").display()),
                 format!("num.partitions={PARTITIONS}"),
                 format!("log.segment.bytes={SEGMENT_BYTES}"),
+                NO_DELAY.to_owned(),
             ]
             .join("\n"),
         )?;

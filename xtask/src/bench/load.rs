@@ -107,6 +107,24 @@ impl Loads {
         Ok(Self { franz_go, rust: target.join("release"), java, in_group })
     }
 
+    /// The program of a load in Rust.
+    pub(super) fn program(&self, client: Client) -> PathBuf {
+        self.rust.join(if client == Client::Ottla { "ottla" } else { "librdkafka" })
+    }
+
+    /// Makes a topic for something else than a load.
+    pub(super) fn create_topic(&self, broker: &Broker, topic: &str, partitions: usize) -> anyhow::Result<()> {
+        let flags = [
+            format!("--bootstrap={}", broker.address()),
+            format!("--topic={topic}"),
+            format!("--partitions={partitions}"),
+        ];
+        let output = Command::new(&self.franz_go).arg("create").args(flags).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`{topic}` could not be created: {}", said.trim());
+        Ok(())
+    }
+
     /// The load for one topic of `records` records, or as many in each pass.
     pub(super) fn with<'a>(
         &'a self,
@@ -196,8 +214,7 @@ impl Job<'_> {
     fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<Figures> {
         let mut load = match self.client {
             Client::FranzGo => Command::new(&self.loads.franz_go),
-            Client::Ottla => Command::new(self.loads.rust.join("ottla")),
-            Client::Librdkafka => Command::new(self.loads.rust.join("librdkafka")),
+            Client::Ottla | Client::Librdkafka => Command::new(self.loads.program(self.client)),
             Client::KafkaClients => {
                 let mut java = Command::new("java");
                 java.args(["-Xmx512m", "-cp", &self.loads.java, "Load"]);

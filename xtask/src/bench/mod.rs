@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our broker beside Apache Kafka's, and our client beside others, interleaved run by run.
 
 mod brokers;
+mod groups;
 mod load;
 mod partitions;
 mod process;
@@ -68,6 +69,7 @@ pub struct Args {
 /// What is measured by itself.
 #[derive(Subcommand)]
 enum Part {
+    Groups(groups::Args),
     Partitions(partitions::Args),
     Retained(retained::Args),
 }
@@ -126,6 +128,7 @@ struct Case {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(cfg!(target_os = "linux"), "the bench reads CPU times from /proc, which is Linux's");
     match &args.part {
+        Some(Part::Groups(args)) => return groups::run(args),
         Some(Part::Partitions(args)) => return partitions::run(args),
         Some(Part::Retained(args)) => return retained::run(args),
         None => {}

@@ -15,7 +15,7 @@ const VALUE_COUNT: usize = 20_000;
 /// What is to be done: `../README.md` says how a load and its driver talk.
 #[derive(Parser)]
 pub struct Job {
-    /// produce or consume; of ours also codec.
+    /// produce or consume; of ours also codec, rebalance and idle.
     pub verb: String,
     /// The broker's address.
     #[arg(long, default_value = "")]
@@ -28,8 +28,14 @@ pub struct Job {
     #[arg(long, default_value = "none")]
     pub codec: String,
     /// Records to write, or to read in each pass.
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     pub records: u64,
+    /// Members of the group that is rebalanced.
+    #[arg(long, default_value_t = 100)]
+    pub members: usize,
+    /// Its protocol: classic or consumer.
+    #[arg(long, default_value = "classic")]
+    pub protocol: String,
     /// How often the topic is read.
     #[arg(long, default_value_t = 1)]
     pub passes: u64,

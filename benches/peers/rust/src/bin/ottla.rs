@@ -25,6 +25,8 @@ fn main() -> anyhow::Result<()> {
     match job.verb.as_str() {
         "produce" => runtime.block_on(produce(&job)),
         "consume" => runtime.block_on(consume(&job)),
+        "rebalance" => runtime.block_on(rebalance(&job)),
+        "idle" => runtime.block_on(idle(&job)),
         "codec" => codec(&job),
         verb => bail!("there is no verb `{verb}`"),
     }
@@ -109,6 +111,71 @@ async fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
     }
     consumer.close(Duration::from_secs(10)).await?;
     Ok(read)
+}
+
+/// How long a group takes until each has its share: when all join, when one leaves, and when one comes.
+async fn rebalance(job: &Job) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut members: Vec<Consumer> = (0..job.members).map(|_| member(job)).collect::<Result<_, _>>()?;
+    settled(job, &members).await?;
+    let all_s = began.elapsed().as_secs_f64();
+
+    let leaves = members.pop();
+    let began = Instant::now();
+    if let Some(leaves) = leaves {
+        leaves.close(Duration::from_secs(60)).await?;
+    }
+    settled(job, &members).await?;
+    let leave_s = began.elapsed().as_secs_f64();
+
+    let began = Instant::now();
+    members.push(member(job)?);
+    settled(job, &members).await?;
+    let come_s = began.elapsed().as_secs_f64();
+    println!("{}", serde_json::json!({"all_s": all_s, "leave_s": leave_s, "come_s": come_s}));
+    Ok(())
+}
+
+/// A consumer of all partitions, as a group's only member, that has nothing to read: at both marks the driver looks at
+/// the clocks.
+async fn idle(job: &Job) -> anyhow::Result<()> {
+    /// How long it is watched.
+    const WATCHED: Duration = Duration::from_secs(20);
+    let members = [member(job)?];
+    settled(job, &members).await?;
+    ready()?;
+    let began = Instant::now();
+    _ = tokio::time::timeout(WATCHED, members[0].next_batch(TAKEN_MAX)).await;
+    done(0, began.elapsed())
+}
+
+fn member(job: &Job) -> anyhow::Result<Consumer> {
+    let mut settings = Settings::new();
+    settings.set("bootstrap.servers", &job.bootstrap);
+    settings.set("group.id", &job.group);
+    settings.set("group.protocol", &job.protocol);
+    let (config, _) = ConsumerConfig::from_settings(&settings)?;
+    let consumer = Consumer::new(config)?;
+    consumer.subscribe([job.topic.as_str()])?;
+    Ok(consumer)
+}
+
+/// Waits until the members have all partitions, and each its share.
+async fn settled(job: &Job, members: &[Consumer]) -> anyhow::Result<()> {
+    /// How often it is looked.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let partitions = usize::try_from(job.partitions)?;
+    let least = partitions / members.len();
+    let began = Instant::now();
+    loop {
+        let shares: Vec<usize> = members.iter().map(|member| member.assignment().len()).collect();
+        if shares.iter().sum::<usize>() == partitions && shares.iter().all(|&share| share >= least) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < PATIENCE, "the group does not settle: {shares:?}");
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// The codec alone, on one thread and without a broker: what compressing and inflating the same batches takes.

@@ -1,0 +1,115 @@
+//! `cargo xtask bench groups`: how long a group's rebalances take at either broker, and what a member costs that has
+//! nothing to read.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+use super::{
+    brokers::{self, Broker},
+    load::{Client, Loads},
+    process,
+};
+use crate::tree;
+
+const PROTOCOLS: [&str; 2] = ["classic", "consumer"];
+
+/// Measures rebalances of a group of our client's members, in both protocols, at our broker and at Apache Kafka's; and the
+/// CPU time of a member that has nothing to read. Linux only.
+#[derive(Parser)]
+pub(super) struct Args {
+    /// How many members.
+    #[arg(long, default_value_t = 100)]
+    members: usize,
+    /// How many partitions they share.
+    #[arg(long, default_value_t = 1_000)]
+    partitions: usize,
+    /// Leave Apache Kafka out.
+    #[arg(long)]
+    without_kafka: bool,
+    /// Cargo's profile to build our broker with.
+    #[arg(long, default_value = "release")]
+    profile: String,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let directory = tree::path("target/bench");
+    std::fs::create_dir_all(&directory)?;
+    let loads = Loads::build(&[Client::Ottla], false, &directory)?;
+    let mut brokers = vec![Broker::start_ottla(&brokers::build_ottla(&args.profile)?, &directory)?];
+    if !args.without_kafka {
+        brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory)?);
+    }
+    let program = loads.program(Client::Ottla);
+    println!("{} members, {} partitions; seconds until each has its share", args.members, args.partitions);
+    println!("  {:14} {:10} {:>9} {:>9} {:>9}", "broker", "protocol", "all join", "one goes", "one comes");
+    for broker in &brokers {
+        loads.create_topic(broker, "shared", args.partitions)?;
+        for protocol in PROTOCOLS {
+            let told = rebalance(args, &program, broker, protocol)?;
+            let seconds =
+                |name: &str| told[name].as_f64().with_context(|| format!("the load tells `{name}`"));
+            println!(
+                "  {:14} {protocol:10} {:>9.2} {:>9.2} {:>9.2}",
+                broker.name(),
+                seconds("all_s")?,
+                seconds("leave_s")?,
+                seconds("come_s")?
+            );
+        }
+    }
+    println!("a member alone, nothing to read; per cent of a core");
+    for broker in &brokers {
+        for protocol in PROTOCOLS {
+            let percent = idle(args, &program, broker, protocol)?;
+            println!("  {:14} {protocol:10} {percent:>9.3}", broker.name());
+        }
+    }
+    Ok(())
+}
+
+fn load(args: &Args, program: &Path, verb: &str, broker: &Broker, protocol: &str) -> Command {
+    let mut load = Command::new(program);
+    load.arg(verb)
+        .arg(format!("--bootstrap={}", broker.address()))
+        .args(["--topic=shared", &format!("--partitions={}", args.partitions)])
+        .arg(format!("--members={}", args.members))
+        .args([&format!("--group={verb}-{protocol}"), &format!("--protocol={protocol}")]);
+    load
+}
+
+fn rebalance(
+    args: &Args,
+    program: &Path,
+    broker: &Broker,
+    protocol: &str,
+) -> anyhow::Result<serde_json::Value> {
+    let output = load(args, program, "rebalance", broker, protocol).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the group failed at {}: {}", broker.name(), said.trim());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn idle(args: &Args, program: &Path, broker: &Broker, protocol: &str) -> anyhow::Result<f64> {
+    let mut child =
+        load(args, program, "idle", broker, protocol).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let pid = child.id();
+    let mut stdin = child.stdin.take().context("stdin is piped")?;
+    let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
+    let mut next =
+        || lines.next().context("the load ended early; it said why above")?.map_err(anyhow::Error::from);
+    ensure!(next()? == "ready", "the load did not say `ready`");
+    let before = process::cpu(pid)?;
+    writeln!(stdin)?;
+    let done: serde_json::Value = serde_json::from_str(&next()?)?;
+    let took = (process::cpu(pid)? - before).as_secs_f64();
+    let watched = done["wall_s"].as_f64().context("the load tells `wall_s`")?;
+    writeln!(stdin)?;
+    child.wait()?;
+    Ok(took / watched * 100.0)
+}
