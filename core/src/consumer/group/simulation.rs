@@ -38,7 +38,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 500;
 /// For how long there are faults.
 const FAULTS_MS: i64 = 60_000;
 const SESSION_MS: i64 = 10_000;
