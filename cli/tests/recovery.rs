@@ -10,9 +10,9 @@ use std::{
 
 use ottla_interop::{
     program::Launch,
-    wire::{Wire, batch},
+    wire::{Wire, batch, numbered_batch},
 };
-use ottla_protocol::error_code::ErrorCode;
+use ottla_protocol::{error_code::ErrorCode, types::ProducerId};
 
 const SEGMENT: &str = "t-0/00000000000000000000.log";
 const METADATA: &str = "t-0/partition.metadata";
@@ -142,4 +142,43 @@ fn a_flipped_bit_in_an_old_segment_is_found_while_the_broker_runs() {
         line.field("file").is_some_and(|file| file != segment.to_str().unwrap())
     };
     assert_eq!(log.iter().filter(named).count(), 0, "{log:#?}");
+}
+
+#[test]
+fn indexes_and_snapshots_that_are_garbage_are_made_anew_and_nothing_is_lost() {
+    let data = tempfile::tempdir().unwrap();
+    let launch = launch(data.path());
+    let numbered = |sequence: i32| numbered_batch(ProducerId(7), 0, sequence, &[&[sequence as u8; 100]]);
+    for was_clean in [true, false] {
+        let broker = launch.start();
+        let mut wire = Wire::connect(broker.address());
+        if was_clean {
+            wire.create_topic("t", 1, &[]);
+            for sequence in 0..5 {
+                assert_eq!(wire.produce("t", 0, &numbered(sequence)).error_code, ErrorCode::NONE);
+            }
+            assert!(broker.terminate().0.success());
+        } else {
+            broker.kill();
+        }
+        let mut damaged = 0;
+        for entry in fs::read_dir(data.path().join("t-0")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "index" || e == "timeindex" || e == "snapshot") {
+                fs::write(&path, b"this is neither an index nor a snapshot").unwrap();
+                damaged += 1;
+            }
+        }
+        assert!(damaged >= 2, "{damaged} files");
+
+        let broker = launch.start();
+        let mut wire = Wire::connect(broker.address());
+        assert_eq!(wire.values("t", 0), (0..5).map(|i| vec![i; 100]).collect::<Vec<_>>(), "{was_clean}");
+        // What the producer has sent is known again, too.
+        let again = wire.produce("t", 0, &numbered(4));
+        assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, 4));
+        assert_eq!(wire.values("t", 0).len(), 5);
+        let (status, log) = broker.terminate();
+        assert!(status.success() && log.iter().all(|line| !line.is_error()), "{log:#?}");
+    }
 }

@@ -470,3 +470,66 @@ fn a_topic_whose_log_cannot_be_opened_is_deleted_with_its_files() {
     let checkpoint = fs::read_to_string(disks.first.join("recovery-point-offset-checkpoint")).unwrap();
     assert!(!checkpoint.contains("t 0"), "what was told of the old log is forgotten: {checkpoint}");
 }
+
+#[test]
+fn a_directory_that_cannot_be_written_is_offline_and_nothing_of_it_is_lost() {
+    let disks = Disks::new();
+    fs::create_dir(&disks.second).unwrap();
+    let mount = |options: &str| {
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disks.second).output();
+        mounted.is_ok_and(|output| output.status.success())
+    };
+    let mounted = mount("size=8m").then_some(());
+    let mounted = mounted.ok_or_else(|| {
+        ottla_interop::Missing("the right to mount a small file system (run as root)".to_owned()).into()
+    });
+    if ottla_interop::or_skip(mounted).is_none() {
+        return;
+    }
+    let unmount = Unmount(disks.second.clone());
+    let broker = disks.launch.start();
+    let mut wire = connect(&broker);
+    wire.create_topic("t", 4, &[]);
+    for partition in 0..4 {
+        store(&mut wire, "t", partition, b"before");
+    }
+    let (there, elsewhere) = disks.partitions("t");
+    assert_eq!((there.len(), elsewhere.len()), (2, 2));
+    assert!(broker.terminate().0.success());
+
+    assert!(mount("remount,ro"));
+    let broker = disks.launch.start();
+    let line = broker.log().wait_for("a log directory is offline");
+    assert!(line.is_error() && line.text.contains(&*disks.second.to_string_lossy()), "{line:?}");
+    assert!(line.text.contains("Read-only"), "{line:?}");
+    let mut wire = connect(&broker);
+    for &partition in &there {
+        let answer = wire.produce("t", partition, &wire::batch(&[b"lost"]));
+        assert_eq!(answer.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    }
+    for &partition in &elsewhere {
+        store(&mut wire, "t", partition, b"after");
+    }
+    assert!(broker.terminate().0.success());
+
+    assert!(mount("remount,rw"));
+    let broker = disks.launch.start();
+    let mut wire = connect(&broker);
+    for &partition in &there {
+        assert_eq!(wire.values("t", partition), [b"before"]);
+        store(&mut wire, "t", partition, b"after");
+    }
+    assert!(broker.terminate().0.success());
+    drop(unmount);
+}
+
+/// Takes a file system off when the test is over.
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        // Lazily: a broker of a test that failed may still be there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
