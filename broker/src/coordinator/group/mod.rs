@@ -12,6 +12,8 @@ mod consumer_simulation;
 #[cfg(test)]
 mod consumer_tests;
 mod migration;
+#[cfg(test)]
+mod migration_simulation;
 mod offsets;
 mod pattern;
 mod reconcile;

@@ -43,6 +43,12 @@ impl Member {
         self.told.classic_member_metadata.as_ref()?.supported_protocols.first()
     }
 
+    /// What it may read.
+    fn assigned(&self) -> Partitions {
+        let assigned = self.current.assigned.iter();
+        assigned.map(|(topic, held)| (*topic, held.keys().copied().collect())).collect()
+    }
+
     fn rebalance_timeout_ms(&self) -> i64 {
         i64::from(self.told.rebalance_timeout_ms.max(0))
     }
@@ -62,11 +68,20 @@ impl ConsumerGroup {
     ) -> Result<Self, Hindrance> {
         let mut group = Self::new(id);
         let mut read = Vec::new();
+        let mut taken = BTreeSet::new();
         for moving in members {
-            let assigned = migration::read_assignment(&moving.assignment, now.topics)?;
+            let mut assigned = migration::read_assignment(&moving.assignment, now.topics)?;
             let subscription =
                 moving.protocols.first().and_then(|(_, bytes)| migration::read_subscription(bytes));
-            read.push((moving, assigned, subscription.ok_or(Hindrance::Malformed)?));
+            let subscription = subscription.ok_or(Hindrance::Malformed)?;
+            // A round that failed has taken its assignment; what it still had when it joined it may be reading.
+            if moving.assignment.is_empty() {
+                for TopicPartitions { topic_id, partitions } in migration::owned(&subscription, now.topics) {
+                    let free = partitions.iter().filter(|partition| taken.insert((topic_id, **partition)));
+                    assigned.entry(topic_id).or_default().extend(free);
+                }
+            }
+            read.push((moving, assigned, subscription));
         }
         for (moving, _, subscription) in &read {
             let mut told = nothing_told();
@@ -115,11 +130,11 @@ impl ConsumerGroup {
 
     /// Its members for a classic group, with the generation of that.
     pub(in super::super) fn hand_over(&self, topics: &dyn Topics) -> (i32, Vec<Moving>) {
-        let nothing = Partitions::new();
         let members = self.members.iter().filter_map(|(id, member)| {
             let told = &member.told;
             let classic = told.classic_member_metadata.as_ref()?;
-            let target = self.targets.get(id).unwrap_or(&nothing);
+            // Not the target: what of that is another's still must not be given by a group that restarts as it was.
+            let has = member.assigned();
             let subscription = classic.supported_protocols.first().map(|protocol| protocol.metadata.clone());
             Some(Moving {
                 id: id.clone(),
@@ -133,7 +148,7 @@ impl ConsumerGroup {
                     .iter()
                     .map(|p| (p.name.clone(), p.metadata.clone()))
                     .collect(),
-                assignment: migration::write_assignment(target, &subscription.unwrap_or_default(), topics),
+                assignment: migration::write_assignment(&has, &subscription.unwrap_or_default(), topics),
             })
         });
         (self.epoch, members.collect())
@@ -183,6 +198,11 @@ impl ConsumerGroup {
         let Some(subscription) = subscription else {
             return refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         };
+        let owned = migration::owned(&subscription, now.topics);
+        // It was thrown out and has not heard of it: what it reads may be another's. Kafka takes it in.
+        if !is_unknown && !owned.is_empty() && !self.members.contains_key(&id) {
+            return refused(ErrorCode::UNKNOWN_MEMBER_ID);
+        }
         let known = instance.as_ref().and_then(|instance| self.instances.get(instance).cloned());
         match known {
             // Its old self is fenced, whichever protocol that speaks.
@@ -203,7 +223,6 @@ impl ConsumerGroup {
         if !self.is_to_be_classic(limits.migration_policy, now.limits.group_size_max) {
             self.compute_target(now, out);
         }
-        let owned = migration::owned(&subscription, now.topics);
         self.reconcile(&id, Some(&owned), subscription_changed, now, out);
         let Some(member) = self.members.get_mut(&id) else {
             return refused(ErrorCode::UNKNOWN_MEMBER_ID);
@@ -248,9 +267,7 @@ impl ConsumerGroup {
         member.sync_deadline_ms = NEVER;
         member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
-        let assigned = member.current.assigned.iter();
-        let assigned: Partitions =
-            assigned.map(|(topic, held)| (*topic, held.keys().copied().collect())).collect();
+        let assigned = member.assigned();
         Ok(SyncGroupResponse {
             protocol_type: request.protocol_type.clone(),
             protocol_name: request.protocol_name.clone(),

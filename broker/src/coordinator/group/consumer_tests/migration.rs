@@ -503,6 +503,8 @@ fn requests_that_do_not_fit_are_refused() {
     let mut request = join_of(&a, &[]);
     request.session_timeout_ms = 1;
     assert_eq!(joined(t.ask_as(Request::Join(request), 9)).0, E::INVALID_SESSION_TIMEOUT);
+    let lost = Classic { id: "lost".into(), ..a.clone() };
+    assert_eq!(t.ask_to_join(&lost, &[0]).error_code, E::UNKNOWN_MEMBER_ID, "it is to give up what it reads");
     assert_eq!(t.log.len(), records, "who is refused changes nothing");
 }
 
