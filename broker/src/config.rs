@@ -133,6 +133,42 @@ impl RecordValidation {
     }
 }
 
+/// `group.consumer.migration.policy`: whether a group with members goes from the classic protocol to that of KIP-848 (`upgrade`), or back (`downgrade`), as its members do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MigrationPolicy {
+    /// `bidirectional`.
+    #[default]
+    Bidirectional,
+    /// `upgrade`.
+    Upgrade,
+    /// `downgrade`.
+    Downgrade,
+    /// `disabled`.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// Kafka's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bidirectional => "bidirectional",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "bidirectional" => Self::Bidirectional,
+            "upgrade" => Self::Upgrade,
+            "downgrade" => Self::Downgrade,
+            "disabled" => Self::Disabled,
+            other => unreachable!("the table has no word `{other}`"),
+        }
+    }
+}
+
 /// What a broker can be told.
 ///
 /// One field for each key that is applied; the keys, and those without effect, are in [`BROKER`].
@@ -466,6 +502,10 @@ pub struct BrokerConfig {
     ///
     /// `group.consumer.max.size`: `2147483647` by default, at least 1.
     pub group_consumer_max_size: i32,
+    /// Whether a group with members goes from the classic protocol to that of KIP-848 (`upgrade`), or back (`downgrade`), as its members do.
+    ///
+    /// `group.consumer.migration.policy`: `bidirectional` by default.
+    pub group_consumer_migration_policy: MigrationPolicy,
     /// Time between evaluations of a group's subscription patterns.
     ///
     /// `group.consumer.regex.refresh.interval.ms`: `600000` ms by default, at least 10000.
@@ -626,6 +666,9 @@ impl BrokerConfig {
             group_consumer_assignors: values.list("group.consumer.assignors").to_vec(),
             group_consumer_heartbeat_interval: values.duration("group.consumer.heartbeat.interval.ms"),
             group_consumer_max_size: values.i32("group.consumer.max.size"),
+            group_consumer_migration_policy: MigrationPolicy::of(
+                values.str("group.consumer.migration.policy"),
+            ),
             group_consumer_regex_refresh_interval: values
                 .duration("group.consumer.regex.refresh.interval.ms"),
             group_consumer_session_timeout: values.duration("group.consumer.session.timeout.ms"),
@@ -804,6 +847,7 @@ impl BrokerConfig {
             self.group_consumer_heartbeat_interval.as_millis().min(i32::MAX as u128).to_string(),
         );
         settings.set("group.consumer.max.size", self.group_consumer_max_size.to_string());
+        settings.set("group.consumer.migration.policy", self.group_consumer_migration_policy.as_str());
         settings.set(
             "group.consumer.regex.refresh.interval.ms",
             self.group_consumer_regex_refresh_interval.as_millis().min(i32::MAX as u128).to_string(),
@@ -2393,6 +2437,18 @@ static BROKER_KEYS: [Key; 333] = [
         ..Key::EMPTY
     },
     Key {
+        name: "group.consumer.migration.policy",
+        kind: Type::Enum(&[
+            Choice { text: "bidirectional", same: &[], served: true },
+            Choice { text: "upgrade", same: &[], served: true },
+            Choice { text: "downgrade", same: &[], served: true },
+            Choice { text: "disabled", same: &[], served: true },
+        ]),
+        default: Some("bidirectional"),
+        doc: "whether a group with members goes from the classic protocol to that of KIP-848 (`upgrade`), or back (`downgrade`), as its members do",
+        ..Key::EMPTY
+    },
+    Key {
         name: "group.consumer.regex.refresh.interval.ms",
         kind: Type::Millis32,
         default: Some("600000"),
@@ -2492,9 +2548,7 @@ static BROKER_KEYS: [Key; 333] = [
         name: "group.consumer.assignor.offload.enable",
         kind: Type::Bool,
         default: Some("true"),
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         update: Update::ClusterWide,
         doc: "computes assignments on other threads",
         ..Key::EMPTY
@@ -2504,9 +2558,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "largest such interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2515,9 +2567,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("15000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "largest heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2526,25 +2576,8 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("60000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "largest session timeout that a group may ask for",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "group.consumer.migration.policy",
-        kind: Type::Enum(&[
-            Choice { text: "bidirectional", same: &[], served: true },
-            Choice { text: "upgrade", same: &[], served: true },
-            Choice { text: "downgrade", same: &[], served: true },
-            Choice { text: "disabled", same: &[], served: true },
-        ]),
-        default: Some("bidirectional"),
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
-        doc: "which groups may change from one protocol to the other while they run",
         ..Key::EMPTY
     },
     Key {
@@ -2552,9 +2585,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("0"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "least assignment interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2563,9 +2594,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "least heartbeat interval that a group may ask for",
         ..Key::EMPTY
     },
@@ -2574,9 +2603,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("45000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "least session timeout that a group may ask for",
         ..Key::EMPTY
     },
@@ -2585,9 +2612,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("-1"),
         range: Range::Int { min: -1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "wait of the coordinator for more records to append; -1 adapts it",
         ..Key::EMPTY
     },
@@ -2596,9 +2621,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::I32,
         default: Some("2"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "threads for the coordinator's background work",
         ..Key::EMPTY
     },
@@ -2607,9 +2630,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Bytes32,
         default: Some("1048588"),
         range: Range::Int { min: 524288, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         update: Update::ClusterWide,
         doc: "largest append buffer that is kept for reuse",
         ..Key::EMPTY
@@ -2619,9 +2640,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::I32,
         default: Some("4"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "threads of the coordinator",
         ..Key::EMPTY
     },
@@ -2630,9 +2649,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis32,
         default: Some("5000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "longest wait of an offset commit for its replicas",
         ..Key::EMPTY
     },
@@ -2641,9 +2658,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Bytes32,
         default: Some("5242880"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "bytes read at once when offsets are loaded",
         ..Key::EMPTY
     },
@@ -2651,9 +2666,7 @@ static BROKER_KEYS: [Key; 333] = [
         name: "offsets.topic.compression.codec",
         kind: Type::I32,
         default: Some("0"),
-        effect: Effect::Known {
-            why: "groups have no settings of their own yet, and do not change their protocol while they have members",
-        },
+        effect: Effect::Known { why: "groups have no settings of their own yet" },
         doc: "codec of `__consumer_offsets`, by number",
         ..Key::EMPTY
     },

@@ -88,6 +88,7 @@ impl Coordinator {
                 heartbeat_interval_ms: ms(config.group_consumer_heartbeat_interval),
                 group_size_max: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
                 assignment_interval_ms: ms(config.group_consumer_assignment_interval).into(),
+                migration_policy: config.group_consumer_migration_policy,
                 pattern_refresh_ms: ms(config.group_consumer_regex_refresh_interval).into(),
                 assignors: config
                     .group_consumer_assignors

@@ -96,6 +96,7 @@ impl Coordinator {
                 heartbeat_interval_ms: settings.heartbeat_interval_ms,
                 group_size_max: usize::MAX,
                 assignment_interval_ms: settings.assignment_interval_ms,
+                migration_policy: crate::config::MigrationPolicy::default(),
                 pattern_refresh_ms: 600_000,
                 assignors,
             },

@@ -22,16 +22,18 @@ use ottla_protocol::{
     messages::{
         HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
         SyncGroupRequest, SyncGroupResponse,
-        data::consumer_protocol_subscription::ConsumerProtocolSubscription,
         group::group_metadata_value::{GroupMetadataValue, MemberMetadata},
         join_group::JoinGroupResponseMember,
         leave_group::MemberResponse,
     },
     types::{GroupId, Str},
-    wire::{Reader, Wire},
 };
 
-use super::{Answer, Effects, Limits, Now, Ticket, offsets::Expiry};
+use super::{
+    Answer, CONSUMER_PROTOCOL_TYPE, Effects, Limits, Now, Ticket,
+    migration::{Moving, read_subscription},
+    offsets::Expiry,
+};
 use crate::coordinator::record::Record;
 
 /// First JoinGroup version whose members know their id before they join (KIP-394).
@@ -41,13 +43,8 @@ const SKIP_ASSIGNMENT_VERSION_MIN: i16 = 9;
 /// How long a member whose first JoinGroup waits is kept: it cannot send heartbeats yet, so nothing else would tell
 /// that it is gone. Kafka's is not configurable either.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
-/// The newest version of a consumer's subscription; newer ones begin alike.
-const SUBSCRIPTION_VERSION_MAX: i16 = 3;
 /// A deadline that does not come.
 const NEVER: i64 = i64::MAX;
-
-/// What groups of consumers are for, in their own words.
-const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// Where a group is in its round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -208,6 +205,72 @@ impl ClassicGroup {
         group
     }
 
+    /// A group that goes on with the members of a consumer group (KIP-848). They have what they are assigned, unless
+    /// a round is begun by [`Self::rebalance`].
+    pub(super) fn take_over(id: GroupId, generation: i32, members: Vec<Moving>, now_ms: i64) -> Self {
+        let mut group = Self::new(id, now_ms);
+        group.generation = generation;
+        group.protocol_type = Some(Str::from_static(CONSUMER_PROTOCOL_TYPE));
+        for moving in members {
+            let deadline_ms = now_ms + i64::from(moving.session_timeout_ms);
+            group.wake_ms = group.wake_ms.min(deadline_ms);
+            if let Some(instance_id) = &moving.instance_id {
+                group.static_members.insert(instance_id.clone(), moving.id.clone());
+            }
+            let member = Member {
+                id: moving.id.clone(),
+                instance_id: moving.instance_id,
+                client_id: moving.client_id,
+                client_host: moving.client_host,
+                rebalance_timeout_ms: moving.rebalance_timeout_ms,
+                session_timeout_ms: moving.session_timeout_ms,
+                protocols: moving.protocols,
+                assignment: moving.assignment,
+                is_new: false,
+                deadline_ms,
+                joining: None,
+                syncing: None,
+            };
+            group.members.insert(moving.id, member);
+        }
+        group.leader = group.members.keys().next().cloned();
+        group.protocol = group.choose_protocol();
+        group.enter(State::Stable, now_ms);
+        group
+    }
+
+    /// Its members for a consumer group, with the epoch of that.
+    pub(super) fn hand_over(&self) -> (i32, Vec<Moving>) {
+        let members = self.members.values().map(|member| Moving {
+            id: member.id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            session_timeout_ms: member.session_timeout_ms,
+            protocols: member.protocols.clone(),
+            assignment: member.assignment.clone(),
+        });
+        (self.generation, members.collect())
+    }
+
+    /// Sends everybody who waits to join again: the group goes on as a consumer group.
+    pub(super) fn dismiss(&mut self, out: &mut Effects) {
+        for member in self.members.values_mut() {
+            if let Some(ticket) = member.joining.take() {
+                out.answer(ticket, Answer::Join(join_error(&member.id, ErrorCode::REBALANCE_IN_PROGRESS)));
+            }
+            if let Some(ticket) = member.syncing.take() {
+                out.answer(ticket, Answer::Sync(sync_error(ErrorCode::REBALANCE_IN_PROGRESS)));
+            }
+        }
+    }
+
+    /// Begins a round.
+    pub(super) fn rebalance(&mut self, why: &str, now: Now<'_>, out: &mut Effects) {
+        self.prepare(why, now, out);
+    }
+
     pub(crate) fn state(&self) -> State {
         self.state
     }
@@ -235,10 +298,11 @@ impl ClassicGroup {
         if self.protocol_type.as_deref() != Some(CONSUMER_PROTOCOL_TYPE) {
             return None;
         }
-        let subscriptions = self.members.values().map(|m| subscription(m.metadata(self.protocol.as_ref())));
+        let subscriptions =
+            self.members.values().map(|m| read_subscription(&m.metadata(self.protocol.as_ref())));
         subscriptions
             .flat_map(|read| match read {
-                Some(topics) => topics.into_iter().map(Some).collect(),
+                Some(read) => read.topics.into_iter().map(Some).collect(),
                 None => vec![None],
             })
             .collect()
@@ -923,13 +987,6 @@ impl ClassicGroup {
         let all = members.chain(self.pending.values().copied());
         all.chain([self.join_deadline_ms, self.sync_deadline_ms]).min().unwrap_or(NEVER)
     }
-}
-
-/// The topics of a consumer's subscription; `None` if it is not written in the known way.
-fn subscription(metadata: Bytes) -> Option<Vec<Str>> {
-    let mut r = Reader::new(metadata);
-    let version = r.i16().ok()?.min(SUBSCRIPTION_VERSION_MAX);
-    Some(ConsumerProtocolSubscription::read(&mut r, version).ok()?.topics)
 }
 
 pub(super) fn join_error(id: &Str, error_code: ErrorCode) -> JoinGroupResponse {

@@ -7,6 +7,8 @@
 //!
 //! The rules are those of Kafka's `GroupMetadataManager` and `ConsumerGroup`.
 
+mod classic_members;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ottla_protocol::{
@@ -60,6 +62,8 @@ const SUBSCRIPTION_BYTES_MAX: usize = 512 * 1024;
 const PATTERN_REFRESH_MIN_MS: i64 = 10_000;
 /// What ConsumerGroupDescribe calls a member that speaks this protocol.
 const MEMBER_TYPE_CONSUMER: i8 = 1;
+/// What ConsumerGroupDescribe calls a member that speaks the classic protocol.
+const MEMBER_TYPE_CLASSIC: i8 = 0;
 /// A deadline that does not come.
 const NEVER: i64 = i64::MAX;
 
@@ -119,6 +123,10 @@ struct Member {
     session_deadline_ms: i64,
     /// When it must have given up what it is to give up.
     revocation_deadline_ms: i64,
+    /// When a classic member that was told to join again must have done so.
+    join_deadline_ms: i64,
+    /// When a classic member that has joined must have asked for its assignment.
+    sync_deadline_ms: i64,
 }
 
 impl Member {
@@ -128,7 +136,15 @@ impl Member {
             current: Current::default(),
             session_deadline_ms: NEVER,
             revocation_deadline_ms: NEVER,
+            join_deadline_ms: NEVER,
+            sync_deadline_ms: NEVER,
         }
+    }
+
+    /// When it is late.
+    fn deadline_ms(&self) -> i64 {
+        let rounds = self.join_deadline_ms.min(self.sync_deadline_ms);
+        self.session_deadline_ms.min(self.revocation_deadline_ms).min(rounds)
     }
 
     /// The regular expression that it subscribes by.
@@ -166,6 +182,8 @@ pub(crate) struct ConsumerGroup {
     patterns_seen: Option<(i64, i64)>,
     /// Nothing is due before; it may be too early.
     wake_ms: i64,
+    /// Whether members have gone since, and the group's epoch does not tell: it is about to become a classic group.
+    lost_members: bool,
 }
 
 impl ConsumerGroup {
@@ -184,6 +202,7 @@ impl ConsumerGroup {
             seen_version: None,
             patterns_seen: None,
             wake_ms: NEVER,
+            lost_members: false,
         }
     }
 
@@ -226,8 +245,8 @@ impl ConsumerGroup {
     /// Gives all members of a group that comes from the log their time to be heard of.
     pub(crate) fn loaded(&mut self, now: Now<'_>) {
         for member in self.members.values_mut() {
-            member.session_deadline_ms = now.ms + now.limits.consumer.session_timeout_ms;
-            if member.current.step == Step::Unrevoked {
+            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+            if member.current.step == Step::Unrevoked && !member.is_classic() {
                 member.revocation_deadline_ms = now.ms + i64::from(member.told.rebalance_timeout_ms.max(0));
             }
         }
@@ -270,11 +289,13 @@ impl ConsumerGroup {
         self.resolve_patterns(now, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         self.compute_target(now, out);
-        self.reconcile(&id, request, subscription_changed, now, out);
+        self.reconcile(&id, request.topic_partitions.as_deref(), subscription_changed, now, out);
 
         let Some(member) = self.members.get_mut(&id) else {
             return Err(Refused::new(ErrorCode::UNKNOWN_MEMBER_ID, "the member is gone"));
         };
+        // It may have been a classic one.
+        (member.join_deadline_ms, member.sync_deadline_ms) = (NEVER, NEVER);
         member.session_deadline_ms = now.ms + limits.session_timeout_ms;
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         // A request that says everything asks for everything: an answer before may have got lost.
@@ -312,7 +333,7 @@ impl ConsumerGroup {
         })
     }
 
-    /// LeaveGroup, by which an administrator removes members.
+    /// LeaveGroup of classic members, or by which an administrator removes members of either kind.
     pub(crate) fn remove_by_name(
         &mut self,
         request: &LeaveGroupRequest,
@@ -349,7 +370,7 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = self.members.get(&request.member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if version < COMMIT_VERSION_MIN {
+        if version < COMMIT_VERSION_MIN && !member.is_classic() {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
         let current = &member.current;
@@ -369,7 +390,7 @@ impl ConsumerGroup {
         if epoch < current.epoch && partitions.all(is_its_own) {
             return Ok(());
         }
-        Err(ErrorCode::STALE_MEMBER_EPOCH)
+        Err(stale(member))
     }
 
     /// Whether offsets may be told to this member; to who is none, always.
@@ -378,7 +399,7 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = member_id.and_then(|id| self.members.get(id)).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if member.current.epoch == epoch { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
+        if member.current.epoch == epoch { Ok(()) } else { Err(stale(member)) }
     }
 
     /// ConsumerGroupDescribe.
@@ -403,7 +424,7 @@ impl ConsumerGroup {
                 subscribed_topic_regex: Some(told.subscribed_topic_regex.clone().unwrap_or_default()),
                 assignment: described(&has, now.topics),
                 target_assignment: described(target, now.topics),
-                member_type: MEMBER_TYPE_CONSUMER,
+                member_type: if member.is_classic() { MEMBER_TYPE_CLASSIC } else { MEMBER_TYPE_CONSUMER },
             }
         });
         DescribedGroup {
@@ -419,10 +440,8 @@ impl ConsumerGroup {
 
     /// Removes who was not heard of in time, or did not give up in time what it was to give up.
     pub(crate) fn tick(&mut self, now: Now<'_>, out: &mut Effects) {
-        let is_late =
-            |member: &Member| member.session_deadline_ms <= now.ms || member.revocation_deadline_ms <= now.ms;
-        let late: Vec<Str> =
-            self.members.iter().filter(|(_, member)| is_late(member)).map(|(id, _)| id.clone()).collect();
+        let late = self.members.iter().filter(|(_, member)| member.deadline_ms() <= now.ms);
+        let late: Vec<Str> = late.map(|(id, _)| id.clone()).collect();
         for id in &late {
             tracing::info!(group = %self.id, member = %id, "a member of a consumer group is late, and out");
         }
@@ -545,8 +564,10 @@ impl ConsumerGroup {
         match known {
             // Whoever asks to join under its own id again is the same process, so its name is its own.
             Some(known) if joins && known != id => {
-                let epoch = self.members.get(known).map(|member| member.current.epoch);
-                if epoch != Some(LEAVE_FOR_A_WHILE_EPOCH) {
+                let old = self.members.get(known);
+                // A classic member does not say that it leaves for a while.
+                let is_left = |old: &Member| old.is_classic() || old.current.epoch == LEAVE_FOR_A_WHILE_EPOCH;
+                if !old.is_some_and(is_left) {
                     return Err(Refused::new(
                         ErrorCode::UNRELEASED_INSTANCE_ID,
                         format!("the instance id is member `{known}`'s, which has not left"),
@@ -662,6 +683,7 @@ impl ConsumerGroup {
         if let Some(pattern) = &request.subscribed_topic_regex {
             told.subscribed_topic_regex = Some(pattern.clone()).filter(|pattern| !pattern.is_empty());
         }
+        told.classic_member_metadata = None;
         if !is_new && told == before {
             return false;
         }
@@ -751,7 +773,7 @@ impl ConsumerGroup {
     fn reconcile(
         &mut self,
         id: &Str,
-        request: &ConsumerGroupHeartbeatRequest,
+        owned: Option<&[TopicPartitions]>,
         subscription_changed: bool,
         now: Now<'_>,
         out: &mut Effects,
@@ -765,11 +787,12 @@ impl ConsumerGroup {
             subscription_changed,
             owner: &|topic, partition| self.owners.get(&(topic, partition)),
             member: id,
-            owned: request.topic_partitions.as_deref(),
+            owned,
         };
         let Some(next) = reconcile::next(&member.current, &goal) else { return };
         let timeout_ms = i64::from(member.told.rebalance_timeout_ms.max(0));
-        let is_to_revoke = next.step == Step::Unrevoked;
+        // A classic member has its time to join and to ask for its assignment.
+        let is_to_revoke = next.step == Step::Unrevoked && !member.is_classic();
         self.write(ConsumerPart::Current(id.clone(), Some(current_record(&next))), out);
         if let Some(member) = self.members.get_mut(id) {
             member.revocation_deadline_ms = if is_to_revoke { now.ms + timeout_ms } else { NEVER };
@@ -800,6 +823,11 @@ impl ConsumerGroup {
         }
         ids.iter().for_each(|id| self.write_removal(id, out));
         self.forget_unused_patterns(out);
+        if self.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
+            // It keeps its epoch, so that its members find themselves in the round that is to begin.
+            self.lost_members = true;
+            return;
+        }
         let hash = topics::hash(&self.subscribed_topics(), now.topics);
         self.bump_epoch(hash, out);
     }
@@ -861,8 +889,7 @@ impl ConsumerGroup {
     }
 
     fn earliest_deadline(&self) -> i64 {
-        let deadline = |member: &Member| member.session_deadline_ms.min(member.revocation_deadline_ms);
-        self.members.values().map(deadline).min().unwrap_or(NEVER)
+        self.members.values().map(Member::deadline_ms).min().unwrap_or(NEVER)
     }
 }
 
@@ -927,6 +954,11 @@ pub(super) fn is_joining(request: &ConsumerGroupHeartbeatRequest) -> bool {
     request.member_epoch == JOIN_EPOCH
 }
 
+/// What a member is told that comes with an epoch it does not have.
+fn stale(member: &Member) -> ErrorCode {
+    if member.is_classic() { ErrorCode::ILLEGAL_GENERATION } else { ErrorCode::STALE_MEMBER_EPOCH }
+}
+
 fn is_within(owned: &[TopicPartitions], assigned: &Held) -> bool {
     owned.iter().all(|topic| {
         let held = assigned.get(&topic.topic_id);
@@ -979,7 +1011,10 @@ fn detached(told: &ConsumerGroupMemberMetadataValue) -> ConsumerGroupMemberMetad
         subscribed_topic_regex: text(&told.subscribed_topic_regex),
         rebalance_timeout_ms: told.rebalance_timeout_ms,
         server_assignor: text(&told.server_assignor),
-        classic_member_metadata: None,
+        classic_member_metadata: told
+            .classic_member_metadata
+            .as_ref()
+            .map(classic_members::detached_metadata),
     }
 }
 

@@ -11,6 +11,9 @@ pub(crate) mod consumer;
 mod consumer_simulation;
 #[cfg(test)]
 mod consumer_tests;
+mod migration;
+#[cfg(test)]
+mod migration_simulation;
 mod offsets;
 mod pattern;
 mod reconcile;
@@ -46,10 +49,12 @@ use self::{
     assignor::Assignor,
     classic::{ClassicGroup, Sender, State},
     consumer::{ConsumerGroup, Refused},
+    migration::Hindrance,
     offsets::{Expiry, Offsets},
     topics::Topics,
 };
 use super::record::{ConsumerPart, Record};
+use crate::config::MigrationPolicy;
 
 /// What consumers call their protocol, in either kind of group.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
@@ -166,6 +171,8 @@ pub(crate) struct ConsumerLimits {
     pub(crate) assignment_interval_ms: i64,
     /// `group.consumer.regex.refresh.interval.ms`.
     pub(crate) pattern_refresh_ms: i64,
+    /// `group.consumer.migration.policy`.
+    pub(crate) migration_policy: MigrationPolicy,
     /// `group.consumer.assignors`; the first is that of who names none.
     pub(crate) assignors: Vec<Assignor>,
 }
@@ -382,6 +389,7 @@ impl Groups {
         let touched = request.group().cloned();
         self.step(ticket, request, caller, now, new_id, out);
         if let Some(id) = touched {
+            self.downgrade_if_due(&id, now, out);
             self.reschedule(&id);
         }
     }
@@ -401,6 +409,7 @@ impl Groups {
                 Some(Group::Consumer(group)) => group.tick(now, out),
                 None => {}
             }
+            self.downgrade_if_due(&id, now, out);
             self.reschedule(&id);
         }
     }
@@ -434,13 +443,19 @@ impl Groups {
         }
         let answer = match request {
             Request::Join(request) => return self.join(ticket, &request, caller, now, new_id, out),
-            Request::Sync(request) => match self.classic(&request.group_id) {
-                Some(group) => return group.sync(ticket, &request, now, out),
-                None => Answer::Sync(classic::sync_error(ErrorCode::UNKNOWN_MEMBER_ID)),
-            },
+            Request::Sync(request) => Answer::Sync(match self.groups.get_mut(&request.group_id) {
+                Some(Group::Classic(group)) => return group.sync(ticket, &request, now, out),
+                Some(Group::Consumer(group)) => {
+                    group.sync_classic(&request, now).unwrap_or_else(classic::sync_error)
+                }
+                None => classic::sync_error(ErrorCode::UNKNOWN_MEMBER_ID),
+            }),
             Request::Heartbeat(request) => {
-                let error_code = match self.classic(&request.group_id) {
-                    Some(group) => group.heartbeat(&request, now),
+                let error_code = match self.groups.get_mut(&request.group_id) {
+                    Some(Group::Classic(group)) => group.heartbeat(&request, now),
+                    Some(Group::Consumer(group)) => {
+                        group.heartbeat_classic(&request, now, out).err().unwrap_or_default()
+                    }
                     None => ErrorCode::UNKNOWN_MEMBER_ID,
                 };
                 Answer::Heartbeat(HeartbeatResponse { error_code, ..Default::default() })
@@ -500,10 +515,13 @@ impl Groups {
         out: &mut Effects,
     ) {
         let refused = |code| Answer::Join(classic::join_error(&request.member_id, code));
-        // A consumer group that is empty may become a classic one.
-        if let Some(group @ Group::Consumer(_)) = self.groups.get(&request.group_id) {
-            if !group.is_empty() {
-                return out.answer(ticket, refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+        // A consumer group that is empty becomes a classic one; where members are, one more joins them.
+        if let Some(group) = self.groups.get_mut(&request.group_id)
+            && let Group::Consumer(consumers) = group
+        {
+            if !consumers.is_empty() {
+                let answer = consumers.join_classic(request, caller, now, new_id, out);
+                return out.answer(ticket, Answer::Join(answer));
             }
             group.bury(&request.group_id, &mut out.records);
             self.groups.remove(&request.group_id);
@@ -546,20 +564,43 @@ impl Groups {
             }
             Some(Group::Consumer(group)) => return group.heartbeat(request, caller, now, new_id, out),
             None if !consumer::is_joining(request) => return not_found(&not_found_text(&request.group_id)),
-            Some(Group::Classic(group)) if !group.is_empty() || !consumer::is_joining(request) => {
-                return not_found("the group is a classic group with members; let them leave first");
+            Some(Group::Classic(_)) if !consumer::is_joining(request) => {
+                return not_found("the group is a classic group; who has no epoch in it must join");
             }
-            // A classic group that is empty becomes a consumer group, and keeps its offsets.
             Some(Group::Classic(_)) | None => {}
         }
+        // What is refused must have changed nothing.
+        let mut made = Effects::default();
         let id = request.group_id.detached();
-        let mut group = ConsumerGroup::new(id.clone());
-        let first = out.records.len();
-        let answer = group.heartbeat(request, caller, now, new_id, out)?;
-        if let Some(Group::Classic(_)) = self.groups.insert(id.clone(), Group::Consumer(group)) {
-            out.records.insert(first, Record::group(&id, None));
+        let mut group = match self.groups.get(&id) {
+            Some(Group::Classic(classic)) => upgraded(&id, classic, now, &mut made)
+                .map_err(|why| Refused::new(ErrorCode::GROUP_ID_NOT_FOUND, why.text(&id)))?,
+            _ => ConsumerGroup::new(id.clone()),
+        };
+        let answer = group.heartbeat(request, caller, now, new_id, &mut made)?;
+        if let Some(Group::Classic(mut classic)) = self.groups.insert(id, Group::Consumer(group)) {
+            classic.dismiss(out);
         }
+        out.records.append(&mut made.records);
         Ok(answer)
+    }
+
+    /// Makes a classic group of a consumer group that has none but classic members, where the policy says so.
+    fn downgrade_if_due(&mut self, id: &GroupId, now: Now<'_>, out: &mut Effects) {
+        let Some(Group::Consumer(group)) = self.groups.get(id) else { return };
+        if !group.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
+            return;
+        }
+        tracing::info!(group = %id, "a consumer group becomes a classic one");
+        let (generation, members) = group.hand_over(now.topics);
+        group.bury(&mut out.records);
+        let is_unsettled = group.is_unsettled();
+        let mut classic = ClassicGroup::take_over(id.detached(), generation, members, now.ms);
+        out.records.push(classic.record());
+        if is_unsettled {
+            classic.rebalance("it was a consumer group, and members changed", now, out);
+        }
+        self.groups.insert(id.detached(), Group::Classic(classic));
     }
 
     fn fetch(&self, request: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
@@ -695,6 +736,32 @@ impl Groups {
         };
         DeletableGroupResult { group_id: id, error_code, error_message: None }
     }
+}
+
+/// A consumer group in the place of a classic one, with its members if it has any, and its offsets.
+fn upgraded(
+    id: &GroupId,
+    classic: &ClassicGroup,
+    now: Now<'_>,
+    out: &mut Effects,
+) -> Result<ConsumerGroup, Hindrance> {
+    out.records.push(Record::group(id, None));
+    if classic.is_empty() {
+        return Ok(ConsumerGroup::new(id.clone()));
+    }
+    let limits = &now.limits.consumer;
+    let (generation, members) = classic.hand_over();
+    if !limits.migration_policy.upgrades() {
+        return Err(Hindrance::Policy);
+    }
+    if classic.protocol_type().is_none_or(|name| &**name != CONSUMER_PROTOCOL_TYPE) {
+        return Err(Hindrance::Protocol);
+    }
+    if members.len() > limits.group_size_max {
+        return Err(Hindrance::Size);
+    }
+    tracing::info!(group = %id, members = members.len(), "a classic group becomes a consumer group");
+    ConsumerGroup::take_over(id.clone(), generation, &members, now, out)
 }
 
 /// What a group without a name is told; offsets may be kept under the empty one all the same.
