@@ -43,12 +43,6 @@ impl Member {
         self.told.classic_member_metadata.as_ref()?.supported_protocols.first()
     }
 
-    /// What it may read.
-    fn assigned(&self) -> Partitions {
-        let assigned = self.current.assigned.iter();
-        assigned.map(|(topic, held)| (*topic, held.keys().copied().collect())).collect()
-    }
-
     fn rebalance_timeout_ms(&self) -> i64 {
         i64::from(self.told.rebalance_timeout_ms.max(0))
     }
@@ -57,8 +51,9 @@ impl Member {
 impl ConsumerGroup {
     /// A group that goes on with a classic group's members, at its generation.
     ///
-    /// All of them are taken to have what they were assigned. Who was just joining or asking for its assignment is
-    /// sent to join again, and then says what it still has.
+    /// All of them are taken to have what they were assigned, and what they had when they joined: who has not asked for
+    /// its assignment yet, or does not get one because the round failed, may be reading that. When they join again
+    /// they say what they still have.
     pub(in super::super) fn take_over(
         id: GroupId,
         generation: i32,
@@ -68,20 +63,22 @@ impl ConsumerGroup {
     ) -> Result<Self, Hindrance> {
         let mut group = Self::new(id);
         let mut read = Vec::new();
-        let mut taken = BTreeSet::new();
         for moving in members {
-            let mut assigned = migration::read_assignment(&moving.assignment, now.topics)?;
-            let subscription =
-                moving.protocols.first().and_then(|(_, bytes)| migration::read_subscription(bytes));
-            let subscription = subscription.ok_or(Hindrance::Malformed)?;
-            // A round that failed has taken its assignment; what it still had when it joined it may be reading.
-            if moving.assignment.is_empty() {
-                for TopicPartitions { topic_id, partitions } in migration::owned(&subscription, now.topics) {
-                    let free = partitions.iter().filter(|partition| taken.insert((topic_id, **partition)));
-                    assigned.entry(topic_id).or_default().extend(free);
-                }
-            }
+            let assigned = migration::read_assignment(&moving.assignment, now.topics)?;
+            let metadata = moving.protocols.first().map(|(_, metadata)| metadata);
+            let subscription = metadata.and_then(migration::read_subscription).ok_or(Hindrance::Malformed)?;
             read.push((moving, assigned, subscription));
+        }
+        let pairs = |partitions: &Partitions| -> Vec<(Uuid, i32)> {
+            partitions.iter().flat_map(|(topic, all)| all.iter().map(|p| (*topic, *p))).collect()
+        };
+        let mut taken: BTreeSet<(Uuid, i32)> =
+            read.iter().flat_map(|(_, assigned, _)| pairs(assigned)).collect();
+        for (_, assigned, subscription) in &mut read {
+            for TopicPartitions { topic_id, partitions } in migration::owned(subscription, now.topics) {
+                let free = partitions.into_iter().filter(|partition| taken.insert((topic_id, *partition)));
+                assigned.entry(topic_id).or_default().extend(free);
+            }
         }
         for (moving, _, subscription) in &read {
             let mut told = nothing_told();
@@ -134,7 +131,11 @@ impl ConsumerGroup {
             let told = &member.told;
             let classic = told.classic_member_metadata.as_ref()?;
             // Not the target: what of that is another's still must not be given by a group that restarts as it was.
-            let has = member.assigned();
+            let mut has = partitions_of(&member.current.assigned);
+            // And what it is to give up it may be reading yet.
+            for (topic, going) in partitions_of(&member.current.revoking) {
+                has.entry(topic).or_default().extend(going);
+            }
             let subscription = classic.supported_protocols.first().map(|protocol| protocol.metadata.clone());
             Some(Moving {
                 id: id.clone(),
@@ -267,7 +268,7 @@ impl ConsumerGroup {
         member.sync_deadline_ms = NEVER;
         member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
-        let assigned = member.assigned();
+        let assigned = partitions_of(&member.current.assigned);
         Ok(SyncGroupResponse {
             protocol_type: request.protocol_type.clone(),
             protocol_name: request.protocol_name.clone(),
@@ -379,6 +380,10 @@ impl ConsumerGroup {
         self.forget_unused_patterns(out);
         changed
     }
+}
+
+fn partitions_of(held: &Held) -> Partitions {
+    held.iter().map(|(topic, held)| (*topic, held.keys().copied().collect())).collect()
 }
 
 fn tell_subscription(
