@@ -2,9 +2,8 @@
 //!
 //! - 1: members make their own ids (KIP-1082), and may subscribe by a regular expression.
 
-use ottla_protocol::{
-    error_code::ErrorCode,
-    messages::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+use ottla_protocol::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 
 use super::{Context, RequestContext, groups};
@@ -15,12 +14,6 @@ pub(crate) async fn handle(
     rq: &RequestContext,
     cx: &Context,
 ) -> ConsumerGroupHeartbeatResponse {
-    if !groups::serves_consumer_groups(cx) {
-        return ConsumerGroupHeartbeatResponse {
-            error_code: ErrorCode::UNSUPPORTED_VERSION,
-            ..Default::default()
-        };
-    }
     let group = request.group_id.clone();
     match groups::ask(&group, Request::ConsumerHeartbeat(request), rq, cx).await {
         Ok(Answer::ConsumerHeartbeat(response)) => response,

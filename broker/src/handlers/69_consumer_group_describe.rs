@@ -2,11 +2,8 @@
 //!
 //! - 1: says which protocol a member speaks (KIP-1099).
 
-use ottla_protocol::{
-    error_code::ErrorCode,
-    messages::consumer_group_describe::{
-        ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup,
-    },
+use ottla_protocol::messages::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup,
 };
 
 use super::{
@@ -22,11 +19,7 @@ pub(crate) async fn handle(
 ) -> ConsumerGroupDescribeResponse {
     let mut response = ConsumerGroupDescribeResponse::default();
     for id in request.group_ids {
-        let asked = match groups::serves_consumer_groups(cx) {
-            true => groups::ask(&id, Request::ConsumerDescribe(id.clone()), rq, cx).await,
-            false => Err(ErrorCode::UNSUPPORTED_VERSION),
-        };
-        let mut described = match asked {
+        let mut described = match groups::ask(&id, Request::ConsumerDescribe(id.clone()), rq, cx).await {
             Ok(Answer::ConsumerDescribe(described)) => described,
             other => {
                 DescribedGroup { group_id: id, error_code: groups::error_of(&other), ..Default::default() }

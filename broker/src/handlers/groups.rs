@@ -5,19 +5,24 @@ use ottla_protocol::{error_code::ErrorCode, types::GroupId};
 use super::{Context, RequestContext};
 use crate::coordinator::group::{Answer, Caller, Request};
 
+/// The protocol of KIP-848, in `group.coordinator.rebalance.protocols`.
+const CONSUMER: &str = "consumer";
+
 /// Asks the coordinator of `group`.
+///
+/// # Errors
+/// `UNSUPPORTED_VERSION` if the request's protocol is not among those that are served; else what the coordinator says.
 pub(super) async fn ask(
     group: &GroupId,
     request: Request,
     rq: &RequestContext,
     cx: &Context,
 ) -> Result<Answer, ErrorCode> {
+    let is_served = cx.config.group_coordinator_rebalance_protocols.iter().any(|name| name == CONSUMER);
+    if request.is_of_consumer_protocol() && !is_served {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     cx.coordinator.ask(group, request, caller(rq)).await
-}
-
-/// Whether `group.coordinator.rebalance.protocols` has those of KIP-848.
-pub(super) fn serves_consumer_groups(cx: &Context) -> bool {
-    cx.config.group_coordinator_rebalance_protocols.iter().any(|protocol| protocol == "consumer")
 }
 
 pub(super) fn caller(rq: &RequestContext) -> Caller {

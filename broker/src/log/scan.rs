@@ -2,7 +2,10 @@
 
 use ottla_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
 
-use super::{error::LogError, vfs::LogFile};
+use super::{
+    error::{LogError, LogErrorKind},
+    vfs::LogFile,
+};
 
 /// What a look-up reads at once: a few small batches' headers, or one.
 pub(crate) const SEEK_WINDOW_BYTES: usize = 4 << 10;
@@ -125,6 +128,22 @@ impl<'a> Scan<'a> {
         self.position = found.end();
         self.next_offset = header.next_offset();
         Ok(Some(found))
+    }
+
+    /// The next batch, its CRC checked too; `None` at the end. One that is not sound is told as rot, at its own place.
+    pub(crate) fn next_sound(&mut self) -> Result<Option<Found>, LogError> {
+        let (position, offset) = (self.position, self.next_offset);
+        let next = self.next().and_then(|found| {
+            found.as_ref().map_or(Ok(()), |found| self.check_crc(found))?;
+            Ok(found)
+        });
+        next.map_err(|error| match error {
+            ScanError::Io(error) => error,
+            ScanError::Damaged(why) => {
+                let path = self.file.path().to_owned();
+                LogErrorKind::Rot { path, position: position.into(), offset, why }.into()
+            }
+        })
     }
 
     /// The first batch that ends at `offset` or later; `None` if there is none. The walk stands behind it.

@@ -13,7 +13,11 @@ use super::{
     Replica, Replicas,
     pace::{Pace, Stopped},
 };
-use crate::{config::BrokerConfig, log::Scrubbed, metrics::Metrics};
+use crate::{
+    config::BrokerConfig,
+    log::{LogErrorKind, Scrubbed},
+    metrics::Metrics,
+};
 
 /// Longest wait for the first round, so that a broker that is often restarted is read through too.
 const FIRST_ROUND_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -94,26 +98,21 @@ impl Work {
                 self.metrics.scrubbed_bytes.add(bytes);
                 self.pace.pay(bytes)
             })?;
-            match scrubbed {
-                Scrubbed::Sound | Scrubbed::Gone => {}
-                Scrubbed::Damaged(damage) => {
-                    damaged += 1;
-                    self.metrics.damaged_segments.add(1);
-                    tracing::error!(
-                        partition,
-                        file = %damage.path.display(),
-                        position = damage.position,
-                        offset = damage.offset,
-                        why = damage.why,
-                        "a segment has lost what was written to it: consumers cannot read on from this offset; restore the \
-                         file from a copy, and mind the disk"
-                    );
-                }
-                Scrubbed::Unreadable(error) => {
-                    damaged += 1;
-                    self.metrics.damaged_segments.add(1);
-                    tracing::error!(partition, %error, "a segment cannot be read; mind the disk");
-                }
+            let Scrubbed::Damaged(error) = scrubbed else { continue };
+            damaged += 1;
+            self.metrics.damaged_segments.add(1);
+            if let LogErrorKind::Rot { path, position, offset, why } = error.kind() {
+                tracing::error!(
+                    partition,
+                    file = %path.display(),
+                    position,
+                    offset,
+                    why,
+                    "a segment has lost what was written to it: consumers cannot read on from this offset; restore the \
+                     file from a copy, and mind the disk"
+                );
+            } else {
+                tracing::error!(partition, %error, "a segment cannot be read; mind the disk");
             }
         }
         Ok(damaged)

@@ -83,6 +83,11 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether it is one of KIP-848's own.
+    pub(crate) fn is_of_consumer_protocol(&self) -> bool {
+        matches!(self, Self::ConsumerHeartbeat(_) | Self::ConsumerDescribe(_))
+    }
+
     /// The group whose members it may change.
     fn group(&self) -> Option<&GroupId> {
         match self {

@@ -19,9 +19,9 @@ use std::{
 };
 
 use crate::log::{
-    error::{LogError, LogErrorKind},
+    error::LogError,
     log::Log,
-    scan::{Scan, ScanError, WALK_WINDOW_BYTES},
+    scan::{Scan, WALK_WINDOW_BYTES},
     segment::{self, FileKind, SealedSegment, SegmentIndex, Segments, Unnamed},
     vfs::{Disk, LogFile},
 };
@@ -226,19 +226,6 @@ fn end_of(disk: &Disk, path: &PathBuf, base_offset: i64) -> Result<i64, LogError
     let size = u32::try_from(file.len()?)
         .map_err(|_| LogError::malformed(path, "it is larger than a segment can be"))?;
     let mut scan = Scan::new(&file, base_offset, 0, size, WALK_WINDOW_BYTES);
-    loop {
-        let (position, offset) = (scan.position().into(), scan.next_offset());
-        let next = scan.next().and_then(|found| match found {
-            Some(found) => scan.check_crc(&found).map(|()| true),
-            None => Ok(false),
-        });
-        match next {
-            Ok(true) => {}
-            Ok(false) => return Ok(offset),
-            Err(ScanError::Io(error)) => return Err(error),
-            Err(ScanError::Damaged(why)) => {
-                return Err(LogErrorKind::Rot { path: path.clone(), position, offset, why }.into());
-            }
-        }
-    }
+    while scan.next_sound()?.is_some() {}
+    Ok(scan.next_offset())
 }
