@@ -2,6 +2,7 @@
 
 use std::{error, fmt, sync::Arc};
 
+use ottla_config::ConfigErrors;
 use ottla_protocol::{
     error_code::{ErrorClass, ErrorCode},
     wire::{Malformed, Unsupported},
@@ -201,6 +202,12 @@ impl fmt::Debug for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<ConfigErrors> for Error {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::new(ErrorKind::Config, errors.to_string()).caused_by(errors)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         runtime::Runtime,
     },
     config::{AdminConfig, ClientConfig, IsolationLevel},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
 };
 
 /// A client that looks at a cluster and changes it.
@@ -53,9 +53,7 @@ pub struct Admin {
 impl Admin {
     /// Checks `config` and starts. Connections are made when they are needed, in the background.
     pub fn new(config: AdminConfig) -> Result<Self> {
-        config
-            .validate()
-            .map_err(|errors| Error::new(ErrorKind::Config, errors.to_string()).caused_by(errors))?;
+        config.validate()?;
         let cluster = Cluster::new(ClusterSettings {
             client: ClientConfig::from(&config),
             metadata_max_idle: Duration::from_secs(300),

@@ -125,9 +125,7 @@ pub struct Consumer {
 impl Consumer {
     /// Checks `config` and starts. Connections are made when they are needed, in the background.
     pub fn new(config: ConsumerConfig) -> Result<Self> {
-        config
-            .validate()
-            .map_err(|errors| Error::new(ErrorKind::Config, errors.to_string()).caused_by(errors))?;
+        config.validate()?;
         let cluster = Cluster::new(ClusterSettings {
             client: ClientConfig::from(&config),
             metadata_max_idle: Duration::from_secs(300),

@@ -281,7 +281,8 @@ impl Producer {
         let invalid = |error: ottla_protocol::types::InvalidTopicName| {
             Error::new(ErrorKind::InvalidArgument, error.to_string()).caused_by(error)
         };
-        topic.check().map_err(invalid)?;
+        let doing = || format!("send to `{name}`");
+        topic.check().map_err(|error| invalid(error).context(doing()))?;
         let (cluster, wanted) = (self.cluster.clone(), topic.clone());
         let waiting = async move {
             cluster.want(&wanted);
@@ -297,8 +298,7 @@ impl Producer {
                 })
                 .await?
         };
-        let partitions =
-            self.runtime.run(waiting).await.map_err(|error| error.context(format!("send to `{name}`")))?;
+        let partitions = self.runtime.run(waiting).await.map_err(|error| error.context(doing()))?;
         self.accumulator.set_partitions(&topic, partitions);
         Ok(partitions)
     }
@@ -370,7 +370,7 @@ fn acks(acks: Acks) -> i16 {
 /// What the parts need of the configuration, checked as a whole.
 fn settings(config: &ProducerConfig) -> Result<(AccumulatorSettings, OutboxSettings)> {
     let wrong = |message: String| Error::new(ErrorKind::Config, message);
-    config.validate().map_err(|errors| wrong(errors.to_string()).caused_by(errors))?;
+    config.validate()?;
     let least = config.linger + config.request_timeout;
     if config.delivery_timeout < least {
         let text = format!(

@@ -46,8 +46,16 @@ pub fn or_skip<T>(needed: anyhow::Result<T>) -> Option<T> {
         Err(error) => error,
     };
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(skip(&test, &error), "{test}: {error:#}");
+    None
+}
+
+/// Whether `test`, which failed by `error`, may be left out; then it is noted as [`or_skip`] says.
+pub fn skip(test: &str, error: &anyhow::Error) -> bool {
     let missing = error.downcast_ref::<Missing>().is_some();
-    assert!(missing && std::env::var_os("OTTLA_REQUIRE_ALL").is_none(), "{test}: {error:#}");
+    if !missing || std::env::var_os("OTTLA_REQUIRE_ALL").is_some() {
+        return false;
+    }
     let line = format!("{test}: {error:#}\n");
     let noted = std::env::var_os("OTTLA_SKIPPED").is_some_and(|path| {
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -57,7 +65,7 @@ pub fn or_skip<T>(needed: anyhow::Result<T>) -> Option<T> {
         // By the handle, so that it is seen although the test passes.
         let _ = write!(std::io::stderr(), "SKIPPED: {line}");
     }
-    None
+    true
 }
 
 /// A path from the repository's root.
