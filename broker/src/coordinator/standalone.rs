@@ -3,8 +3,6 @@
 //! What [`Coordinator`] has decided is in its log, and what is in the log is all that is left of it after a
 //! [`Coordinator::restart`], as with the real one.
 
-use std::collections::BTreeMap;
-
 use ottla_protocol::{
     Bytes,
     messages::{
@@ -20,7 +18,7 @@ use super::{
     group::{
         self, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Ticket,
         assignor::Assignor,
-        topics::{TopicView, Topics},
+        topics::{KnownTopics, Topics},
     },
     record::Record,
 };
@@ -112,10 +110,7 @@ impl Coordinator {
 
     /// Gives a topic so many partitions, or makes it. Ids count from 1, in the order of making.
     pub fn set_topic(&mut self, name: &str, partition_count: i32) {
-        self.topics.version += 1;
-        let id = Uuid(self.topics.by_name.len() as u128 + 1);
-        let view = self.topics.by_name.entry(name.into()).or_insert(TopicView { id, partition_count });
-        view.partition_count = partition_count;
+        self.topics.set(name, partition_count);
     }
 
     /// What the topic of this id is called.
@@ -229,33 +224,4 @@ fn answers(out: Effects) -> Vec<(u64, MemberAnswer)> {
         Some((ticket.0, answer))
     };
     out.answers.into_iter().filter_map(answer).collect()
-}
-
-/// The topics that it was told of.
-#[derive(Debug, Default)]
-struct KnownTopics {
-    version: i64,
-    by_name: BTreeMap<TopicName, TopicView>,
-}
-
-impl Topics for KnownTopics {
-    fn version(&self) -> i64 {
-        self.version
-    }
-
-    fn topic(&self, name: &Str) -> Option<TopicView> {
-        self.by_name.get(&TopicName(name.clone())).cloned()
-    }
-
-    fn name(&self, id: Uuid) -> Option<TopicName> {
-        self.by_name.iter().find(|(_, view)| view.id == id).map(|(name, _)| name.clone())
-    }
-
-    fn names(&self) -> Box<dyn Iterator<Item = &TopicName> + '_> {
-        Box::new(self.by_name.keys())
-    }
-
-    fn racks(&self, _: &Str, _: i32) -> Vec<Str> {
-        Vec::new()
-    }
 }

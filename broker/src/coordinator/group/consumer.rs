@@ -285,7 +285,7 @@ impl ConsumerGroup {
         }
         let is_new = !self.members.contains_key(&id);
         let before = self.members.get(&id).map(|member| member.current.assigned.clone()).unwrap_or_default();
-        let subscription_changed = self.take_what_is_told(&id, request, caller, out);
+        let subscription_changed = self.take_what_is_told(&id, caller, |told| tell(told, request), out);
         self.resolve_patterns(now, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         self.compute_target(now, out);
@@ -650,40 +650,21 @@ impl ConsumerGroup {
         self.write(ConsumerPart::Current(id.clone(), Some(current_record(&current))), out);
     }
 
-    /// Takes over what a member says of itself, and says whether it reads other topics than before.
+    /// Takes over what a member says of itself, by `tell`, and says whether it reads other topics than before.
     fn take_what_is_told(
         &mut self,
         id: &Str,
-        request: &ConsumerGroupHeartbeatRequest,
         caller: &Caller,
+        tell: impl FnOnce(&mut ConsumerGroupMemberMetadataValue),
         out: &mut Effects,
     ) -> bool {
-        let before = self.members.get(id).map(|member| member.told.clone());
-        let is_new = before.is_none();
-        let before = before.unwrap_or_else(nothing_told);
+        let known = self.members.get(id).map(|member| member.told.clone());
+        let is_new = known.is_none();
+        let before = known.unwrap_or_else(nothing_told);
         let mut told = before.clone();
         told.client_id = caller.client_id.clone();
         told.client_host = caller.client_host.clone().into();
-        if let Some(instance) = &request.instance_id {
-            told.instance_id = Some(instance.clone());
-        }
-        if let Some(rack) = &request.rack_id {
-            told.rack_id = Some(rack.clone());
-        }
-        if request.rebalance_timeout_ms != -1 {
-            told.rebalance_timeout_ms = request.rebalance_timeout_ms;
-        }
-        if let Some(assignor) = &request.server_assignor {
-            told.server_assignor = Some(assignor.clone());
-        }
-        if let Some(names) = &request.subscribed_topic_names {
-            let names: BTreeSet<&Str> = names.iter().map(|name| &name.0).collect();
-            told.subscribed_topic_names = names.into_iter().cloned().collect();
-        }
-        if let Some(pattern) = &request.subscribed_topic_regex {
-            told.subscribed_topic_regex = Some(pattern.clone()).filter(|pattern| !pattern.is_empty());
-        }
-        told.classic_member_metadata = None;
+        tell(&mut told);
         if !is_new && told == before {
             return false;
         }
@@ -997,6 +978,30 @@ fn nothing_told() -> ConsumerGroupMemberMetadataValue {
         classic_member_metadata: None,
         ..Default::default()
     }
+}
+
+/// What a heartbeat says; what it leaves out is as before.
+fn tell(told: &mut ConsumerGroupMemberMetadataValue, request: &ConsumerGroupHeartbeatRequest) {
+    if let Some(instance) = &request.instance_id {
+        told.instance_id = Some(instance.clone());
+    }
+    if let Some(rack) = &request.rack_id {
+        told.rack_id = Some(rack.clone());
+    }
+    if request.rebalance_timeout_ms != -1 {
+        told.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    if let Some(assignor) = &request.server_assignor {
+        told.server_assignor = Some(assignor.clone());
+    }
+    if let Some(names) = &request.subscribed_topic_names {
+        let names: BTreeSet<&Str> = names.iter().map(|name| &name.0).collect();
+        told.subscribed_topic_names = names.into_iter().cloned().collect();
+    }
+    if let Some(pattern) = &request.subscribed_topic_regex {
+        told.subscribed_topic_regex = Some(pattern.clone()).filter(|pattern| !pattern.is_empty());
+    }
+    told.classic_member_metadata = None;
 }
 
 /// Without what else lies in the buffer that it was read from.

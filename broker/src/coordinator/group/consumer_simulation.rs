@@ -20,7 +20,7 @@ use ottla_protocol::{
     types::{Str, TopicName, Uuid},
 };
 
-use super::{consumer_tests, simulation, topics::tests::TestTopics, *};
+use super::{consumer_tests, simulation, topics::KnownTopics, *};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 500;
@@ -79,7 +79,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    topics: KnownTopics,
     partition_counts: [i32; 2],
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
@@ -142,7 +142,7 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&topics),
+            topics: KnownTopics::of(&topics),
             partition_counts,
             now_ms: 1_700_000_000_000,
             log: Vec::new(),

@@ -18,7 +18,7 @@ use ottla_protocol::{
     types::{Str, TopicName, Uuid},
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 const REBALANCE_MS: i32 = 60_000;
@@ -42,7 +42,7 @@ type Partition = (u128, i32);
 struct Test {
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    topics: KnownTopics,
     now_ms: i64,
     log: Vec<Record>,
     last: u64,
@@ -100,7 +100,7 @@ impl Test {
         Self {
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&[("t", 6)]),
+            topics: KnownTopics::of(&[("t", 6)]),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             last: 0,

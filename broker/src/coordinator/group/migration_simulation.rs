@@ -24,7 +24,7 @@ use ottla_protocol::{
     wire::{Reader, Wire, Writer},
 };
 
-use super::{consumer_tests, simulation, topics::tests::TestTopics, *};
+use super::{consumer_tests, simulation, topics::KnownTopics, *};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 600;
@@ -75,7 +75,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    topics: KnownTopics,
     partition_count: i32,
     /// Whether classic members keep what they have while they join.
     cooperative: bool,
@@ -137,7 +137,7 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&[(TOPIC, partition_count)]),
+            topics: KnownTopics::of(&[(TOPIC, partition_count)]),
             partition_count,
             now_ms: 1_700_000_000_000,
             log: Vec::new(),

@@ -21,7 +21,7 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const SEEDS: u64 = 1000;
 const STEPS: usize = 400;
@@ -60,7 +60,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    topics: KnownTopics,
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
     clients: Vec<Client>,
@@ -103,7 +103,7 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::default(),
+            topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             clients,

@@ -20,7 +20,7 @@ use ottla_protocol::{
     wire::{Wire, Writer},
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const SESSION_MS: i32 = 10_000;
 const REBALANCE_MS: i32 = 60_000;
@@ -30,7 +30,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 struct Test {
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    topics: KnownTopics,
     now_ms: i64,
     answers: BTreeMap<Ticket, Answer>,
     /// Everything that the log would hold.
@@ -81,7 +81,7 @@ impl Test {
         Self {
             groups: Groups::default(),
             limits,
-            topics: TestTopics::default(),
+            topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             answers: BTreeMap::new(),
             log: Vec::new(),

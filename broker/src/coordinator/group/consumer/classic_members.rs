@@ -217,8 +217,8 @@ impl ConsumerGroup {
         }
 
         let is_new = !self.members.contains_key(&id);
-        let subscription_changed =
-            self.take_what_a_classic_member_tells(&id, request, &subscription, caller, out);
+        let tell = |told: &mut _| tell_classic(told, request, &subscription);
+        let subscription_changed = self.take_what_is_told(&id, caller, tell, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         // A classic group's leader will assign.
         if !self.is_to_be_classic(limits.migration_policy, now.limits.group_size_max) {
@@ -344,46 +344,29 @@ impl ConsumerGroup {
         member.join_deadline_ms = member.join_deadline_ms.min(now.ms + member.rebalance_timeout_ms());
         self.wake_ms = self.wake_ms.min(member.join_deadline_ms);
     }
-
-    /// Takes over what JoinGroup says of a member, and says whether it reads other topics than before.
-    fn take_what_a_classic_member_tells(
-        &mut self,
-        id: &Str,
-        request: &JoinGroupRequest,
-        subscription: &ConsumerProtocolSubscription,
-        caller: &Caller,
-        out: &mut Effects,
-    ) -> bool {
-        let known = self.members.get(id).map(|member| member.told.clone());
-        let is_new = known.is_none();
-        let before = known.unwrap_or_else(nothing_told);
-        let mut told = before.clone();
-        told.client_id = caller.client_id.clone();
-        told.client_host = caller.client_host.clone().into();
-        if let Some(instance) = &request.group_instance_id {
-            told.instance_id = Some(instance.clone());
-        }
-        told.rebalance_timeout_ms = match request.rebalance_timeout_ms {
-            timeout if timeout < 0 => request.session_timeout_ms,
-            timeout => timeout,
-        };
-        told.subscribed_topic_regex = None;
-        tell_subscription(&mut told, subscription);
-        let protocols = request.protocols.iter().map(|protocol| (&protocol.name, &protocol.metadata));
-        told.classic_member_metadata = Some(classic_metadata(request.session_timeout_ms, protocols));
-        if !is_new && told == before {
-            return false;
-        }
-        let changed = told.subscribed_topic_names != before.subscribed_topic_names
-            || told.subscribed_topic_regex != before.subscribed_topic_regex;
-        self.write(ConsumerPart::Member(id.clone(), Some(told)), out);
-        self.forget_unused_patterns(out);
-        changed
-    }
 }
 
 fn partitions_of(held: &Held) -> Partitions {
     held.iter().map(|(topic, held)| (*topic, held.keys().copied().collect())).collect()
+}
+
+/// What JoinGroup says.
+fn tell_classic(
+    told: &mut ConsumerGroupMemberMetadataValue,
+    request: &JoinGroupRequest,
+    subscription: &ConsumerProtocolSubscription,
+) {
+    if let Some(instance) = &request.group_instance_id {
+        told.instance_id = Some(instance.clone());
+    }
+    told.rebalance_timeout_ms = match request.rebalance_timeout_ms {
+        timeout if timeout < 0 => request.session_timeout_ms,
+        timeout => timeout,
+    };
+    told.subscribed_topic_regex = None;
+    tell_subscription(told, subscription);
+    let protocols = request.protocols.iter().map(|protocol| (&protocol.name, &protocol.metadata));
+    told.classic_member_metadata = Some(classic_metadata(request.session_timeout_ms, protocols));
 }
 
 fn tell_subscription(
