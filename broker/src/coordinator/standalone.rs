@@ -16,7 +16,7 @@ use ottla_protocol::{
 
 use super::{
     group::{
-        self, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Ticket,
+        self, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Ticket, Timing,
         assignor::Assignor,
         topics::{KnownTopics, Topics},
     },
@@ -70,6 +70,7 @@ pub enum MemberAnswer {
 pub struct Coordinator {
     groups: Groups,
     limits: Limits,
+    timing: Timing,
     topics: KnownTopics,
     log: Vec<(Bytes, Option<Bytes>)>,
     /// Makes ids of members.
@@ -90,18 +91,21 @@ impl Coordinator {
             offset_metadata_bytes_max: OFFSET_METADATA_BYTES_MAX,
             offsets_retention_ms: i64::MAX,
             consumer: ConsumerLimits {
-                session_timeout_ms: settings.session_timeout_ms,
-                heartbeat_interval_ms: settings.heartbeat_interval_ms,
                 group_size_max: usize::MAX,
-                assignment_interval_ms: settings.assignment_interval_ms,
                 migration_policy: crate::config::MigrationPolicy::default(),
                 pattern_refresh_ms: 600_000,
                 assignors,
             },
         };
+        let timing = Timing {
+            session_timeout_ms: settings.session_timeout_ms,
+            heartbeat_interval_ms: settings.heartbeat_interval_ms,
+            assignment_interval_ms: settings.assignment_interval_ms,
+        };
         Self {
             groups: Groups::default(),
             limits,
+            timing,
             topics: KnownTopics::default(),
             log: Vec::new(),
             ids_made: 0,
@@ -145,7 +149,7 @@ impl Coordinator {
         self.ids_made += 1;
         let id = format!("member-{}", self.ids_made);
         let mut out = Effects::default();
-        let now = Now { ms: now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(Ticket(ticket), request, &caller, now, || id, &mut out);
         out
     }
@@ -158,7 +162,7 @@ impl Coordinator {
     /// Does what is due.
     pub fn tick(&mut self, now_ms: i64) -> Vec<(u64, MemberAnswer)> {
         let mut out = Effects::default();
-        let now = Now { ms: now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.tick(now, &mut out);
         self.log.extend(out.records.iter().filter_map(|record| record.encode().ok()));
         answers(out)
@@ -172,7 +176,12 @@ impl Coordinator {
                 self.groups.replay(&record, now_ms);
             }
         }
-        self.groups.loaded(Now { ms: now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
     }
 
     /// The ids of the members of a group, of either protocol.

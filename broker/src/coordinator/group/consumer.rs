@@ -36,7 +36,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    Caller, ConsumerLimits, Effects, Now,
+    Caller, ConsumerLimits, Effects, Now, Timing,
     assignor::{Assignor, Partitions, Spec, Subscriber},
     pattern::Pattern,
     reconcile::{self, Current, Goal, Held, Step},
@@ -244,8 +244,9 @@ impl ConsumerGroup {
 
     /// Gives all members of a group that comes from the log their time to be heard of.
     pub(crate) fn loaded(&mut self, now: Now<'_>) {
+        let timing = now.timings.of(&self.id);
         for member in self.members.values_mut() {
-            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+            member.session_deadline_ms = now.ms + member.session_timeout_ms(&timing);
             if member.current.step == Step::Unrevoked && !member.is_classic() {
                 member.revocation_deadline_ms = now.ms + i64::from(member.told.rebalance_timeout_ms.max(0));
             }
@@ -294,9 +295,10 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(&id) else {
             return Err(Refused::new(ErrorCode::UNKNOWN_MEMBER_ID, "the member is gone"));
         };
+        let timing = now.timings.of(&self.id);
         // It may have been a classic one.
         (member.join_deadline_ms, member.sync_deadline_ms) = (NEVER, NEVER);
-        member.session_deadline_ms = now.ms + limits.session_timeout_ms;
+        member.session_deadline_ms = now.ms + timing.session_timeout_ms;
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         // A request that says everything asks for everything: an answer before may have got lost.
         let says_all = request.rebalance_timeout_ms != -1
@@ -306,7 +308,7 @@ impl ConsumerGroup {
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some(id),
             member_epoch: member.current.epoch,
-            heartbeat_interval_ms: limits.heartbeat_interval_ms,
+            heartbeat_interval_ms: timing.heartbeat_interval_ms,
             assignment: tells.then(|| told_assignment(&member.current.assigned)),
             ..Default::default()
         })
@@ -728,14 +730,16 @@ impl ConsumerGroup {
 
     /// Computes who is to have what, if that is behind the group, but not more often than is allowed.
     fn compute_target(&mut self, now: Now<'_>, out: &mut Effects) {
-        let limits = &now.limits.consumer;
-        let may = self.target_ms == 0
-            || limits.assignment_interval_ms == 0
-            || now.ms >= self.target_ms.saturating_add(limits.assignment_interval_ms);
-        if self.target_epoch >= self.epoch || !may {
+        if self.target_epoch >= self.epoch {
             return;
         }
-        let assignor = self.assignor(limits);
+        let interval_ms = now.timings.of(&self.id).assignment_interval_ms;
+        let may =
+            self.target_ms == 0 || interval_ms == 0 || now.ms >= self.target_ms.saturating_add(interval_ms);
+        if !may {
+            return;
+        }
+        let assignor = self.assignor(&now.limits.consumer);
         let assigned = assignor.assign(&self.spec(now.topics));
         tracing::info!(group = %self.id, epoch = self.epoch, assignor = assignor.name(), "a consumer group is assigned");
         for (id, partitions) in assigned {

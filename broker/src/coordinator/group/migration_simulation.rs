@@ -75,6 +75,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
+    timing: Timing,
     topics: KnownTopics,
     partition_count: i32,
     /// Whether classic members keep what they have while they join.
@@ -124,12 +125,14 @@ impl World {
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
             consumer: ConsumerLimits {
-                session_timeout_ms: SESSION_MS,
-                heartbeat_interval_ms: HEARTBEAT_MS as i32,
-                assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
                 migration_policy: policies[random.usize(..3)],
                 ..consumer_tests::limits()
             },
+        };
+        let timing = Timing {
+            session_timeout_ms: SESSION_MS,
+            heartbeat_interval_ms: HEARTBEAT_MS as i32,
+            assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
         };
         let partition_count = random.i32(1..8);
         Self {
@@ -137,6 +140,7 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
+            timing,
             topics: KnownTopics::of(&[(TOPIC, partition_count)]),
             partition_count,
             now_ms: 1_700_000_000_000,
@@ -155,7 +159,7 @@ impl World {
     }
 
     fn now(&self) -> Now<'_> {
-        Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }
+        Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics }
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -170,7 +174,7 @@ impl World {
         }
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("{}", ticket.0);
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         if self.mishap(100) {
@@ -194,7 +198,12 @@ impl World {
             let record = Record::decode(key.clone(), value.clone()).unwrap();
             self.groups.replay(&record, self.now_ms);
         }
-        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: self.now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
         // Whose answers were held back asks again.
         for client in &mut self.clients {
             if let Protocol::Classic(round @ (Round::Joining(_) | Round::Syncing(_))) = &mut client.protocol {
@@ -384,7 +393,8 @@ impl World {
             let caller = Caller { version: 1, client_id: "c".into(), client_host: "/10.0.0.1".into() };
             let ticket = self.next_ticket();
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             let request = Request::ConsumerHeartbeat(request);
             self.groups.handle(ticket, request, &caller, now, String::new, &mut out);
             if self.mishap(100) {
@@ -523,7 +533,8 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             self.groups.tick(now, &mut out);
             self.take(out);
         }

@@ -166,14 +166,8 @@ pub(crate) struct Limits {
 /// What the broker is configured to for consumer groups (KIP-848).
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerLimits {
-    /// `group.consumer.session.timeout.ms`.
-    pub(crate) session_timeout_ms: i64,
-    /// `group.consumer.heartbeat.interval.ms`.
-    pub(crate) heartbeat_interval_ms: i32,
     /// `group.consumer.max.size`.
     pub(crate) group_size_max: usize,
-    /// `group.consumer.assignment.interval.ms`.
-    pub(crate) assignment_interval_ms: i64,
     /// `group.consumer.regex.refresh.interval.ms`.
     pub(crate) pattern_refresh_ms: i64,
     /// `group.consumer.migration.policy`.
@@ -194,11 +188,36 @@ impl ConsumerLimits {
     }
 }
 
-/// The time, what the broker is configured to, and the topics that there are.
+/// What a consumer group (KIP-848) is configured to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// `consumer.session.timeout.ms`.
+    pub(crate) session_timeout_ms: i64,
+    /// `consumer.heartbeat.interval.ms`.
+    pub(crate) heartbeat_interval_ms: i32,
+    /// `consumer.assignment.interval.ms`.
+    pub(crate) assignment_interval_ms: i64,
+}
+
+/// What each consumer group is configured to at one moment, by itself or else by the broker.
+pub(crate) trait Timings {
+    fn of(&self, group: &GroupId) -> Timing;
+}
+
+/// All groups are configured to the same.
+#[cfg(any(test, feature = "simulation"))]
+impl Timings for Timing {
+    fn of(&self, _: &GroupId) -> Timing {
+        *self
+    }
+}
+
+/// The time, what broker and groups are configured to, and the topics that there are.
 #[derive(Clone, Copy)]
 pub(crate) struct Now<'a> {
     pub(crate) ms: i64,
     pub(crate) limits: &'a Limits,
+    pub(crate) timings: &'a dyn Timings,
     pub(crate) topics: &'a dyn Topics,
 }
 

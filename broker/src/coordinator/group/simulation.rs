@@ -60,6 +60,7 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
+    timing: Timing,
     topics: KnownTopics,
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
@@ -103,6 +104,7 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
+            timing: consumer_tests::TIMING,
             topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
@@ -144,7 +146,7 @@ impl World {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let suffix = self.random.u64(..);
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || format!("{suffix:x}"), &mut out);
         self.take(out);
     }
@@ -353,7 +355,10 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
+            self.groups.tick(
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics },
+                &mut out,
+            );
             self.take(out);
         }
         self.now_ms = until;

@@ -30,6 +30,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 struct Test {
     groups: Groups,
     limits: Limits,
+    timing: Timing,
     topics: KnownTopics,
     now_ms: i64,
     answers: BTreeMap<Ticket, Answer>,
@@ -81,6 +82,7 @@ impl Test {
         Self {
             groups: Groups::default(),
             limits,
+            timing: consumer_tests::TIMING,
             topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             answers: BTreeMap::new(),
@@ -97,7 +99,7 @@ impl Test {
         self.ids += 1;
         let id = self.ids.to_string();
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         self.take(out);
         ticket
@@ -116,7 +118,10 @@ impl Test {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
+            self.groups.tick(
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics },
+                &mut out,
+            );
             self.take(out);
         }
         self.now_ms = until;
@@ -521,14 +526,23 @@ fn offsets_expire_when_the_group_was_empty_for_long_and_the_group_with_them() {
     t.commit(&first, generation, 5);
     t.now_ms += 8 * DAY_MS;
     let mut out = Effects::default();
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     assert!(out.records.is_empty(), "the group reads the topic");
     t.leave(&[(&first.id.clone(), None), (&second.id.clone(), None)]);
     t.now_ms += 7 * DAY_MS - 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     assert!(out.records.is_empty(), "a day is missing, or nearly");
     t.now_ms += 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     t.take(out);
     assert_eq!(t.state(), "Dead");
     t.restart();

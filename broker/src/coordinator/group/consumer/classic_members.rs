@@ -33,9 +33,9 @@ impl Member {
     }
 
     /// How long it may be silent.
-    pub(super) fn session_timeout_ms(&self, limits: &ConsumerLimits) -> i64 {
+    pub(super) fn session_timeout_ms(&self, timing: &Timing) -> i64 {
         let classic = self.told.classic_member_metadata.as_ref();
-        classic.map_or(limits.session_timeout_ms, |it| i64::from(it.session_timeout_ms))
+        classic.map_or(timing.session_timeout_ms, |it| i64::from(it.session_timeout_ms))
     }
 
     /// The protocol that it is told, with its subscription: the one it likes best.
@@ -228,7 +228,7 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(&id) else {
             return refused(ErrorCode::UNKNOWN_MEMBER_ID);
         };
-        member.session_deadline_ms = now.ms + member.session_timeout_ms(limits);
+        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
         // It has joined. Now it is to ask for what it has.
         member.revocation_deadline_ms = NEVER;
         member.join_deadline_ms = NEVER;
@@ -266,7 +266,7 @@ impl ConsumerGroup {
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
         member.sync_deadline_ms = NEVER;
-        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         let assigned = partitions_of(&member.current.assigned);
         Ok(SyncGroupResponse {
@@ -291,7 +291,7 @@ impl ConsumerGroup {
         self.bump_epoch_if(false, now, out);
         self.compute_target(now, out);
         if let Some(member) = self.members.get_mut(id) {
-            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
             self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         }
         let is_to_join = self.members.get(id).is_some_and(|member| {

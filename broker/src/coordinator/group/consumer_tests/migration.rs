@@ -299,7 +299,7 @@ fn a_member_that_is_not_heard_of_or_removed_ends_the_consumer_group_too() {
 fn a_static_member_that_goes_back_makes_the_group_classic_without_a_round_if_all_is_settled() {
     for is_settled in [true, false] {
         let mut t = Test::new();
-        t.limits.consumer.assignment_interval_ms = 1000;
+        t.timing.assignment_interval_ms = 1000;
         let (mut a, mut b) = (classic(Some("one")), named("b", "two"));
         t.classic_group(&mut a);
         t.join(&mut b, &["t"]);
@@ -430,7 +430,7 @@ fn who_waits_when_the_group_changes_is_sent_to_join_again() {
     t.last += 1;
     let waiting = Ticket(t.last);
     let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
-    let now = Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics };
+    let now = Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics };
     let mut out = Effects::default();
     t.groups.handle(waiting, Request::Join(join_of(&a, &[])), &caller, now, || "id".into(), &mut out);
     assert!(out.answers.is_empty());
