@@ -271,6 +271,11 @@ impl ClassicGroup {
         self.prepare(why, now, out);
     }
 
+    #[cfg(test)]
+    pub(super) fn generation(&self) -> i32 {
+        self.generation
+    }
+
     pub(crate) fn state(&self) -> State {
         self.state
     }

@@ -182,8 +182,6 @@ pub(crate) struct ConsumerGroup {
     patterns_seen: Option<(i64, i64)>,
     /// Nothing is due before; it may be too early.
     wake_ms: i64,
-    /// Whether members have gone since, and the group's epoch does not tell: it is about to become a classic group.
-    lost_members: bool,
 }
 
 impl ConsumerGroup {
@@ -202,7 +200,6 @@ impl ConsumerGroup {
             seen_version: None,
             patterns_seen: None,
             wake_ms: NEVER,
-            lost_members: false,
         }
     }
 
@@ -810,7 +807,6 @@ impl ConsumerGroup {
         self.forget_unused_patterns(out);
         if self.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
             // It keeps its epoch, so that its members find themselves in the round that is to begin.
-            self.lost_members = true;
             return;
         }
         let hash = topics::hash(&self.subscribed_topics(), now.topics);

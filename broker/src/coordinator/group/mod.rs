@@ -609,7 +609,10 @@ impl Groups {
         Ok(answer)
     }
 
-    /// Makes a classic group of a consumer group that has none but classic members, where the policy says so.
+    /// Makes a classic group of a consumer group that has none but classic members, where the policy says so. They
+    /// begin a round, though they may all have what they are to have: a classic group's leader looks after its topics,
+    /// and none of them has been told yet that it leads. Kafka has none if a static member came back as a classic one;
+    /// then no partition that a topic gets is read before somebody joins or leaves.
     fn downgrade_if_due(&mut self, id: &GroupId, now: Now<'_>, out: &mut Effects) {
         let Some(Group::Consumer(group)) = self.groups.get(id) else { return };
         if !group.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
@@ -618,12 +621,9 @@ impl Groups {
         tracing::info!(group = %id, "a consumer group becomes a classic one");
         let (generation, members) = group.hand_over(now.topics);
         group.bury(&mut out.records);
-        let is_unsettled = group.is_unsettled();
         let mut classic = ClassicGroup::take_over(id.detached(), generation, members, now.ms);
         out.records.push(classic.record());
-        if is_unsettled {
-            classic.rebalance("it was a consumer group, and members changed", now, out);
-        }
+        classic.rebalance("it was a consumer group", now, out);
         self.groups.insert(id.detached(), Group::Classic(classic));
     }
 

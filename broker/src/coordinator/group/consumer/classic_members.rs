@@ -91,8 +91,9 @@ impl ConsumerGroup {
             told.classic_member_metadata = Some(classic_metadata(moving.session_timeout_ms, protocols));
             group.write(ConsumerPart::Member(moving.id.clone(), Some(told)), out);
         }
-        let metadata_hash = topics::hash(&group.subscribed_topics(), now.topics);
-        let epoch = ConsumerGroupMetadataValue { epoch: generation, metadata_hash };
+        // How many partitions there were when the leader divided them is not known: so they are looked at anew, even if
+        // nobody is new but a static member that came back. Kafka takes what there is now for what was divided.
+        let epoch = ConsumerGroupMetadataValue { epoch: generation, metadata_hash: 0 };
         group.write(ConsumerPart::Epoch(Some(epoch)), out);
         for (moving, assigned, _) in &read {
             group.write(ConsumerPart::Target(moving.id.clone(), Some(target_record(assigned))), out);
@@ -153,11 +154,6 @@ impl ConsumerGroup {
             })
         });
         (self.epoch, members.collect())
-    }
-
-    /// Whether its members have to begin a round when it becomes a classic group: not all have what they are to have.
-    pub(in super::super) fn is_unsettled(&self) -> bool {
-        self.lost_members || self.state() != ConsumerState::Stable
     }
 
     /// JoinGroup of a member that joins, or takes the next step.
