@@ -45,9 +45,7 @@ fn complaints(outcomes: &[Outcome], listed: &BTreeMap<&str, &str>, selected: &[&
                 complaints.push(format!("{test} passes now: take it out of the list"));
             }
             (Ending::Passed, _) | (Ending::Aborted | Ending::Failed, Some(_)) => {}
-            (Ending::Aborted | Ending::Failed, None) => {
-                complaints.push(format!("{test}: {ending:?}: {why}"))
-            }
+            (Ending::Aborted | Ending::Failed, None) => complaints.push(format!("{test}: {ending:?}: {why}")),
         }
     }
     let seen: BTreeSet<&str> = outcomes.iter().map(|outcome| outcome.test.as_str()).collect();

@@ -359,13 +359,6 @@ impl World {
                 client.id = Str::EMPTY;
                 Round::Out
             }
-            // A coordinator that died in the middle of a round knows its name by the process before. It gives up; the
-            // next process takes the name over.
-            E::FENCED_INSTANCE_ID if client.instance.is_some() => {
-                client.alive = false;
-                client.reading.clear();
-                Round::Out
-            }
             other => panic!("{other}"),
         };
         client.protocol = Protocol::Classic(round);

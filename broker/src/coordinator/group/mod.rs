@@ -365,10 +365,11 @@ impl Groups {
     pub(crate) fn loaded(&mut self, now: Now<'_>) {
         let mut ids = Vec::new();
         for (id, group) in &mut self.groups {
-            if let Group::Consumer(group) = group {
-                group.loaded(now);
-                ids.push(id.clone());
+            match group {
+                Group::Classic(group) => group.loaded(now),
+                Group::Consumer(group) => group.loaded(now),
             }
+            ids.push(id.clone());
         }
         ids.iter().for_each(|id| self.reschedule(id));
     }
@@ -622,7 +623,7 @@ impl Groups {
         let (generation, members) = group.hand_over(now.topics);
         group.bury(&mut out.records);
         let mut classic = ClassicGroup::take_over(id.detached(), generation, members, now.ms);
-        out.records.push(classic.record());
+        out.records.push(classic.unsettled_record());
         classic.rebalance("it was a consumer group", now, out);
         self.groups.insert(id.detached(), Group::Classic(classic));
     }

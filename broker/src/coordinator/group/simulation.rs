@@ -371,6 +371,8 @@ impl World {
             let record = Record::decode(key.clone(), value.clone()).unwrap();
             self.groups.replay(&record, self.now_ms);
         }
+        let timings = &self.timing;
+        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, timings, topics: &self.topics });
         self.asked.clear();
     }
 

@@ -289,6 +289,8 @@ impl Test {
             let (key, value) = record.encode().unwrap();
             self.groups.replay(&Record::decode(key, value).unwrap(), self.now_ms);
         }
+        let timings = &self.timing;
+        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, timings, topics: &self.topics });
     }
 }
 
@@ -419,6 +421,52 @@ fn the_protocol_is_the_one_that_most_prefer_of_those_that_all_support() {
     for ticket in [second, third] {
         assert_eq!(t.joined(ticket).protocol_name.as_deref(), Some("sticky"));
     }
+}
+
+#[test]
+fn who_has_left_is_not_brought_back_by_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let (first, second, generation) = t.stable();
+    t.leave(&[(&second.id.clone(), None)]);
+    t.restart();
+    assert_eq!(
+        t.heartbeat(&first, generation),
+        E::REBALANCE_IN_PROGRESS,
+        "the other's share is to be divided"
+    );
+    let again = t.join(&first);
+    assert_eq!(t.joined(again).members.len(), 1, "there is nobody to wait for");
+}
+
+#[test]
+fn who_died_is_not_brought_back_by_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let (first, _, generation) = t.stable();
+    t.wait(i64::from(SESSION_MS) - 1);
+    assert_eq!(t.heartbeat(&first, generation), E::NONE);
+    t.wait(1);
+    t.restart();
+    assert_eq!(t.heartbeat(&first, generation), E::REBALANCE_IN_PROGRESS);
+    let again = t.join(&first);
+    assert_eq!(t.joined(again).members.len(), 1);
+}
+
+#[test]
+fn a_static_members_new_self_outlives_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let one = t.join(&named("one"));
+    let old = Who { id: t.joined(one).member_id, ..named("one") };
+    t.sync(&old, 1, &[(&old, "a")]);
+    // Somebody new begins a round; it comes back in the middle of that.
+    let (new, _) = t.enter();
+    let back = t.join(&named("one"));
+    let told = t.joined(back);
+    assert_eq!((told.error_code, told.generation_id), (E::NONE, 2));
+    let reborn = Who { id: told.member_id, ..named("one") };
+    t.restart();
+    assert_eq!(t.heartbeat(&old, 1), E::FENCED_INSTANCE_ID);
+    let told = (t.heartbeat(&reborn, 2), t.heartbeat(&new, 2));
+    assert_eq!(told, (E::REBALANCE_IN_PROGRESS, E::REBALANCE_IN_PROGRESS));
 }
 
 #[test]
