@@ -169,6 +169,7 @@ impl Broker {
             Arc::clone(&started.image),
             Arc::clone(&replicas),
             Arc::clone(&config),
+            Arc::clone(started.handle.configs()),
             cores.iter().map(|core| core.handle.clone()).collect(),
         );
         let (stop, stopping) = watch::channel(false);

@@ -1,16 +1,18 @@
-//! The broker's and the topic's tables against Kafka's own list of keys, and the structs made of them.
+//! The broker's, the topic's and the group's tables against Kafka's own lists of keys, and the structs made of them.
 
 use std::time::Duration;
 
-use ottla_broker::config::{BROKER, BrokerConfig, CompressionType, RecordValidation, TOPIC, TopicConfig};
+use ottla_broker::config::{
+    BROKER, BrokerConfig, CompressionType, GROUP, RecordValidation, TOPIC, TopicConfig,
+};
 use ottla_config::{Effect, Key, Setting, Settings, Source, Table, Update};
 
 #[test]
 fn the_tables_are_well_formed_and_every_synonym_is_a_key() {
-    for table in [&BROKER, &TOPIC] {
+    for table in [&BROKER, &TOPIC, &GROUP] {
         assert_eq!(table.faults(), Vec::<String>::new(), "{}", table.name);
     }
-    for key in TOPIC.keys() {
+    for key in TOPIC.keys().chain(GROUP.keys()) {
         for synonym in key.synonyms {
             assert!(BROKER.key(synonym.name).is_some_and(|k| k.name == synonym.name), "{}", synonym.name);
         }
@@ -19,8 +21,11 @@ fn the_tables_are_well_formed_and_every_synonym_is_a_key() {
 
 #[test]
 fn every_key_of_kafka_is_there_with_its_type_and_default() {
-    let lists =
-        [(&BROKER, include_str!("kafka/broker.txt"), 379), (&TOPIC, include_str!("kafka/topic.txt"), 38)];
+    let lists = [
+        (&BROKER, include_str!("kafka/broker.txt"), 379),
+        (&TOPIC, include_str!("kafka/topic.txt"), 38),
+        (&GROUP, include_str!("kafka/group.txt"), 27),
+    ];
     for (table, list, count) in lists {
         let lines: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
         let wrong: Vec<_> = lines.iter().filter_map(|line| compare(table, line)).collect();

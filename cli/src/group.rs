@@ -1,4 +1,4 @@
-//! `ottla group`: list, describe, lag, members, reset-offsets, delete.
+//! `ottla group`: list, describe, lag, members, alter, reset-offsets, delete.
 
 use std::{
     collections::BTreeMap,
@@ -6,16 +6,19 @@ use std::{
 };
 
 use clap::Subcommand;
-use ottla::{Admin, GroupDescription, GroupMember, OffsetSpec, TopicPartition, config::AdminConfig};
+use ottla::{
+    Admin, ConfigResource, ConfigSource, ErrorCode, ErrorKind, GroupDescription, GroupMember, OffsetSpec,
+    TopicPartition, config::AdminConfig,
+};
 use serde_json::{Value, json};
 
 use crate::{
     client::{self, ClientArgs},
-    reset_offsets,
+    configs, reset_offsets,
     table::{self, cell},
 };
 
-/// List, describe, move and delete consumer groups.
+/// List, describe, configure, move and delete consumer groups.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -56,6 +59,17 @@ enum Verb {
         #[arg(required = true)]
         groups: Vec<String>,
     },
+    /// Change the configuration of a group, whether or not it is there yet.
+    Alter {
+        /// Its name.
+        group: String,
+        /// Set a key of its configuration; may be given more than once.
+        #[arg(long, value_name = "KEY=VALUE")]
+        add_config: Vec<String>,
+        /// Take a key back to what holds without it; may be given more than once.
+        #[arg(long, value_name = "KEY")]
+        delete_config: Vec<String>,
+    },
     /// Move a group without members to other offsets; only shows what it would do without `--execute`.
     ResetOffsets(reset_offsets::Args),
     /// Delete groups without members, with their offsets.
@@ -75,6 +89,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Verb::Describe { groups } => describe(&admin, groups, args.json).await,
             Verb::Lag { groups } => lag(&admin, groups, args.json).await,
             Verb::Members { groups } => members(&admin, groups, args.json).await,
+            Verb::Alter { group, add_config, delete_config } => {
+                let resource = ConfigResource::Group(group.clone());
+                configs::alter(&admin, resource, add_config, delete_config).await
+            }
             Verb::ResetOffsets(reset) => reset_offsets::run(&admin, reset, args.json).await,
             Verb::Delete { groups } => {
                 for (_, result) in admin.delete_groups(groups).await? {
@@ -119,10 +137,14 @@ async fn describe(admin: &Admin, groups: &[String], json: bool) -> anyhow::Resul
         let group = described?;
         let partitions = progress(admin, &group).await?;
         let left: i64 = partitions.iter().filter_map(Progress::lag).sum();
+        let configs = configured(admin, &name).await?;
         let mut out = io::stdout().lock();
         if json {
+            let configs: serde_json::Map<String, Value> =
+                configs.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
             let fields = json!({
                 "group": name,
+                "configs": configs,
                 "type": group.group_type.name(),
                 "state": group.state.name(),
                 "assignor": group.assignor,
@@ -146,8 +168,23 @@ async fn describe(admin: &Admin, groups: &[String], json: bool) -> anyhow::Resul
         writeln!(out, "  members      {}", group.members.len())?;
         writeln!(out, "  partitions   {}", partitions.len())?;
         writeln!(out, "  lag          {left}")?;
+        for (key, value) in configs {
+            writeln!(out, "  {key} = {value}")?;
+        }
     }
     Ok(())
+}
+
+/// What was set for the group; nothing where the broker knows of no such thing, or does not tell.
+async fn configured(admin: &Admin, group: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let set = configs::set(admin, ConfigResource::Group(group.to_owned()), ConfigSource::Group).await;
+    set.or_else(|error| match error.downcast_ref::<ottla::Error>().map(ottla::Error::kind) {
+        // Kafka before 3.8.
+        Some(ErrorKind::Broker(ErrorCode::INVALID_REQUEST | ErrorCode::GROUP_AUTHORIZATION_FAILED)) => {
+            Ok(Vec::new())
+        }
+        _ => Err(error),
+    })
 }
 
 /// How far a group has come with a partition.

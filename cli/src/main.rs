@@ -3,6 +3,7 @@
 mod bench;
 mod broker;
 mod client;
+mod configs;
 mod consume;
 mod consume_group;
 mod dev;

@@ -2,16 +2,16 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
 use clap::Subcommand;
 use ottla::{
-    Admin, AlterConfig, BrokerId, ConfigResource, ConfigSource, NewTopic, OffsetSpec, TopicDescription,
-    TopicPartition, config::AdminConfig,
+    Admin, BrokerId, ConfigResource, ConfigSource, NewTopic, OffsetSpec, TopicDescription, TopicPartition,
+    config::AdminConfig,
 };
 use serde_json::{Value, json};
 
 use crate::{
     client::{self, ClientArgs},
+    configs::{self, first, key_value},
     storage,
 };
 
@@ -101,14 +101,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 if let Some(partitions) = partitions {
                     first(admin.create_partitions([(topic, *partitions)], false).await?)?;
                 }
-                let set = add_config.iter().map(|pair| key_value(pair).map(|(k, v)| AlterConfig::set(k, v)));
-                let delete = delete_config.iter().map(|key| Ok(AlterConfig::delete(key)));
-                let changes: Vec<AlterConfig> = set.chain(delete).collect::<anyhow::Result<_>>()?;
-                if !changes.is_empty() {
-                    let resource = ConfigResource::Topic(topic.clone());
-                    first(admin.incremental_alter_configs([(resource, changes)], false).await?)?;
-                }
-                Ok(())
+                let resource = ConfigResource::Topic(topic.clone());
+                configs::alter(&admin, resource, add_config, delete_config).await
             }
             Verb::Delete { topics } => {
                 for (_, result) in admin.delete_topics(topics).await? {
@@ -163,12 +157,8 @@ async fn describe(admin: &Admin, topics: &[String], json: bool) -> anyhow::Resul
     for (_, described) in admin.describe_topics(topics).await? {
         let topic = described?;
         let offsets = offsets(admin, &topic).await?;
-        let configs = first(admin.describe_configs([ConfigResource::Topic(topic.name.to_string())]).await?)?;
-        let configs: Vec<(String, String)> = configs
-            .into_iter()
-            .filter(|entry| entry.source == ConfigSource::Topic)
-            .map(|entry| (entry.name, entry.value.unwrap_or_default()))
-            .collect();
+        let resource = ConfigResource::Topic(topic.name.to_string());
+        let configs = configs::set(admin, resource, ConfigSource::Topic).await?;
         let mut out = io::stdout().lock();
         if json {
             let partitions: Vec<Value> = topic.partitions.iter().zip(&offsets).map(partition_json).collect();
@@ -239,15 +229,4 @@ fn partition_json((partition, (start, end)): (&ottla::PartitionDescription, &(i6
 
 fn ids(ids: &[BrokerId]) -> String {
     ids.iter().map(BrokerId::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn first<K, T>(results: Vec<(K, ottla::Result<T>)>) -> anyhow::Result<T> {
-    let (_, result) = results.into_iter().next().context("the broker left the answer out")?;
-    Ok(result?)
-}
-
-fn key_value(pair: &str) -> anyhow::Result<(String, String)> {
-    let (key, value) =
-        pair.split_once('=').with_context(|| format!("`{pair}` is not of the form KEY=VALUE"))?;
-    Ok((key.to_owned(), value.to_owned()))
 }

@@ -14,7 +14,10 @@ use ottla_interop::{
     program::Launch,
     wire::{self, TIMESTAMP, Wire},
 };
-use ottla_protocol::error_code::ErrorCode;
+use ottla_protocol::{
+    error_code::ErrorCode,
+    messages::{ConsumerGroupHeartbeatRequest, FindCoordinatorRequest},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -130,6 +133,53 @@ fn what_cannot_be_meant_is_refused() {
     ] {
         assert_eq!(group(at, words).status.code(), Some(2), "{words}");
     }
+}
+
+#[test]
+fn a_group_is_configured_before_it_is_there_and_its_members_hear_of_it_with_their_next_heartbeat() {
+    let data = tempfile::tempdir().unwrap();
+    let launch = Launch::new(env!("CARGO_BIN_EXE_ottla"), data.path());
+    let mut broker = launch.start();
+    let key = "consumer.heartbeat.interval.ms";
+    assert_eq!(text(&group(broker.address(), &format!("alter g --add-config {key}=6000"))), "");
+    let mut wire = Wire::connect(broker.address());
+    let find = FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() };
+    assert_eq!(wire.call(4, &find).coordinators[0].error_code, ErrorCode::NONE);
+    wire.create_topic("orders", 1, &[]);
+    let mut member = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["orders".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let mut interval_ms = |wire: &mut Wire| {
+        let answer = wire.call(1, &member);
+        assert_eq!(answer.error_code, ErrorCode::NONE, "{answer:?}");
+        let going_on = ConsumerGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: "m".into(),
+            member_epoch: answer.member_epoch,
+            ..Default::default()
+        };
+        member = going_on;
+        answer.heartbeat_interval_ms
+    };
+    assert_eq!(interval_ms(&mut wire), 6000);
+    text(&group(broker.address(), &format!("alter g --add-config {key}=7000")));
+    assert_eq!(interval_ms(&mut wire), 7000);
+    let described = objects(&group(broker.address(), "describe g --json"));
+    assert_eq!(described[0]["configs"], json!({ key: "7000" }));
+
+    let refused = refused(&group(broker.address(), &format!("alter g --add-config {key}=15001")));
+    assert!(refused.contains("group.consumer.max.heartbeat.interval.ms"), "{refused}");
+    broker.kill();
+    broker = launch.start();
+    let mut wire = Wire::connect(broker.address());
+    assert_eq!(interval_ms(&mut wire), 7000, "it is in the metadata log");
+    text(&group(broker.address(), &format!("alter g --delete-config {key}")));
+    assert_eq!(interval_ms(&mut wire), 5000);
 }
 
 /// `ottla consume` with these words, ready to run.

@@ -6,16 +6,14 @@ use ottla_config::{Effect, Key, Table, Type, Update};
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::metadata_log::config_record::ConfigRecord,
-    types::{Str, TopicName},
+    types::{GroupId, Str, TopicName},
 };
 
-use super::{
-    ApiError, Decision, Rules,
-    effective::{exact_key, is_dynamic},
-};
+use super::{ApiError, Decision, Rules};
 use crate::{
-    config::{BROKER, TOPIC},
+    config::{BROKER, GROUP, TOPIC},
     metadata::{
+        effective::{check_group_bounds, exact_key, is_dynamic},
         image::{DEFAULT_BROKER, Image, Settings, resource},
         record::MetadataRecord,
     },
@@ -109,13 +107,22 @@ fn alter_one(image: &Image, rules: &Rules, alteration: &Alteration) -> Result<Ve
             ));
         }
         resource::CLIENT_METRICS => return Err(invalid_request("clients' metrics are not collected yet")),
-        resource::GROUP => return Err(invalid_request("groups have no configuration yet")),
+        resource::GROUP => {
+            if name.is_empty() {
+                return Err(invalid_request(
+                    "groups have no default configuration of their own; set the broker's",
+                ));
+            }
+            // It may be set before there is such a group, and outlives it.
+            (&GROUP, image.group_settings(&GroupId(name.clone())))
+        }
         other => return Err(invalid_request(format!("`{other}` is no type of a resource"))),
     };
     let before = before.map(|set| Settings::clone(set)).unwrap_or_default();
     let after = changed(table, &before, alteration)?;
     match alteration.resource_type {
         resource::TOPIC => check_topic_settings(&after)?,
+        resource::GROUP => check_group_settings(image, rules, &after)?,
         _ => check_broker_settings(image, rules, name, &before, &after)?,
     }
     Ok(records(alteration, &before, &after))
@@ -203,6 +210,15 @@ pub(crate) fn check_topic_settings(settings: &Settings) -> Result<(), ApiError> 
     }
 }
 
+/// Checks the values that a group sets.
+fn check_group_settings(image: &Image, rules: &Rules, settings: &Settings) -> Result<(), ApiError> {
+    for (name, text) in settings {
+        check_value(known(&GROUP, name)?, text)?;
+    }
+    let checked = rules.configs.group_defaults(image).check(settings);
+    checked.map_err(|why| ApiError::new(ErrorCode::INVALID_CONFIG, why))
+}
+
 /// Checks the values that are set for this broker, or all, by what they make of the broker and of its topics.
 fn check_broker_settings(
     image: &Image,
@@ -218,10 +234,11 @@ fn check_broker_settings(
         check_value(key, text)?;
     }
     let broker = rules.configs.broker_with(image, resource, after);
-    match TOPIC.inherit(&broker) {
-        Ok(_) => Ok(()),
-        Err(errors) => Err(ApiError::new(ErrorCode::INVALID_CONFIG, errors.to_string())),
+    let invalid = |why: String| ApiError::new(ErrorCode::INVALID_CONFIG, why);
+    for table in [&TOPIC, &GROUP] {
+        table.inherit(&broker).map_err(|errors| invalid(errors.to_string()))?;
     }
+    check_group_bounds(&broker, after).map_err(invalid)
 }
 
 /// Whether the broker's key may be changed while it runs, and for `resource`.
@@ -412,9 +429,43 @@ mod tests {
         assert_eq!(code(topic(&[("flush.ms", APPEND, Some("1"))])), E::INVALID_CONFIG);
         let lags = [("min.compaction.lag.ms", SET, Some("6")), ("max.compaction.lag.ms", SET, Some("5"))];
         assert_eq!(code(topic(&lags)), E::INVALID_CONFIG);
-        for kind in [0, 1, 3, 8, 16, 32, 99] {
+        assert_eq!(code(alteration(resource::GROUP, "", &[])), E::INVALID_REQUEST);
+        for kind in [0, 1, 3, 8, 16, 99] {
             assert_eq!(code(alteration(kind, "1", &[])), E::INVALID_REQUEST, "resource type {kind}");
         }
+    }
+
+    #[test]
+    fn a_group_is_configured_before_it_is_there_and_within_its_brokers_bounds() {
+        let image = image();
+        let session = "consumer.session.timeout.ms";
+        let group = |image: &Image, changes: &[(&str, i8, Option<&str>)]| {
+            altered(image, alteration(resource::GROUP, "g", changes))
+        };
+        let set = group(&image, &[(session, SET, Some("50000"))]).unwrap();
+        assert_eq!(set.group_settings(&"g".into()).unwrap().len(), 1);
+        assert_eq!(group(&set, &[(session, DELETE, None)]).unwrap().group_settings(&"g".into()), None);
+        let error = |key, value| group(&image, &[(key, SET, Some(value))]).unwrap_err();
+        assert!(error(session, "60001").message.contains("group.consumer.max.session.timeout.ms"));
+        assert!(error(session, "x").message.contains("give"));
+        let unknown = error("consumer.session.timeout", "50000");
+        assert_eq!(unknown.code, ErrorCode::INVALID_CONFIG);
+        assert!(unknown.message.contains("did you mean `consumer.session.timeout.ms`?"), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_broker_changes_what_groups_take_over_within_its_own_bounds() {
+        let image = image();
+        let broker = |key: &str, value: &str| {
+            altered(&image, alteration(resource::BROKER, "", &[(key, SET, Some(value))]))
+        };
+        assert!(broker("group.consumer.assignment.interval.ms", "2000").is_ok());
+        let refused = broker("group.consumer.assignment.interval.ms", "15001").unwrap_err();
+        assert!(refused.message.contains("group.consumer.max.assignment.interval.ms"), "{refused:?}");
+        let refused = broker("group.consumer.session.timeout.ms", "50000").unwrap_err();
+        assert!(refused.message.contains("restart it"), "{refused:?}");
+        let refused = broker("group.share.assignment.interval.ms", "2000").unwrap_err();
+        assert!(refused.message.contains("would have no effect"), "{refused:?}");
     }
 
     #[test]

@@ -12,7 +12,6 @@ pub(crate) mod api_error;
 pub(crate) mod brokers;
 pub(crate) mod configs;
 pub(crate) mod consensus;
-pub(crate) mod effective;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
 #[cfg(test)]
@@ -51,13 +50,13 @@ use self::{
     brokers::Registration,
     configs::Alteration,
     consensus::{Committed, Consensus, ConsensusError, PROPOSAL_BYTES_MAX, PROPOSAL_VALUES_MAX, SingleVoter},
-    effective::Configs,
 };
 use crate::{
     config::{BrokerConfig, TopicConfig},
     metadata::{
         SharedImage,
         delta::Delta,
+        effective::Configs,
         image::{Image, ReplayError, Topic},
         record::MetadataRecord,
     },
@@ -271,7 +270,7 @@ impl ControllerHandle {
     }
 
     /// Which configurations are in effect.
-    pub(crate) fn configs(&self) -> &Configs {
+    pub(crate) fn configs(&self) -> &Arc<Configs> {
         &self.configs
     }
 

@@ -19,11 +19,11 @@ use super::{
     ApiError, Decision, Rules,
     api_error::code_and_message,
     configs::{check_topic_settings, config_record},
-    effective::{ConfigEntry, TopicDefaults},
     partitions::{Room, Spread, check_assignment, partition_record, place},
 };
 use crate::metadata::{
     CLUSTER_METADATA_TOPIC,
+    effective::{ConfigEntry, TopicDefaults},
     image::{Image, Settings, resource},
     is_internal,
     record::MetadataRecord,

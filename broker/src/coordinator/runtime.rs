@@ -24,13 +24,18 @@ use tokio::{
 
 use super::{
     group::{
-        Answer, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Request, Ticket, assignor::Assignor,
+        Answer, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Request, Ticket, Timing, Timings,
+        assignor::Assignor,
     },
     record::{InvalidRecord, Record},
 };
 use crate::{
     config::BrokerConfig,
-    metadata::{CONSUMER_OFFSETS_TOPIC, SharedImage},
+    metadata::{
+        CONSUMER_OFFSETS_TOPIC, Image, SharedImage,
+        effective::{Configs, GroupDefaults},
+        image::BrokersSettings,
+    },
     random::random_id,
     replica::{
         Replica, Replicas,
@@ -57,6 +62,7 @@ pub(crate) struct Coordinator {
     image: SharedImage,
     replicas: Arc<Replicas>,
     config: Arc<BrokerConfig>,
+    configs: Arc<Configs>,
     limits: Arc<Limits>,
     /// Where tasks run: on the core of the shard that holds the partition.
     cores: Vec<Handle>,
@@ -74,9 +80,9 @@ impl Coordinator {
         image: SharedImage,
         replicas: Arc<Replicas>,
         config: Arc<BrokerConfig>,
+        configs: Arc<Configs>,
         cores: Vec<Handle>,
     ) -> Self {
-        let ms = |timeout: Duration| i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let limits = Limits {
             session_timeout_ms: ms(config.group_min_session_timeout)..=ms(config.group_max_session_timeout),
             initial_rebalance_delay_ms: ms(config.group_initial_rebalance_delay).into(),
@@ -84,10 +90,7 @@ impl Coordinator {
             offset_metadata_bytes_max: config.offset_metadata_max_bytes,
             offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
             consumer: ConsumerLimits {
-                session_timeout_ms: ms(config.group_consumer_session_timeout).into(),
-                heartbeat_interval_ms: ms(config.group_consumer_heartbeat_interval),
                 group_size_max: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
-                assignment_interval_ms: ms(config.group_consumer_assignment_interval).into(),
                 migration_policy: config.group_consumer_migration_policy,
                 pattern_refresh_ms: ms(config.group_consumer_regex_refresh_interval).into(),
                 assignors: config
@@ -98,7 +101,7 @@ impl Coordinator {
             },
         };
         let tasks = Mutex::default();
-        Self { image, replicas, config, limits: Arc::new(limits), cores, tasks }
+        Self { image, replicas, config, configs, limits: Arc::new(limits), cores, tasks }
     }
 
     /// Asks the coordinator of `group`.
@@ -174,10 +177,11 @@ impl Coordinator {
             replicas: Arc::clone(&self.replicas),
             image: Arc::clone(&self.image),
             limits: Arc::clone(&self.limits),
+            defaults: Defaults::new(Arc::clone(&self.configs), &self.image.load()),
             expiry_check: self.config.offsets_retention_check_interval,
             groups: Groups::default(),
             waiting: HashMap::new(),
-            next_ticket: 0,
+            last_ticket: 0,
             compressor: Compressor::new(),
         };
         core.spawn(running.run(queue));
@@ -194,6 +198,50 @@ pub(crate) fn partition_of(group: &GroupId, partition_count: i32) -> i32 {
     hash.checked_abs().unwrap_or(0) % partition_count.max(1)
 }
 
+fn ms(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// What groups are configured to by the broker, kept for as long as that is the same.
+struct Defaults {
+    configs: Arc<Configs>,
+    of: Arc<BrokersSettings>,
+    groups: GroupDefaults,
+}
+
+impl Defaults {
+    fn new(configs: Arc<Configs>, image: &Image) -> Self {
+        let groups = configs.group_defaults(image);
+        Self { configs, of: Arc::clone(image.brokers_settings()), groups }
+    }
+
+    /// What groups are configured to as of `image`.
+    fn at<'a>(&'a mut self, image: &'a Image) -> Configured<'a> {
+        if !Arc::ptr_eq(&self.of, image.brokers_settings()) {
+            self.groups = self.configs.group_defaults(image);
+            self.of = Arc::clone(image.brokers_settings());
+        }
+        Configured { defaults: &self.groups, image }
+    }
+}
+
+/// What groups are configured to at one moment.
+struct Configured<'a> {
+    defaults: &'a GroupDefaults,
+    image: &'a Image,
+}
+
+impl Timings for Configured<'_> {
+    fn of(&self, group: &GroupId) -> Timing {
+        let config = self.defaults.group(self.image.group_settings(group));
+        Timing {
+            session_timeout_ms: ms(config.consumer_session_timeout).into(),
+            heartbeat_interval_ms: ms(config.consumer_heartbeat_interval),
+            assignment_interval_ms: ms(config.consumer_assignment_interval).into(),
+        }
+    }
+}
+
 /// The coordinator of one partition.
 struct Task {
     partition: i32,
@@ -201,11 +249,12 @@ struct Task {
     replicas: Arc<Replicas>,
     image: SharedImage,
     limits: Arc<Limits>,
+    defaults: Defaults,
     expiry_check: Duration,
     groups: Groups,
     /// Who waits for an answer.
     waiting: HashMap<Ticket, oneshot::Sender<Result<Answer, ErrorCode>>>,
-    next_ticket: u64,
+    last_ticket: u64,
     compressor: Compressor,
 }
 
@@ -265,7 +314,8 @@ impl Task {
             Err(join) => return Err(Stop::Failed(join.to_string())),
         };
         let image = self.image.load_full();
-        self.groups.loaded(Now { ms: now_ms(), limits: &self.limits, topics: &*image });
+        let timings = &self.defaults.at(&image);
+        self.groups.loaded(Now { ms: now_ms(), limits: &self.limits, timings, topics: &*image });
         // A topic may have been deleted while this slept, and another of its name made.
         let is_gone = |(name, id): &(TopicName, Uuid)| {
             image.topic(name).is_none_or(|topic| !id.is_zero() && topic.id != *id)
@@ -292,10 +342,12 @@ impl Task {
                 () = tokio::time::sleep(wait) => {}
             }
             let (ms, image, limits) = (now_ms(), self.image.load_full(), Arc::clone(&self.limits));
-            let now = Now { ms, limits: &limits, topics: &*image };
+            let timings = &self.defaults.at(&image);
+            let now = Now { ms, limits: &limits, timings, topics: &*image };
             let mut effects = Effects::default();
             for Message { request, caller, reply } in messages.drain(..) {
-                let ticket = self.ticket();
+                self.last_ticket += 1;
+                let ticket = Ticket(self.last_ticket);
                 self.waiting.insert(ticket, reply);
                 self.groups.handle(ticket, request, &caller, now, member_suffix, &mut effects);
             }
@@ -316,17 +368,13 @@ impl Task {
         }
     }
 
-    fn ticket(&mut self) -> Ticket {
-        self.next_ticket += 1;
-        Ticket(self.next_ticket)
-    }
-
     /// Handles a request of the broker's own, which nobody waits for.
     fn take(&mut self, request: Request, effects: &mut Effects) {
         let caller = Caller { version: 0, client_id: Default::default(), client_host: String::new() };
-        let ticket = self.ticket();
-        let (image, limits) = (self.image.load_full(), Arc::clone(&self.limits));
-        let now = Now { ms: now_ms(), limits: &limits, topics: &*image };
+        self.last_ticket += 1;
+        let (ticket, image) = (Ticket(self.last_ticket), self.image.load_full());
+        let timings = &self.defaults.at(&image);
+        let now = Now { ms: now_ms(), limits: &self.limits, timings, topics: &*image };
         self.groups.handle(ticket, request, &caller, now, String::new, effects);
     }
 

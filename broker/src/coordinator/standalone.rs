@@ -3,8 +3,6 @@
 //! What [`Coordinator`] has decided is in its log, and what is in the log is all that is left of it after a
 //! [`Coordinator::restart`], as with the real one.
 
-use std::collections::BTreeMap;
-
 use ottla_protocol::{
     Bytes,
     messages::{
@@ -18,9 +16,9 @@ use ottla_protocol::{
 
 use super::{
     group::{
-        self, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Ticket,
+        self, Caller, ConsumerLimits, Effects, Groups, Limits, Now, Ticket, Timing,
         assignor::Assignor,
-        topics::{TopicView, Topics},
+        topics::{KnownTopics, Topics},
     },
     record::Record,
 };
@@ -72,6 +70,7 @@ pub enum MemberAnswer {
 pub struct Coordinator {
     groups: Groups,
     limits: Limits,
+    timing: Timing,
     topics: KnownTopics,
     log: Vec<(Bytes, Option<Bytes>)>,
     /// Makes ids of members.
@@ -92,18 +91,21 @@ impl Coordinator {
             offset_metadata_bytes_max: OFFSET_METADATA_BYTES_MAX,
             offsets_retention_ms: i64::MAX,
             consumer: ConsumerLimits {
-                session_timeout_ms: settings.session_timeout_ms,
-                heartbeat_interval_ms: settings.heartbeat_interval_ms,
                 group_size_max: usize::MAX,
-                assignment_interval_ms: settings.assignment_interval_ms,
                 migration_policy: crate::config::MigrationPolicy::default(),
                 pattern_refresh_ms: 600_000,
                 assignors,
             },
         };
+        let timing = Timing {
+            session_timeout_ms: settings.session_timeout_ms,
+            heartbeat_interval_ms: settings.heartbeat_interval_ms,
+            assignment_interval_ms: settings.assignment_interval_ms,
+        };
         Self {
             groups: Groups::default(),
             limits,
+            timing,
             topics: KnownTopics::default(),
             log: Vec::new(),
             ids_made: 0,
@@ -112,10 +114,7 @@ impl Coordinator {
 
     /// Gives a topic so many partitions, or makes it. Ids count from 1, in the order of making.
     pub fn set_topic(&mut self, name: &str, partition_count: i32) {
-        self.topics.version += 1;
-        let id = Uuid(self.topics.by_name.len() as u128 + 1);
-        let view = self.topics.by_name.entry(name.into()).or_insert(TopicView { id, partition_count });
-        view.partition_count = partition_count;
+        self.topics.set(name, partition_count);
     }
 
     /// What the topic of this id is called.
@@ -150,7 +149,7 @@ impl Coordinator {
         self.ids_made += 1;
         let id = format!("member-{}", self.ids_made);
         let mut out = Effects::default();
-        let now = Now { ms: now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(Ticket(ticket), request, &caller, now, || id, &mut out);
         out
     }
@@ -163,7 +162,7 @@ impl Coordinator {
     /// Does what is due.
     pub fn tick(&mut self, now_ms: i64) -> Vec<(u64, MemberAnswer)> {
         let mut out = Effects::default();
-        let now = Now { ms: now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.tick(now, &mut out);
         self.log.extend(out.records.iter().filter_map(|record| record.encode().ok()));
         answers(out)
@@ -177,7 +176,12 @@ impl Coordinator {
                 self.groups.replay(&record, now_ms);
             }
         }
-        self.groups.loaded(Now { ms: now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
     }
 
     /// The ids of the members of a group, of either protocol.
@@ -229,33 +233,4 @@ fn answers(out: Effects) -> Vec<(u64, MemberAnswer)> {
         Some((ticket.0, answer))
     };
     out.answers.into_iter().filter_map(answer).collect()
-}
-
-/// The topics that it was told of.
-#[derive(Debug, Default)]
-struct KnownTopics {
-    version: i64,
-    by_name: BTreeMap<TopicName, TopicView>,
-}
-
-impl Topics for KnownTopics {
-    fn version(&self) -> i64 {
-        self.version
-    }
-
-    fn topic(&self, name: &Str) -> Option<TopicView> {
-        self.by_name.get(&TopicName(name.clone())).cloned()
-    }
-
-    fn name(&self, id: Uuid) -> Option<TopicName> {
-        self.by_name.iter().find(|(_, view)| view.id == id).map(|(name, _)| name.clone())
-    }
-
-    fn names(&self) -> Box<dyn Iterator<Item = &TopicName> + '_> {
-        Box::new(self.by_name.keys())
-    }
-
-    fn racks(&self, _: &Str, _: i32) -> Vec<Str> {
-        Vec::new()
-    }
 }

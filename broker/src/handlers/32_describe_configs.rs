@@ -10,17 +10,16 @@ use ottla_protocol::{
         DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
         DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
     },
-    types::{Str, TopicName},
+    types::{GroupId, Str, TopicName},
 };
 
 use super::{Context, RequestContext};
 use crate::{
-    controller::{
-        ApiError,
-        api_error::code_and_message,
+    controller::{ApiError, api_error::code_and_message},
+    metadata::{
         effective::{ConfigEntry, Synonym},
+        image::{DEFAULT_BROKER, Image, Settings, resource},
     },
-    metadata::image::{DEFAULT_BROKER, Image, Settings, resource},
 };
 
 pub(crate) async fn handle(
@@ -78,7 +77,12 @@ fn entries(
         resource::GROUP | resource::CLIENT_METRICS if name.is_empty() => {
             Err(invalid("the name of the group or of the metrics subscription is empty".to_owned()))
         }
-        resource::GROUP | resource::CLIENT_METRICS => Ok(Vec::new()),
+        resource::GROUP => {
+            let nothing = Settings::new();
+            let own = image.group_settings(&GroupId(name.clone())).map_or(&nothing, |own| own);
+            Ok(configs.describe_group(image, own))
+        }
+        resource::CLIENT_METRICS => Ok(Vec::new()),
         other => Err(invalid(format!("`{other}` is no type of a resource"))),
     }
 }
@@ -143,6 +147,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_groups_keys_are_described_whether_or_not_there_is_such_a_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path(), "group.consumer.session.timeout.ms=46000").await;
+        let answer = ask!(broker, 4, request(resource::GROUP, "g", Some(&["consumer.session.timeout.ms"])));
+        let config = &answer.results[0].configs[0];
+        assert_eq!(
+            (config.value.as_deref(), config.config_source, config.read_only),
+            (Some("46000"), 4, false)
+        );
+        assert_eq!(config.synonyms[0].name, "group.consumer.session.timeout.ms");
+        assert_eq!(ask!(broker, 4, request(resource::GROUP, "g", None)).results[0].configs.len(), 27);
+    }
+
+    #[tokio::test]
     async fn only_the_keys_that_were_named_are_answered() {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(dir.path(), "").await;
@@ -178,7 +196,8 @@ mod tests {
         assert_eq!(code(resource::BROKER_LOGGER, "").await, E::INVALID_REQUEST);
         assert_eq!(code(resource::GROUP, "").await, E::INVALID_REQUEST);
         assert_eq!(code(3, "a").await, E::INVALID_REQUEST);
-        for (kind, name) in [(resource::BROKER, ""), (resource::BROKER_LOGGER, "1"), (resource::GROUP, "g")] {
+        let empty = [(resource::BROKER, ""), (resource::BROKER_LOGGER, "1"), (resource::CLIENT_METRICS, "m")];
+        for (kind, name) in empty {
             let answer = ask!(broker, 4, request(kind, name, None));
             assert_eq!((answer.results[0].error_code, answer.results[0].configs.len()), (E::NONE, 0));
         }

@@ -43,6 +43,8 @@ pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 #[path = "13_leave_group.rs"]
 pub(crate) mod leave_group;
+#[path = "74_list_config_resources.rs"]
+pub(crate) mod list_config_resources;
 #[path = "16_list_groups.rs"]
 pub(crate) mod list_groups;
 #[path = "02_list_offsets.rs"]

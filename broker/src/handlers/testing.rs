@@ -34,6 +34,7 @@ impl Broker {
             Arc::clone(&controller.image),
             Arc::clone(&replicas),
             Arc::clone(&config),
+            Arc::clone(controller.handle.configs()),
             Vec::new(),
         );
         let cx = Context {

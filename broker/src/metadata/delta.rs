@@ -58,7 +58,8 @@ impl Delta {
         };
         let names = before.topics.keys().chain(after.topics.keys());
         self.configured = names.filter(|name| !same(name)).cloned().collect();
-        self.brokers_configured = before.brokers != after.brokers;
+        self.brokers_configured =
+            !Arc::ptr_eq(&before.brokers, &after.brokers) && before.brokers != after.brokers;
     }
 }
 

@@ -15,7 +15,7 @@ use ottla_protocol::{
         partition_change_record::PartitionChangeRecord, partition_record::PartitionRecord,
         register_broker_record::RegisterBrokerRecord, topic_record::TopicRecord,
     },
-    types::{BrokerId, Str, TopicName, Uuid},
+    types::{BrokerId, GroupId, Str, TopicName, Uuid},
 };
 
 use super::record::MetadataRecord;
@@ -28,6 +28,9 @@ pub(crate) const DEFAULT_BROKER: &str = "";
 
 /// Configuration values of one resource, as they were set.
 pub(crate) type Settings = BTreeMap<Str, Str>;
+
+/// Configuration values of brokers, by the broker's id as text; [`DEFAULT_BROKER`] is for all.
+pub(crate) type BrokersSettings = BTreeMap<Str, Arc<Settings>>;
 
 /// Everything that the metadata log says, up to [`Image::offset`].
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +142,26 @@ impl Image {
     /// What was set for a broker by the name of its id, or for all brokers by [`DEFAULT_BROKER`].
     pub(crate) fn broker_settings(&self, name: &str) -> Option<&Arc<Settings>> {
         self.configs.brokers.get(name.as_bytes())
+    }
+
+    /// What was set for a group.
+    pub(crate) fn group_settings(&self, id: &GroupId) -> Option<&Arc<Settings>> {
+        self.configs.groups.get(id)
+    }
+
+    /// The groups that something was set for.
+    pub(crate) fn configured_groups(&self) -> impl Iterator<Item = &GroupId> {
+        self.configs.groups.keys()
+    }
+
+    /// The subscriptions to clients' metrics that something was set for.
+    pub(crate) fn configured_client_metrics(&self) -> impl Iterator<Item = &Str> {
+        self.configs.client_metrics.keys()
+    }
+
+    /// What was set for brokers, as one thing: the same as long as nothing of it changes.
+    pub(crate) fn brokers_settings(&self) -> &Arc<BrokersSettings> {
+        &self.configs.brokers
     }
 
     /// The level at which a feature is finalised; 0 for none.
@@ -502,10 +525,10 @@ impl Partition {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Configs {
     pub(super) topics: BTreeMap<TopicName, Arc<Settings>>,
-    /// By the broker's id as text; [`DEFAULT_BROKER`] is for all.
-    pub(super) brokers: BTreeMap<Str, Arc<Settings>>,
-    /// Of groups and client metrics: kept, by type and name.
-    others: BTreeMap<(i8, Str), Arc<Settings>>,
+    pub(super) brokers: Arc<BrokersSettings>,
+    groups: BTreeMap<GroupId, Arc<Settings>>,
+    /// Kept, and no more.
+    client_metrics: BTreeMap<Str, Arc<Settings>>,
 }
 
 /// The kinds of resource that have a configuration (`ConfigResource.Type`).
@@ -527,10 +550,9 @@ impl Configs {
         let name = record.resource_name.detached();
         match record.resource_type {
             resource::TOPIC => set(&mut self.topics, TopicName(name), record),
-            resource::BROKER => set(&mut self.brokers, name, record),
-            kind @ (resource::CLIENT_METRICS | resource::GROUP) => {
-                set(&mut self.others, (kind, name), record)
-            }
+            resource::BROKER => set(Arc::make_mut(&mut self.brokers), name, record),
+            resource::GROUP => set(&mut self.groups, GroupId(name), record),
+            resource::CLIENT_METRICS => set(&mut self.client_metrics, name, record),
             other => return Err(format!("configurations of resource type {other}")),
         }
         Ok(())
@@ -646,6 +668,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(set.broker_settings("1").unwrap().values().next().unwrap(), &"6");
+        assert_eq!(set.group_settings(&"g".into()).unwrap().values().next().unwrap(), &"7");
+        assert!(set.configured_groups().eq([&GroupId::from("g")]));
         let none = set.apply(&[config(resource::BROKER, "", "log.retention.ms", None)], 1).unwrap();
         assert_eq!(none.broker_settings(DEFAULT_BROKER), None);
         assert!(image(&[config(9, "x", "y", Some("z"))]).unwrap_err().ends_with("resource type 9"));

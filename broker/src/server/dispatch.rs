@@ -44,6 +44,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
 ];
 
@@ -179,6 +180,7 @@ pub(crate) async fn answer(
         ApiKey::CreatePartitions => call!(create_partitions),
         ApiKey::IncrementalAlterConfigs => call!(incremental_alter_configs),
         ApiKey::DescribeCluster => call!(describe_cluster),
+        ApiKey::ListConfigResources => call!(list_config_resources),
         ApiKey::DescribeTopicPartitions => call!(describe_topic_partitions),
         ApiKey::FindCoordinator => call!(find_coordinator),
         ApiKey::JoinGroup => call!(join_group),

@@ -40,6 +40,8 @@ pub enum Source {
     DynamicBroker,
     /// A topic's own: `DYNAMIC_TOPIC_CONFIG`.
     DynamicTopic,
+    /// A group's own: `DYNAMIC_GROUP_CONFIG`.
+    DynamicGroup,
 }
 
 impl Source {
@@ -52,7 +54,7 @@ impl Source {
             Self::Flag | Self::Program => 3,
             Self::DynamicDefaultBroker => 4,
             Self::DynamicBroker => 5,
-            Self::DynamicTopic => 6,
+            Self::DynamicTopic | Self::DynamicGroup => 6,
         }
     }
 }
@@ -68,6 +70,7 @@ impl fmt::Display for Source {
             Self::DynamicDefaultBroker => f.write_str("dynamic default of all brokers"),
             Self::DynamicBroker => f.write_str("dynamic configuration of the broker"),
             Self::DynamicTopic => f.write_str("configuration of the topic"),
+            Self::DynamicGroup => f.write_str("configuration of the group"),
         }
     }
 }

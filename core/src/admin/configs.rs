@@ -20,8 +20,9 @@ pub enum ConfigResource {
     Broker(BrokerId),
     /// The defaults of all brokers, as changed while they run.
     BrokerDefaults,
-    /// Another kind of resource, by its number and name on the wire: a broker's loggers (8), client metrics (16),
-    /// a group (32).
+    /// A group, whether or not there is one of this name yet.
+    Group(String),
+    /// Another kind of resource, by its number and name on the wire: a broker's loggers (8), client metrics (16).
     Other(i8, String),
 }
 
@@ -31,6 +32,7 @@ impl ConfigResource {
             Self::Topic(name) => (2, name.clone()),
             Self::Broker(id) => (4, id.to_string()),
             Self::BrokerDefaults => (4, String::new()),
+            Self::Group(name) => (32, name.clone()),
             Self::Other(kind, name) => (*kind, name.clone()),
         }
     }
@@ -40,7 +42,7 @@ impl ConfigResource {
         match self {
             Self::Broker(id) => Some(*id),
             Self::Other(8, name) => name.parse().ok().map(BrokerId),
-            Self::Topic(_) | Self::BrokerDefaults | Self::Other(..) => None,
+            Self::Topic(_) | Self::BrokerDefaults | Self::Group(_) | Self::Other(..) => None,
         }
     }
 }
@@ -51,6 +53,7 @@ impl fmt::Display for ConfigResource {
             Self::Topic(name) => write!(f, "topic `{name}`"),
             Self::Broker(id) => write!(f, "broker {id}"),
             Self::BrokerDefaults => write!(f, "all brokers"),
+            Self::Group(name) => write!(f, "group `{name}`"),
             Self::Other(kind, name) => write!(f, "resource `{name}` of kind {kind}"),
         }
     }
@@ -87,6 +90,8 @@ pub enum ConfigSource {
     Default,
     /// Set for the broker's logger.
     BrokerLogger,
+    /// Set for the group.
+    Group,
     /// Another one, by its number on the wire.
     Other(i8),
 }
@@ -100,6 +105,7 @@ impl ConfigSource {
             4 => Self::StaticBroker,
             5 => Self::Default,
             6 => Self::BrokerLogger,
+            8 => Self::Group,
             other => Self::Other(other),
         }
     }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     process::Child,
@@ -273,6 +273,17 @@ fn produce_ours(broker: &TestBroker, count: usize) {
     });
 }
 
+/// A broker for groups. Members know it by its address, which it has again after a restart.
+fn start_broker(initial_rebalance_delay_ms: u32) -> TestBroker {
+    TestBroker::start(&[
+        ("listeners", &format!("PLAINTEXT://{}", free_address())),
+        ("num.partitions", &PARTITIONS.to_string()),
+        ("group.initial.rebalance.delay.ms", &initial_rebalance_delay_ms.to_string()),
+        ("group.consumer.session.timeout.ms", "6000"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
+    ])
+}
+
 /// An address that nobody listens on.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -346,16 +357,7 @@ fn kafka_clients_consumer_group_goes_on_whoever_comes_and_goes() {
 fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: Protocol) {
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
-    let partitions = PARTITIONS.to_string();
-    // Members know the broker by its address, which it has again after a restart.
-    let listener = format!("PLAINTEXT://{}", free_address());
-    let mut broker = TestBroker::start(&[
-        ("listeners", &listener),
-        ("num.partitions", &partitions),
-        ("group.initial.rebalance.delay.ms", "100"),
-        ("group.consumer.session.timeout.ms", "6000"),
-        ("group.consumer.heartbeat.interval.ms", "500"),
-    ]);
+    let mut broker = start_broker(100);
     produce(peer, &broker, 50);
     let given = Given::default();
     let member = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
@@ -467,12 +469,7 @@ fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: 
     let Some(peer) = or_skip(peer) else { return };
     let Some(writer) = or_skip(peers::franz_go()) else { return };
     for size in sizes() {
-        let broker = TestBroker::start(&[
-            ("num.partitions", &PARTITIONS.to_string()),
-            ("group.initial.rebalance.delay.ms", "0"),
-            ("group.consumer.session.timeout.ms", "6000"),
-            ("group.consumer.heartbeat.interval.ms", "500"),
-        ]);
+        let broker = start_broker(0);
         produce(&writer, &broker, 1);
         let given = Given::default();
         let (mut next, mut members) = (0, Vec::new());
@@ -530,33 +527,12 @@ fn our_client_and_confluent_kafka_share_a_consumer_group() {
 fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: Protocol) {
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
-    let partitions = PARTITIONS.to_string();
-    let listener = format!("PLAINTEXT://{}", free_address());
-    let mut broker = TestBroker::start(&[
-        ("listeners", &listener),
-        ("num.partitions", &partitions),
-        ("group.initial.rebalance.delay.ms", "0"),
-        ("group.consumer.heartbeat.interval.ms", "500"),
-        ("group.consumer.session.timeout.ms", "6000"),
-    ]);
+    let mut broker = start_broker(0);
     produce_ours(&broker, 20);
     let mut count = 20;
     let given = Given::default();
     let ours = |broker: &TestBroker, number| Member::ours(broker, protocol, "g", number, &given);
     let theirs = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
-    /// Goes on until each of `members` was given something new.
-    fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
-        let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
-        given.wait_until("a share for each", |given| {
-            produce_ours(broker, 5);
-            *count += 5;
-            let now = members.iter().map(|member| given.of(member.number).len());
-            now.zip(&before).all(|(now, before)| now > *before)
-        });
-        let expected = *count;
-        given.wait_until("all records", |given| has_all(given, expected));
-    }
-
     // Ours comes first and leads; then theirs, as the oldest.
     let our_first = ours(&broker, 0);
     let their_first = theirs(&broker, 1);
@@ -574,7 +550,25 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, prot
     their_second.leave();
     share(&broker, &given, &mut count, &[&our_second]);
     our_second.leave();
+    check_committed(&broker, count);
+}
 
+/// Goes on until each of `members` was given something new.
+fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
+    let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
+    given.wait_until("a share for each", |given| {
+        produce_ours(broker, 5);
+        *count += 5;
+        let now = members.iter().map(|member| given.of(member.number).len());
+        now.zip(&before).all(|(now, before)| now > *before)
+    });
+    let expected = *count;
+    given.wait_until("all records", |given| has_all(given, expected));
+}
+
+/// That the group is done with `count` records of each partition.
+#[track_caller]
+fn check_committed(broker: &TestBroker, count: i64) {
     let admin = ottla::Admin::new(ottla::config::AdminConfig {
         bootstrap_servers: vec![broker.bootstrap()],
         ..Default::default()
@@ -583,6 +577,59 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, prot
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let committed = runtime.block_on(admin.list_group_offsets(["g"])).unwrap().remove(0).1.unwrap();
     for partition in 0..PARTITIONS {
-        assert_eq!(committed[&TopicPartition::new(TOPIC, partition)].offset, count, "{}", peer.name);
+        assert_eq!(committed[&TopicPartition::new(TOPIC, partition)].offset, count);
     }
+}
+
+#[test]
+fn kafka_clients_members_change_their_protocol_one_after_the_other() {
+    a_group_changes_its_protocol_and_back(peers::java());
+}
+
+#[test]
+fn confluent_kafkas_members_change_their_protocol_one_after_the_other() {
+    a_group_changes_its_protocol_and_back(peers::confluent());
+}
+
+/// A rolling change: each member gives way to one that speaks the other protocol, while records flow. Then all the way
+/// back.
+fn a_group_changes_its_protocol_and_back(peer: anyhow::Result<Peer>) {
+    const SIZE: usize = 3;
+    let Some(peer) = or_skip(peer) else { return };
+    let broker = start_broker(0);
+    produce_ours(&broker, 20);
+    let mut count = 20;
+    let given = Given::default();
+    let member = |protocol, number| Member::start(&peer, &broker, protocol, "g", number, &given);
+    let mut members: VecDeque<Member> = (0..SIZE).map(|number| member(Protocol::Classic, number)).collect();
+    share(&broker, &given, &mut count, &members.iter().collect::<Vec<_>>());
+    check_protocol(&broker, Protocol::Classic);
+    let mut number = SIZE;
+    for protocol in [Protocol::Consumer, Protocol::Classic] {
+        for _ in 0..SIZE {
+            members.pop_front().unwrap().leave();
+            members.push_back(member(protocol, number));
+            number += 1;
+            share(&broker, &given, &mut count, &members.iter().collect::<Vec<_>>());
+            check_owners(&broker);
+        }
+        check_protocol(&broker, protocol);
+    }
+    members.into_iter().for_each(Member::leave);
+    given.check_nothing_committed_comes_again();
+    check_committed(&broker, count);
+}
+
+/// That no partition is two members', as the coordinator of a group on its way has it.
+#[track_caller]
+fn check_owners(broker: &TestBroker) {
+    let mut wire = Wire::connect(broker.bootstrap().parse().unwrap());
+    let request = ConsumerGroupDescribeRequest { group_ids: vec!["g".into()], ..Default::default() };
+    let described = wire.call(1, &request).groups.remove(0);
+    let topics = described.members.iter().flat_map(|member| &member.assignment.topic_partitions);
+    let mut owned: Vec<i32> = topics.flat_map(|topic| topic.partitions.clone()).collect();
+    let all = owned.len();
+    owned.sort_unstable();
+    owned.dedup();
+    assert_eq!(owned.len(), all, "{described:?}");
 }

@@ -79,6 +79,35 @@ fn configurations_are_read_changed_and_read_again() {
 }
 
 #[test]
+fn groups_are_configured_found_again_and_taken_back() {
+    if or_skip(peers::java()).is_none() {
+        return;
+    }
+    let broker = TestBroker::start(&[("group.consumer.session.timeout.ms", "46000")]);
+    let bootstrap = broker.bootstrap();
+    let configs = |args: &[&str]| {
+        let args = [&["--bootstrap-server", &bootstrap, "--entity-type", "groups"], args].concat();
+        tool("kafka.admin.ConfigCommand", &args, None)
+    };
+    let g = ["--entity-name", "g"];
+    configs(&[&g[..], &["--alter", "--add-config", "consumer.session.timeout.ms=50000"]].concat());
+    let described = configs(&[&g[..], &["--describe"]].concat());
+    assert!(described.contains("consumer.session.timeout.ms=50000"), "{described}");
+    assert!(described.contains("DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000"), "{described}");
+    assert!(
+        described.contains("STATIC_BROKER_CONFIG:group.consumer.session.timeout.ms=46000"),
+        "{described}"
+    );
+    let every = configs(&["--describe"]);
+    assert!(every.contains("Dynamic configs for group g are:"), "{every}");
+    let all = configs(&[&g[..], &["--describe", "--all"]].concat());
+    assert!(all.contains("share.auto.offset.reset=latest"), "{all}");
+    configs(&[&g[..], &["--alter", "--delete-config", "consumer.session.timeout.ms"]].concat());
+    let described = configs(&[&g[..], &["--describe"]].concat());
+    assert!(described.contains("doesn't have dynamic config"), "{described}");
+}
+
+#[test]
 fn console_tools_verifiable_and_performance_clients_work_and_offsets_are_found() {
     if or_skip(peers::java()).is_none() {
         return;

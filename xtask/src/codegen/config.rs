@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `core/config/security.table` | `core/config/src/security.rs`: the keys that clients and broker share |
 //! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md` |
-//! | `broker/src/config.table`, `broker/src/topic.table` | `broker/src/config.rs` and a page for each |
+//! | `broker/src/config.table`, `topic.table`, `group.table` | `broker/src/config.rs` and a page for each |
 
 mod pages;
 mod rust;
@@ -17,6 +17,7 @@ const SECURITY: &str = "core/config/security.table";
 const CLIENT: &str = "core/src/config.table";
 const BROKER: &str = "broker/src/config.table";
 const TOPIC: &str = "broker/src/topic.table";
+const GROUP: &str = "broker/src/group.table";
 
 /// Adds all that is generated from the configuration tables.
 pub fn generate(files: &mut Files) -> anyhow::Result<()> {
@@ -24,17 +25,20 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     let client = Tables::read(CLIENT)?;
     let broker = Tables::read(BROKER)?;
     let topic = Tables::read(TOPIC)?;
+    let group = Tables::read(GROUP)?;
 
     files.add_rust("core/config/src/security.rs", &rust::shared(&security, SECURITY))?;
     let clients = [rust::PRODUCER, rust::CONSUMER, rust::ADMIN];
     files.add_rust("core/src/config.rs", &rust::client(&client, &clients, CLIENT)?)?;
-    let both = broker.clone().and(topic.clone());
-    files.add_rust("broker/src/config.rs", &rust::broker(&both, &[rust::BROKER, rust::TOPIC])?)?;
+    let all = broker.clone().and(topic.clone()).and(group.clone());
+    let owners = [rust::BROKER, rust::TOPIC, rust::GROUP];
+    files.add_rust("broker/src/config.rs", &rust::broker(&all, &owners)?)?;
 
     let client = client.and(security.clone());
     let broker = broker.and(security);
     files.add("docs/guide/client-configuration.md", pages::client(&client));
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
     files.add("docs/guide/topic-configuration.md", pages::topic(&topic));
+    files.add("docs/guide/group-configuration.md", pages::group(&group));
     Ok(())
 }

@@ -137,6 +137,8 @@ pub(crate) struct ClassicGroup {
     sync_deadline_ms: i64,
     /// Nothing is due before; it may be too early.
     wake_ms: i64,
+    /// Whether the log has members that are out, or a static member's old self, and no round has told it better.
+    log_is_behind: bool,
 }
 
 impl ClassicGroup {
@@ -160,6 +162,7 @@ impl ClassicGroup {
             first_round_left_ms: 0,
             sync_deadline_ms: NEVER,
             wake_ms: NEVER,
+            log_is_behind: false,
         }
     }
 
@@ -203,6 +206,14 @@ impl ClassicGroup {
             group.state = State::Stable;
         }
         group
+    }
+
+    /// Ends the replay of a log. A group that was on its way to a round, by [`Self::unsettled_record`], begins one.
+    pub(super) fn loaded(&mut self, now: Now<'_>) {
+        if self.leader.is_none() && !self.members.is_empty() {
+            // Nobody waits for an answer yet.
+            self.prepare("the coordinator was restarted before a round", now, &mut Effects::default());
+        }
     }
 
     /// A group that goes on with the members of a consumer group (KIP-848). They have what they are assigned, unless
@@ -269,6 +280,11 @@ impl ClassicGroup {
     /// Begins a round.
     pub(super) fn rebalance(&mut self, why: &str, now: Now<'_>, out: &mut Effects) {
         self.prepare(why, now, out);
+    }
+
+    #[cfg(test)]
+    pub(super) fn generation(&self) -> i32 {
+        self.generation
     }
 
     pub(crate) fn state(&self) -> State {
@@ -467,6 +483,7 @@ impl ClassicGroup {
         if response.members.iter().any(|m| !m.error_code.is_error()) {
             self.rebalance_or_complete("members left", now, out);
         }
+        self.catch_up_log(out);
         response
     }
 
@@ -513,12 +530,32 @@ impl ClassicGroup {
                 self.prepare("members did not ask for their assignment in time", now, out);
             }
         }
+        self.catch_up_log(out);
         self.wake_ms = self.earliest_deadline();
+    }
+
+    /// Tells the log who is in the group, if it has who is not. Else a restart would bring back whoever has gone since
+    /// the last round, and the next round wait for the end of a session that nobody has; and a static member's new self
+    /// would be fenced by its old one. Kafka leaves that to the end of the round.
+    fn catch_up_log(&mut self, out: &mut Effects) {
+        if std::mem::take(&mut self.log_is_behind) && self.state != State::Empty {
+            out.records.push(self.unsettled_record());
+        }
+    }
+
+    /// The record of a group that is to have a round, whatever happens: of its members as far as they have been through
+    /// one, and without a leader.
+    pub(super) fn unsettled_record(&self) -> Record {
+        self.record_of(None, |member| !member.is_new)
     }
 
     /// The record that the log keeps of the group.
     pub(crate) fn record(&self) -> Record {
-        let members = self.members.values().map(|member| MemberMetadata {
+        self.record_of(self.leader.as_ref(), |_| true)
+    }
+
+    fn record_of(&self, leader: Option<&Str>, is_told: impl Fn(&Member) -> bool) -> Record {
+        let members = self.members.values().filter(|member| is_told(member)).map(|member| MemberMetadata {
             member_id: member.id.clone(),
             group_instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
@@ -534,7 +571,7 @@ impl ClassicGroup {
                 protocol_type: self.protocol_type.clone().unwrap_or_default(),
                 generation: self.generation,
                 protocol: self.protocol.clone(),
-                leader: self.leader.clone(),
+                leader: leader.cloned(),
                 current_state_timestamp: self.state_since_ms,
                 members: members.collect(),
             }),
@@ -621,7 +658,9 @@ impl ClassicGroup {
         self.update(&id, ticket, request, out);
         self.heard_of(&id, now.ms);
         if self.state != State::Stable || self.protocol != self.choose_protocol() {
-            return self.rebalance_or_complete("a static member came back", now, out);
+            self.log_is_behind = true;
+            self.rebalance_or_complete("a static member came back", now, out);
+            return self.catch_up_log(out);
         }
         // Nothing changes for the others.
         out.records.push(self.record());
@@ -910,6 +949,7 @@ impl ClassicGroup {
     /// Takes a member out; who waits on its behalf is told to begin anew.
     fn remove(&mut self, id: &Str, out: &mut Effects) {
         let Some(member) = self.members.remove(id) else { return };
+        self.log_is_behind |= !member.is_new;
         if let Some(ticket) = member.joining {
             out.answer(ticket, Answer::Join(join_error(&Str::EMPTY, ErrorCode::UNKNOWN_MEMBER_ID)));
         }

@@ -36,7 +36,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    Caller, ConsumerLimits, Effects, Now,
+    Caller, ConsumerLimits, Effects, Now, Timing,
     assignor::{Assignor, Partitions, Spec, Subscriber},
     pattern::Pattern,
     reconcile::{self, Current, Goal, Held, Step},
@@ -182,8 +182,6 @@ pub(crate) struct ConsumerGroup {
     patterns_seen: Option<(i64, i64)>,
     /// Nothing is due before; it may be too early.
     wake_ms: i64,
-    /// Whether members have gone since, and the group's epoch does not tell: it is about to become a classic group.
-    lost_members: bool,
 }
 
 impl ConsumerGroup {
@@ -202,7 +200,6 @@ impl ConsumerGroup {
             seen_version: None,
             patterns_seen: None,
             wake_ms: NEVER,
-            lost_members: false,
         }
     }
 
@@ -244,8 +241,9 @@ impl ConsumerGroup {
 
     /// Gives all members of a group that comes from the log their time to be heard of.
     pub(crate) fn loaded(&mut self, now: Now<'_>) {
+        let timing = now.timings.of(&self.id);
         for member in self.members.values_mut() {
-            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+            member.session_deadline_ms = now.ms + member.session_timeout_ms(&timing);
             if member.current.step == Step::Unrevoked && !member.is_classic() {
                 member.revocation_deadline_ms = now.ms + i64::from(member.told.rebalance_timeout_ms.max(0));
             }
@@ -285,7 +283,7 @@ impl ConsumerGroup {
         }
         let is_new = !self.members.contains_key(&id);
         let before = self.members.get(&id).map(|member| member.current.assigned.clone()).unwrap_or_default();
-        let subscription_changed = self.take_what_is_told(&id, request, caller, out);
+        let subscription_changed = self.take_what_is_told(&id, caller, |told| tell(told, request), out);
         self.resolve_patterns(now, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         self.compute_target(now, out);
@@ -294,9 +292,10 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(&id) else {
             return Err(Refused::new(ErrorCode::UNKNOWN_MEMBER_ID, "the member is gone"));
         };
+        let timing = now.timings.of(&self.id);
         // It may have been a classic one.
         (member.join_deadline_ms, member.sync_deadline_ms) = (NEVER, NEVER);
-        member.session_deadline_ms = now.ms + limits.session_timeout_ms;
+        member.session_deadline_ms = now.ms + timing.session_timeout_ms;
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         // A request that says everything asks for everything: an answer before may have got lost.
         let says_all = request.rebalance_timeout_ms != -1
@@ -306,7 +305,7 @@ impl ConsumerGroup {
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some(id),
             member_epoch: member.current.epoch,
-            heartbeat_interval_ms: limits.heartbeat_interval_ms,
+            heartbeat_interval_ms: timing.heartbeat_interval_ms,
             assignment: tells.then(|| told_assignment(&member.current.assigned)),
             ..Default::default()
         })
@@ -650,40 +649,21 @@ impl ConsumerGroup {
         self.write(ConsumerPart::Current(id.clone(), Some(current_record(&current))), out);
     }
 
-    /// Takes over what a member says of itself, and says whether it reads other topics than before.
+    /// Takes over what a member says of itself, by `tell`, and says whether it reads other topics than before.
     fn take_what_is_told(
         &mut self,
         id: &Str,
-        request: &ConsumerGroupHeartbeatRequest,
         caller: &Caller,
+        tell: impl FnOnce(&mut ConsumerGroupMemberMetadataValue),
         out: &mut Effects,
     ) -> bool {
-        let before = self.members.get(id).map(|member| member.told.clone());
-        let is_new = before.is_none();
-        let before = before.unwrap_or_else(nothing_told);
+        let known = self.members.get(id).map(|member| member.told.clone());
+        let is_new = known.is_none();
+        let before = known.unwrap_or_else(nothing_told);
         let mut told = before.clone();
         told.client_id = caller.client_id.clone();
         told.client_host = caller.client_host.clone().into();
-        if let Some(instance) = &request.instance_id {
-            told.instance_id = Some(instance.clone());
-        }
-        if let Some(rack) = &request.rack_id {
-            told.rack_id = Some(rack.clone());
-        }
-        if request.rebalance_timeout_ms != -1 {
-            told.rebalance_timeout_ms = request.rebalance_timeout_ms;
-        }
-        if let Some(assignor) = &request.server_assignor {
-            told.server_assignor = Some(assignor.clone());
-        }
-        if let Some(names) = &request.subscribed_topic_names {
-            let names: BTreeSet<&Str> = names.iter().map(|name| &name.0).collect();
-            told.subscribed_topic_names = names.into_iter().cloned().collect();
-        }
-        if let Some(pattern) = &request.subscribed_topic_regex {
-            told.subscribed_topic_regex = Some(pattern.clone()).filter(|pattern| !pattern.is_empty());
-        }
-        told.classic_member_metadata = None;
+        tell(&mut told);
         if !is_new && told == before {
             return false;
         }
@@ -747,14 +727,16 @@ impl ConsumerGroup {
 
     /// Computes who is to have what, if that is behind the group, but not more often than is allowed.
     fn compute_target(&mut self, now: Now<'_>, out: &mut Effects) {
-        let limits = &now.limits.consumer;
-        let may = self.target_ms == 0
-            || limits.assignment_interval_ms == 0
-            || now.ms >= self.target_ms.saturating_add(limits.assignment_interval_ms);
-        if self.target_epoch >= self.epoch || !may {
+        if self.target_epoch >= self.epoch {
             return;
         }
-        let assignor = self.assignor(limits);
+        let interval_ms = now.timings.of(&self.id).assignment_interval_ms;
+        let may =
+            self.target_ms == 0 || interval_ms == 0 || now.ms >= self.target_ms.saturating_add(interval_ms);
+        if !may {
+            return;
+        }
+        let assignor = self.assignor(&now.limits.consumer);
         let assigned = assignor.assign(&self.spec(now.topics));
         tracing::info!(group = %self.id, epoch = self.epoch, assignor = assignor.name(), "a consumer group is assigned");
         for (id, partitions) in assigned {
@@ -825,7 +807,6 @@ impl ConsumerGroup {
         self.forget_unused_patterns(out);
         if self.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
             // It keeps its epoch, so that its members find themselves in the round that is to begin.
-            self.lost_members = true;
             return;
         }
         let hash = topics::hash(&self.subscribed_topics(), now.topics);
@@ -997,6 +978,30 @@ fn nothing_told() -> ConsumerGroupMemberMetadataValue {
         classic_member_metadata: None,
         ..Default::default()
     }
+}
+
+/// What a heartbeat says; what it leaves out is as before.
+fn tell(told: &mut ConsumerGroupMemberMetadataValue, request: &ConsumerGroupHeartbeatRequest) {
+    if let Some(instance) = &request.instance_id {
+        told.instance_id = Some(instance.clone());
+    }
+    if let Some(rack) = &request.rack_id {
+        told.rack_id = Some(rack.clone());
+    }
+    if request.rebalance_timeout_ms != -1 {
+        told.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    if let Some(assignor) = &request.server_assignor {
+        told.server_assignor = Some(assignor.clone());
+    }
+    if let Some(names) = &request.subscribed_topic_names {
+        let names: BTreeSet<&Str> = names.iter().map(|name| &name.0).collect();
+        told.subscribed_topic_names = names.into_iter().cloned().collect();
+    }
+    if let Some(pattern) = &request.subscribed_topic_regex {
+        told.subscribed_topic_regex = Some(pattern.clone()).filter(|pattern| !pattern.is_empty());
+    }
+    told.classic_member_metadata = None;
 }
 
 /// Without what else lies in the buffer that it was read from.

@@ -20,7 +20,7 @@ use ottla_protocol::{
     types::{Str, TopicName, Uuid},
 };
 
-use super::{consumer_tests, simulation, topics::tests::TestTopics, *};
+use super::{consumer_tests, simulation, topics::KnownTopics, *};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 500;
@@ -79,7 +79,8 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    timing: Timing,
+    topics: KnownTopics,
     partition_counts: [i32; 2],
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
@@ -128,13 +129,12 @@ impl World {
             group_size_max: usize::MAX,
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
-            consumer: ConsumerLimits {
-                session_timeout_ms: SESSION_MS,
-                heartbeat_interval_ms: HEARTBEAT_MS as i32,
-                assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
-                assignors,
-                ..consumer_tests::limits()
-            },
+            consumer: ConsumerLimits { assignors, ..consumer_tests::limits() },
+        };
+        let timing = Timing {
+            session_timeout_ms: SESSION_MS,
+            heartbeat_interval_ms: HEARTBEAT_MS as i32,
+            assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
         };
         let partition_counts = [random.i32(1..8), random.i32(1..4)];
         let topics: Vec<_> = TOPICS.into_iter().zip(partition_counts).collect();
@@ -142,7 +142,8 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&topics),
+            timing,
+            topics: KnownTopics::of(&topics),
             partition_counts,
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
@@ -183,7 +184,7 @@ impl World {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         self.next_ticket += 1;
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(Ticket(self.next_ticket), request, &caller, now, String::new, &mut out);
         if self.mishap(100) {
             // Its records were not appended, and nobody is answered.
@@ -376,7 +377,8 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             self.groups.tick(now, &mut out);
             self.append(&out);
         }
@@ -390,11 +392,16 @@ impl World {
             let record = Record::decode(key.clone(), value.clone()).unwrap();
             self.groups.replay(&record, self.now_ms);
         }
-        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: self.now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
     }
 
     fn describe(&self) -> DescribedConsumerGroup {
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.describe_consumer("g".into(), now)
     }
 

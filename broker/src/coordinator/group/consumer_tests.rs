@@ -18,22 +18,22 @@ use ottla_protocol::{
     types::{Str, TopicName, Uuid},
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 const REBALANCE_MS: i32 = 60_000;
 
 pub(super) fn limits() -> ConsumerLimits {
     ConsumerLimits {
-        session_timeout_ms: 45_000,
-        heartbeat_interval_ms: 5000,
         group_size_max: 10,
-        assignment_interval_ms: 0,
         migration_policy: MigrationPolicy::default(),
         pattern_refresh_ms: 600_000,
         assignors: vec![Assignor::Uniform, Assignor::Range],
     }
 }
+
+pub(super) const TIMING: Timing =
+    Timing { session_timeout_ms: 45_000, heartbeat_interval_ms: 5000, assignment_interval_ms: 0 };
 
 /// A partition, by its topic's number and its own.
 type Partition = (u128, i32);
@@ -42,7 +42,8 @@ type Partition = (u128, i32);
 struct Test {
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    timing: Timing,
+    topics: KnownTopics,
     now_ms: i64,
     log: Vec<Record>,
     last: u64,
@@ -100,7 +101,8 @@ impl Test {
         Self {
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&[("t", 6)]),
+            timing: TIMING,
+            topics: KnownTopics::of(&[("t", 6)]),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             last: 0,
@@ -111,7 +113,7 @@ impl Test {
         self.last += 1;
         let caller = Caller { version, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("made-{}", self.last);
         self.groups.handle(Ticket(self.last), request, &caller, now, || id, &mut out);
         self.log.extend(out.records);
@@ -191,7 +193,8 @@ impl Test {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             self.groups.tick(now, &mut out);
             self.log.extend(out.records);
         }
@@ -250,7 +253,12 @@ impl Test {
             let (key, value) = record.encode().unwrap();
             self.groups.replay(&Record::decode(key, value).unwrap(), self.now_ms);
         }
-        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: self.now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
     }
 }
 
@@ -601,7 +609,7 @@ fn the_assignor_is_the_one_most_members_name() {
 #[test]
 fn assignments_are_not_computed_too_often() {
     let mut t = Test::new();
-    t.limits.consumer.assignment_interval_ms = 1000;
+    t.timing.assignment_interval_ms = 1000;
     let (mut a, mut b) = (client("a"), client("b"));
     t.join(&mut a, &["t"]);
     t.join(&mut b, &["t"]);
@@ -716,7 +724,7 @@ fn offsets_of_topics_that_are_read_are_not_deleted_nor_do_they_expire() {
     assert_eq!(delete(&mut t), E::GROUP_SUBSCRIBED_TO_TOPIC);
     let expire = |t: &mut Test| {
         let mut out = Effects::default();
-        let now = Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics };
+        let now = Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics };
         t.groups.expire_offsets(now, &mut out);
         t.log.extend(out.records);
     };

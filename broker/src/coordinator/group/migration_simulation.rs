@@ -1,6 +1,8 @@
 //! A group whose members change their protocol one after the other, up and down, under one seed: requests and answers
-//! get lost, members die, leave and come back with the other protocol, the coordinator restarts from its log. What
-//! must hold is checked after every step; once the faults stop, the group must come to rest, whichever kind it then is.
+//! get lost, members die, leave and come back with the other protocol, the coordinator restarts from its log. Some
+//! members are static, and take the place of their old selves, whichever protocol those spoke; some subscribe by a
+//! pattern as long as they speak KIP-848. What must hold is checked after every step; once the faults stop, the group
+//! must come to rest, whichever kind it then is.
 //!
 //! `OTTLA_SEEDS` and `OTTLA_FIRST_SEED` as in the other simulations.
 
@@ -24,7 +26,7 @@ use ottla_protocol::{
     wire::{Reader, Wire, Writer},
 };
 
-use super::{consumer_tests, simulation, topics::tests::TestTopics, *};
+use super::{consumer_tests, simulation, topics::KnownTopics, *};
 
 const SEEDS: u64 = 100;
 const STEPS: usize = 600;
@@ -34,6 +36,9 @@ const HEARTBEAT_MS: i64 = 1000;
 /// Time in which a group without faults must have come to rest, for each of its members.
 const REST_MS: i64 = 3 * (SESSION_MS + REBALANCE_MS as i64) + 30 * HEARTBEAT_MS;
 const TOPIC: &str = "t";
+const PATTERN: &str = "t|u.*";
+/// What a leader divided is not known to it: it was another process that led.
+const UNKNOWN_COUNT: i32 = -1;
 
 /// How far a classic member is.
 #[derive(Clone, Debug)]
@@ -51,6 +56,7 @@ enum Round {
 enum Protocol {
     Consumer {
         is_member: bool,
+        by_pattern: bool,
         /// What it was told to read.
         assigned: BTreeSet<i32>,
         /// Whether its last heartbeat got no answer: it takes nothing up before it has heard.
@@ -62,6 +68,7 @@ enum Protocol {
 #[derive(Clone, Debug)]
 struct Client {
     id: Str,
+    instance: Option<Str>,
     alive: bool,
     protocol: Protocol,
     epoch: i32,
@@ -75,7 +82,8 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    timing: Timing,
+    topics: KnownTopics,
     partition_count: i32,
     /// Whether classic members keep what they have while they join.
     cooperative: bool,
@@ -105,8 +113,9 @@ fn read<T: Wire>(bytes: &Bytes) -> T {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let clients = (0..random.usize(2..6)).map(|_| Client {
+        let clients = (0..random.usize(2..6)).map(|number| Client {
             id: Str::EMPTY,
+            instance: (random.u32(..3) == 0).then(|| format!("static-{number}").into()),
             alive: false,
             protocol: Protocol::Classic(Round::Out),
             epoch: 0,
@@ -114,7 +123,7 @@ impl World {
             divided: None,
             next_heartbeat_ms: 0,
         });
-        let clients = clients.collect();
+        let clients: Vec<Client> = clients.collect();
         let policies =
             [MigrationPolicy::Bidirectional, MigrationPolicy::Bidirectional, MigrationPolicy::Upgrade];
         let limits = Limits {
@@ -124,12 +133,15 @@ impl World {
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
             consumer: ConsumerLimits {
-                session_timeout_ms: SESSION_MS,
-                heartbeat_interval_ms: HEARTBEAT_MS as i32,
-                assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
+                group_size_max: usize::MAX,
                 migration_policy: policies[random.usize(..3)],
                 ..consumer_tests::limits()
             },
+        };
+        let timing = Timing {
+            session_timeout_ms: SESSION_MS,
+            heartbeat_interval_ms: HEARTBEAT_MS as i32,
+            assignment_interval_ms: *[0, 1000].get(random.usize(..2)).unwrap(),
         };
         let partition_count = random.i32(1..8);
         Self {
@@ -137,7 +149,8 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::of(&[(TOPIC, partition_count)]),
+            timing,
+            topics: KnownTopics::of(&[(TOPIC, partition_count)]),
             partition_count,
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
@@ -155,7 +168,7 @@ impl World {
     }
 
     fn now(&self) -> Now<'_> {
-        Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }
+        Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics }
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -170,7 +183,7 @@ impl World {
         }
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("{}", ticket.0);
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         if self.mishap(100) {
@@ -194,7 +207,12 @@ impl World {
             let record = Record::decode(key.clone(), value.clone()).unwrap();
             self.groups.replay(&record, self.now_ms);
         }
-        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics });
+        self.groups.loaded(Now {
+            ms: self.now_ms,
+            limits: &self.limits,
+            timings: &self.timing,
+            topics: &self.topics,
+        });
         // Whose answers were held back asks again.
         for client in &mut self.clients {
             if let Protocol::Classic(round @ (Round::Joining(_) | Round::Syncing(_))) = &mut client.protocol {
@@ -238,6 +256,7 @@ impl World {
             session_timeout_ms: SESSION_MS as i32,
             rebalance_timeout_ms: REBALANCE_MS,
             member_id: client.id.clone(),
+            group_instance_id: client.instance.clone(),
             protocol_type: "consumer".into(),
             protocols: vec![JoinGroupRequestProtocol { name: "any".into(), metadata: bytes(&subscription) }],
             ..Default::default()
@@ -253,6 +272,7 @@ impl World {
             group_id: "g".into(),
             generation_id: client.epoch,
             member_id: client.id.clone(),
+            group_instance_id: client.instance.clone(),
             assignments,
             ..Default::default()
         };
@@ -266,7 +286,7 @@ impl World {
             group_id: "g".into(),
             generation_id: client.epoch,
             member_id: client.id.clone(),
-            ..Default::default()
+            group_instance_id: client.instance.clone(),
         };
         // It is the one that is told, whatever else it may be waiting for.
         self.clients[number].protocol = Protocol::Classic(Round::Syncing(ticket));
@@ -280,8 +300,11 @@ impl World {
     fn told(&mut self, ticket: Ticket, answer: Answer) {
         let Some(number) = self.waiting(ticket) else { return };
         let (cooperative, partition_count) = (self.cooperative, self.partition_count);
+        // A static leader that is back in a group at rest leads on, and divides nothing.
         let leads = match &answer {
-            Answer::Join(response) if !response.error_code.is_error() => self.assign(response),
+            Answer::Join(response) if response.error_code == E::NONE && !response.skip_assignment => {
+                self.assign(response)
+            }
             _ => Vec::new(),
         };
         let client = &mut self.clients[number];
@@ -290,12 +313,22 @@ impl World {
                 if response.error_code == E::MEMBER_ID_REQUIRED {
                     client.id = response.member_id.clone();
                 }
+                // A static member may have missed a round, and what it had was divided there. It takes back what it said.
+                let missed = client.instance.is_some()
+                    && !client.reading.is_empty()
+                    && response.generation_id > client.epoch + 1;
                 if response.error_code == E::NONE {
                     client.id = response.member_id;
                     client.epoch = response.generation_id;
-                    client.divided = (!leads.is_empty()).then_some(partition_count);
+                    client.divided = match (response.skip_assignment, leads.is_empty()) {
+                        (true, _) => Some(UNKNOWN_COUNT),
+                        (false, is_led) => (!is_led).then_some(partition_count),
+                    };
                 }
-                (response.error_code, Round::Joined(leads))
+                if missed {
+                    client.reading.clear();
+                }
+                (response.error_code, if missed { Round::Out } else { Round::Joined(leads) })
             }
             Answer::Sync(response) if response.error_code == E::NONE => {
                 let assigned = match response.assignment.is_empty() {
@@ -362,7 +395,7 @@ impl World {
 
     fn heartbeat(&mut self, number: usize) {
         let client = self.clients[number].clone();
-        let Protocol::Consumer { is_member, .. } = client.protocol else { return };
+        let Protocol::Consumer { is_member, by_pattern, .. } = client.protocol else { return };
         let owned = match client.reading.is_empty() {
             true => Vec::new(),
             false => {
@@ -374,8 +407,10 @@ impl World {
             group_id: "g".into(),
             member_id: client.id.clone(),
             member_epoch: if is_member { client.epoch } else { 0 },
+            instance_id: client.instance.clone(),
             rebalance_timeout_ms: REBALANCE_MS,
-            subscribed_topic_names: Some(vec![TOPIC.into()]),
+            subscribed_topic_names: Some(if by_pattern { Vec::new() } else { vec![TOPIC.into()] }),
+            subscribed_topic_regex: Some(if by_pattern { PATTERN.into() } else { Str::EMPTY }),
             topic_partitions: Some(owned),
             ..Default::default()
         };
@@ -384,7 +419,8 @@ impl World {
             let caller = Caller { version: 1, client_id: "c".into(), client_host: "/10.0.0.1".into() };
             let ticket = self.next_ticket();
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             let request = Request::ConsumerHeartbeat(request);
             self.groups.handle(ticket, request, &caller, now, String::new, &mut out);
             if self.mishap(100) {
@@ -397,7 +433,7 @@ impl World {
             }
         }
         let client = &mut self.clients[number];
-        let Protocol::Consumer { is_member, assigned, unsure } = &mut client.protocol else { return };
+        let Protocol::Consumer { is_member, assigned, unsure, .. } = &mut client.protocol else { return };
         let Some(Answer::ConsumerHeartbeat(response)) = response else {
             *unsure = true;
             return;
@@ -417,6 +453,8 @@ impl World {
                 assigned.clear();
                 client.reading.clear();
             }
+            // The name is its dead self's until that session ends.
+            E::UNRELEASED_INSTANCE_ID => {}
             other => panic!("{other}: {:?}", response.error_message),
         }
     }
@@ -466,8 +504,12 @@ impl World {
         client.epoch = 0;
         if self.random.bool() {
             client.id = format!("new-{}", ticket.0).into();
-            client.protocol =
-                Protocol::Consumer { is_member: false, assigned: BTreeSet::new(), unsure: false };
+            client.protocol = Protocol::Consumer {
+                is_member: false,
+                by_pattern: self.random.bool(),
+                assigned: BTreeSet::new(),
+                unsure: false,
+            };
         } else {
             client.id = Str::EMPTY;
             client.protocol = Protocol::Classic(Round::Out);
@@ -483,16 +525,24 @@ impl World {
         let client = self.clients[number].clone();
         self.end(number);
         let ticket = self.next_ticket();
+        let for_a_while = client.instance.is_some() && self.random.bool();
         let request = match client.protocol {
             Protocol::Consumer { .. } => Request::ConsumerHeartbeat(ConsumerGroupHeartbeatRequest {
                 group_id: "g".into(),
                 member_id: client.id,
-                member_epoch: -1,
+                member_epoch: if for_a_while { -2 } else { -1 },
+                instance_id: client.instance,
                 ..Default::default()
             }),
+            // A static one says nothing when it means to be back.
+            Protocol::Classic(_) if for_a_while => return,
             Protocol::Classic(_) => Request::Leave(LeaveGroupRequest {
                 group_id: "g".into(),
-                members: vec![MemberIdentity { member_id: client.id, ..Default::default() }],
+                members: vec![MemberIdentity {
+                    member_id: client.id,
+                    group_instance_id: client.instance,
+                    ..Default::default()
+                }],
                 ..Default::default()
             }),
         };
@@ -523,7 +573,8 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+            let now =
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
             self.groups.tick(now, &mut out);
             self.take(out);
         }
@@ -543,9 +594,16 @@ impl World {
             self.changes += usize::from(self.was_consumer.is_some());
             self.was_consumer = is_consumer;
         }
-        // Who was thrown out and has not heard of it reads on.
+        // Who was thrown out and has not heard of it reads on. So does a static member of a classic group that missed a
+        // round: it stays in the group, and what it had is divided.
+        let generation = match self.groups.groups.get(&"g".into()) {
+            Some(Group::Classic(group)) => group.generation(),
+            _ => 0,
+        };
+        let has_missed = |client: &Client| client.instance.is_some() && client.epoch < generation;
         let mut readers: BTreeMap<i32, &Str> = BTreeMap::new();
-        for client in self.clients.iter().filter(|client| client.alive && members.contains(&client.id)) {
+        let counts = |client: &&Client| client.alive && members.contains(&client.id) && !has_missed(client);
+        for client in self.clients.iter().filter(counts) {
             for partition in &client.reading {
                 let other = readers.insert(*partition, &client.id);
                 assert!(

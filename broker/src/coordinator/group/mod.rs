@@ -166,14 +166,8 @@ pub(crate) struct Limits {
 /// What the broker is configured to for consumer groups (KIP-848).
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerLimits {
-    /// `group.consumer.session.timeout.ms`.
-    pub(crate) session_timeout_ms: i64,
-    /// `group.consumer.heartbeat.interval.ms`.
-    pub(crate) heartbeat_interval_ms: i32,
     /// `group.consumer.max.size`.
     pub(crate) group_size_max: usize,
-    /// `group.consumer.assignment.interval.ms`.
-    pub(crate) assignment_interval_ms: i64,
     /// `group.consumer.regex.refresh.interval.ms`.
     pub(crate) pattern_refresh_ms: i64,
     /// `group.consumer.migration.policy`.
@@ -194,11 +188,36 @@ impl ConsumerLimits {
     }
 }
 
-/// The time, what the broker is configured to, and the topics that there are.
+/// What a consumer group (KIP-848) is configured to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// `consumer.session.timeout.ms`.
+    pub(crate) session_timeout_ms: i64,
+    /// `consumer.heartbeat.interval.ms`.
+    pub(crate) heartbeat_interval_ms: i32,
+    /// `consumer.assignment.interval.ms`.
+    pub(crate) assignment_interval_ms: i64,
+}
+
+/// What each consumer group is configured to at one moment, by itself or else by the broker.
+pub(crate) trait Timings {
+    fn of(&self, group: &GroupId) -> Timing;
+}
+
+/// All groups are configured to the same.
+#[cfg(any(test, feature = "simulation"))]
+impl Timings for Timing {
+    fn of(&self, _: &GroupId) -> Timing {
+        *self
+    }
+}
+
+/// The time, what broker and groups are configured to, and the topics that there are.
 #[derive(Clone, Copy)]
 pub(crate) struct Now<'a> {
     pub(crate) ms: i64,
     pub(crate) limits: &'a Limits,
+    pub(crate) timings: &'a dyn Timings,
     pub(crate) topics: &'a dyn Topics,
 }
 
@@ -346,10 +365,11 @@ impl Groups {
     pub(crate) fn loaded(&mut self, now: Now<'_>) {
         let mut ids = Vec::new();
         for (id, group) in &mut self.groups {
-            if let Group::Consumer(group) = group {
-                group.loaded(now);
-                ids.push(id.clone());
+            match group {
+                Group::Classic(group) => group.loaded(now),
+                Group::Consumer(group) => group.loaded(now),
             }
+            ids.push(id.clone());
         }
         ids.iter().for_each(|id| self.reschedule(id));
     }
@@ -590,7 +610,10 @@ impl Groups {
         Ok(answer)
     }
 
-    /// Makes a classic group of a consumer group that has none but classic members, where the policy says so.
+    /// Makes a classic group of a consumer group that has none but classic members, where the policy says so. They
+    /// begin a round, though they may all have what they are to have: a classic group's leader looks after its topics,
+    /// and none of them has been told yet that it leads. Kafka has none if a static member came back as a classic one;
+    /// then no partition that a topic gets is read before somebody joins or leaves.
     fn downgrade_if_due(&mut self, id: &GroupId, now: Now<'_>, out: &mut Effects) {
         let Some(Group::Consumer(group)) = self.groups.get(id) else { return };
         if !group.is_to_be_classic(now.limits.consumer.migration_policy, now.limits.group_size_max) {
@@ -599,12 +622,9 @@ impl Groups {
         tracing::info!(group = %id, "a consumer group becomes a classic one");
         let (generation, members) = group.hand_over(now.topics);
         group.bury(&mut out.records);
-        let is_unsettled = group.is_unsettled();
         let mut classic = ClassicGroup::take_over(id.detached(), generation, members, now.ms);
-        out.records.push(classic.record());
-        if is_unsettled {
-            classic.rebalance("it was a consumer group, and members changed", now, out);
-        }
+        out.records.push(classic.unsettled_record());
+        classic.rebalance("it was a consumer group", now, out);
         self.groups.insert(id.detached(), Group::Classic(classic));
     }
 

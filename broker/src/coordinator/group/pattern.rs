@@ -45,11 +45,11 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
-    use super::super::topics::tests::TestTopics;
+    use super::super::topics::KnownTopics;
     use super::*;
 
     fn resolve(pattern: &str) -> Vec<String> {
-        let topics = TestTopics::of(&[("orders", 1), ("orders-eu", 1), ("bills", 1)]);
+        let topics = KnownTopics::of(&[("orders", 1), ("orders-eu", 1), ("bills", 1)]);
         Pattern::compile(pattern).unwrap().resolve(&topics).iter().map(|name| name.to_string()).collect()
     }
 

@@ -21,7 +21,7 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const SEEDS: u64 = 1000;
 const STEPS: usize = 400;
@@ -60,7 +60,8 @@ struct World {
     random: fastrand::Rng,
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    timing: Timing,
+    topics: KnownTopics,
     now_ms: i64,
     log: Vec<(Bytes, Option<Bytes>)>,
     clients: Vec<Client>,
@@ -103,7 +104,8 @@ impl World {
             random,
             groups: Groups::default(),
             limits,
-            topics: TestTopics::default(),
+            timing: consumer_tests::TIMING,
+            topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             log: Vec::new(),
             clients,
@@ -144,7 +146,7 @@ impl World {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         let suffix = self.random.u64(..);
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || format!("{suffix:x}"), &mut out);
         self.take(out);
     }
@@ -353,7 +355,10 @@ impl World {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
+            self.groups.tick(
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics },
+                &mut out,
+            );
             self.take(out);
         }
         self.now_ms = until;
@@ -366,6 +371,8 @@ impl World {
             let record = Record::decode(key.clone(), value.clone()).unwrap();
             self.groups.replay(&record, self.now_ms);
         }
+        let timings = &self.timing;
+        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, timings, topics: &self.topics });
         self.asked.clear();
     }
 

@@ -20,7 +20,7 @@ use ottla_protocol::{
     wire::{Wire, Writer},
 };
 
-use super::{topics::tests::TestTopics, *};
+use super::{topics::KnownTopics, *};
 
 const SESSION_MS: i32 = 10_000;
 const REBALANCE_MS: i32 = 60_000;
@@ -30,7 +30,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 struct Test {
     groups: Groups,
     limits: Limits,
-    topics: TestTopics,
+    timing: Timing,
+    topics: KnownTopics,
     now_ms: i64,
     answers: BTreeMap<Ticket, Answer>,
     /// Everything that the log would hold.
@@ -81,7 +82,8 @@ impl Test {
         Self {
             groups: Groups::default(),
             limits,
-            topics: TestTopics::default(),
+            timing: consumer_tests::TIMING,
+            topics: KnownTopics::default(),
             now_ms: 1_700_000_000_000,
             answers: BTreeMap::new(),
             log: Vec::new(),
@@ -97,7 +99,7 @@ impl Test {
         self.ids += 1;
         let id = self.ids.to_string();
         let mut out = Effects::default();
-        let now = Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics };
+        let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         self.take(out);
         ticket
@@ -116,7 +118,10 @@ impl Test {
         while let Some(at) = self.groups.wake_ms().filter(|at| *at <= until) {
             self.now_ms = self.now_ms.max(at);
             let mut out = Effects::default();
-            self.groups.tick(Now { ms: self.now_ms, limits: &self.limits, topics: &self.topics }, &mut out);
+            self.groups.tick(
+                Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics },
+                &mut out,
+            );
             self.take(out);
         }
         self.now_ms = until;
@@ -284,6 +289,8 @@ impl Test {
             let (key, value) = record.encode().unwrap();
             self.groups.replay(&Record::decode(key, value).unwrap(), self.now_ms);
         }
+        let timings = &self.timing;
+        self.groups.loaded(Now { ms: self.now_ms, limits: &self.limits, timings, topics: &self.topics });
     }
 }
 
@@ -417,6 +424,52 @@ fn the_protocol_is_the_one_that_most_prefer_of_those_that_all_support() {
 }
 
 #[test]
+fn who_has_left_is_not_brought_back_by_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let (first, second, generation) = t.stable();
+    t.leave(&[(&second.id.clone(), None)]);
+    t.restart();
+    assert_eq!(
+        t.heartbeat(&first, generation),
+        E::REBALANCE_IN_PROGRESS,
+        "the other's share is to be divided"
+    );
+    let again = t.join(&first);
+    assert_eq!(t.joined(again).members.len(), 1, "there is nobody to wait for");
+}
+
+#[test]
+fn who_died_is_not_brought_back_by_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let (first, _, generation) = t.stable();
+    t.wait(i64::from(SESSION_MS) - 1);
+    assert_eq!(t.heartbeat(&first, generation), E::NONE);
+    t.wait(1);
+    t.restart();
+    assert_eq!(t.heartbeat(&first, generation), E::REBALANCE_IN_PROGRESS);
+    let again = t.join(&first);
+    assert_eq!(t.joined(again).members.len(), 1);
+}
+
+#[test]
+fn a_static_members_new_self_outlives_a_restart_before_the_round_is_over() {
+    let mut t = Test::new();
+    let one = t.join(&named("one"));
+    let old = Who { id: t.joined(one).member_id, ..named("one") };
+    t.sync(&old, 1, &[(&old, "a")]);
+    // Somebody new begins a round; it comes back in the middle of that.
+    let (new, _) = t.enter();
+    let back = t.join(&named("one"));
+    let told = t.joined(back);
+    assert_eq!((told.error_code, told.generation_id), (E::NONE, 2));
+    let reborn = Who { id: told.member_id, ..named("one") };
+    t.restart();
+    assert_eq!(t.heartbeat(&old, 1), E::FENCED_INSTANCE_ID);
+    let told = (t.heartbeat(&reborn, 2), t.heartbeat(&new, 2));
+    assert_eq!(told, (E::REBALANCE_IN_PROGRESS, E::REBALANCE_IN_PROGRESS));
+}
+
+#[test]
 fn a_static_member_comes_back_to_its_share_and_its_old_self_is_fenced() {
     let mut t = Test::new();
     let one = t.join(&named("one"));
@@ -521,14 +574,23 @@ fn offsets_expire_when_the_group_was_empty_for_long_and_the_group_with_them() {
     t.commit(&first, generation, 5);
     t.now_ms += 8 * DAY_MS;
     let mut out = Effects::default();
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     assert!(out.records.is_empty(), "the group reads the topic");
     t.leave(&[(&first.id.clone(), None), (&second.id.clone(), None)]);
     t.now_ms += 7 * DAY_MS - 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     assert!(out.records.is_empty(), "a day is missing, or nearly");
     t.now_ms += 1;
-    t.groups.expire_offsets(Now { ms: t.now_ms, limits: &t.limits, topics: &t.topics }, &mut out);
+    t.groups.expire_offsets(
+        Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics },
+        &mut out,
+    );
     t.take(out);
     assert_eq!(t.state(), "Dead");
     t.restart();

@@ -1,5 +1,7 @@
 //! What groups need to know of the cluster's topics.
 
+#[cfg(any(test, feature = "simulation"))]
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use ottla_protocol::types::{Str, TopicName, Uuid};
@@ -104,66 +106,72 @@ fn java_length(text: &str) -> i32 {
     i32::try_from(text.encode_utf16().count()).unwrap_or(i32::MAX)
 }
 
+/// Topics that tests and simulations make.
+#[cfg(any(test, feature = "simulation"))]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownTopics {
+    version: i64,
+    topics: BTreeMap<TopicName, TopicView>,
+    /// The racks of every partition.
+    racks: Vec<Str>,
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl KnownTopics {
+    /// Gives a topic so many partitions, or makes it. Ids count from 1, in the order of making.
+    pub(crate) fn set(&mut self, name: &str, partition_count: i32) {
+        self.version += 1;
+        let id = Uuid(self.topics.len() as u128 + 1);
+        let topic = self.topics.entry(name.into()).or_insert(TopicView { id, partition_count });
+        topic.partition_count = partition_count;
+    }
+}
+
 #[cfg(test)]
-pub(super) mod tests {
-    use std::collections::BTreeMap;
+impl KnownTopics {
+    /// Topics of these names with so many partitions each.
+    pub(super) fn of(topics: &[(&str, i32)]) -> Self {
+        let mut made = Self::default();
+        topics.iter().for_each(|(name, count)| made.set(name, *count));
+        made
+    }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.version += 1;
+        self.topics.remove(&TopicName::from(name));
+    }
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl Topics for KnownTopics {
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn topic(&self, name: &Str) -> Option<TopicView> {
+        self.topics.get(&TopicName(name.clone())).cloned()
+    }
+
+    fn name(&self, id: Uuid) -> Option<TopicName> {
+        self.topics.iter().find(|(_, topic)| topic.id == id).map(|(name, _)| name.clone())
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &TopicName> + '_> {
+        Box::new(self.topics.keys())
+    }
+
+    fn racks(&self, _: &Str, _: i32) -> Vec<Str> {
+        self.racks.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
     use super::*;
-
-    /// Topics that a test makes.
-    #[derive(Clone, Debug, Default)]
-    pub(in super::super) struct TestTopics {
-        version: i64,
-        topics: BTreeMap<TopicName, TopicView>,
-        racks: Vec<Str>,
-    }
-
-    impl TestTopics {
-        /// Topics of these names with so many partitions each; ids count from 1.
-        pub(in super::super) fn of(topics: &[(&str, i32)]) -> Self {
-            let mut made = Self::default();
-            topics.iter().for_each(|(name, count)| made.set(name, *count));
-            made
-        }
-
-        pub(in super::super) fn set(&mut self, name: &str, partition_count: i32) {
-            self.version += 1;
-            let id = Uuid(self.topics.len() as u128 + 1);
-            let topic = self.topics.entry(name.into()).or_insert(TopicView { id, partition_count });
-            topic.partition_count = partition_count;
-        }
-
-        pub(in super::super) fn remove(&mut self, name: &str) {
-            self.version += 1;
-            self.topics.remove(&TopicName::from(name));
-        }
-    }
-
-    impl Topics for TestTopics {
-        fn version(&self) -> i64 {
-            self.version
-        }
-
-        fn topic(&self, name: &Str) -> Option<TopicView> {
-            self.topics.get(&TopicName(name.clone())).cloned()
-        }
-
-        fn name(&self, id: Uuid) -> Option<TopicName> {
-            self.topics.iter().find(|(_, topic)| topic.id == id).map(|(name, _)| name.clone())
-        }
-
-        fn names(&self) -> Box<dyn Iterator<Item = &TopicName> + '_> {
-            Box::new(self.topics.keys())
-        }
-
-        fn racks(&self, _: &Str, _: i32) -> Vec<Str> {
-            self.racks.clone()
-        }
-    }
 
     #[test]
     fn the_hash_is_kafkas() {
-        let mut topics = TestTopics::of(&[("foo", 2), ("bar", 1)]);
+        let mut topics = KnownTopics::of(&[("foo", 2), ("bar", 1)]);
         let names = BTreeSet::from(["foo", "bar", "absent"].map(Str::from));
         assert_eq!(hash(&names, &topics), HASH_PLAIN);
         topics.racks = vec!["rack0".into(), "rack1".into()];

@@ -68,6 +68,10 @@ public final class Node {
     /** Starts it and waits until it takes connections. */
     public void start() {
         try {
+            if (process == null) {
+                // A test that fails early may leave it running.
+                Runtime.getRuntime().addShutdownHook(new Thread(() -> process.destroyForcibly()));
+            }
             process = new ProcessBuilder(System.getProperty("ottla.binary"), "broker", "--config",
                     directory.resolve("broker.properties").toString())
                 .redirectErrorStream(true)

@@ -25,8 +25,8 @@ import org.apache.kafka.metadata.MetadataCache;
 import org.opentest4j.TestAbortedException;
 
 /**
- * What tests ask of the objects of a broker in their own JVM and what can be told from outside: its configuration, and
- * what its Metadata says. Whatever else they ask aborts the test.
+ * What tests ask of the objects of a broker in their own JVM and what can be told, or done, from outside: its
+ * configuration, what its Metadata says, its end. Whatever else they ask aborts the test.
  */
 public final class Outside {
     private Outside() { }
@@ -107,6 +107,17 @@ public final class Outside {
 
         boolean isShutdown() {
             return !node.isAlive();
+        }
+
+        void shutdown() {
+            node.stop();
+        }
+
+        /** It has ended when {@link #shutdown} returns. */
+        void awaitShutdown() { }
+
+        void startup() {
+            node.start();
         }
     }
 

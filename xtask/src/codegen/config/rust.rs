@@ -57,6 +57,14 @@ pub const TOPIC: Owner = Owner {
     security: false,
 };
 
+pub const GROUP: Owner = Owner {
+    name: "group",
+    config: "GroupConfig",
+    doc: "What a group can be told; without a say of its own it has its broker's.",
+    relatives: &[],
+    security: false,
+};
+
 /// Source of the keys that clients and broker share.
 pub fn shared(tables: &Tables, path: &str) -> String {
     let mut out = head(path, "The keys of TLS and SASL, which clients and broker share.");
@@ -80,8 +88,8 @@ pub fn client(tables: &Tables, owners: &[Owner], path: &str) -> anyhow::Result<S
 
 /// Source of the broker's tables and structs.
 pub fn broker(tables: &Tables, owners: &[Owner]) -> anyhow::Result<String> {
-    let doc = "Broker and topic: their keys, and a struct of the values of each.";
-    let mut out = head("broker/src/{config,topic}.table", doc);
+    let doc = "Broker, topic and group: their keys, and a struct of the values of each.";
+    let mut out = head("broker/src/{config,topic,group}.table", doc);
     everything(&mut out, tables, owners)?;
     Ok(out)
 }

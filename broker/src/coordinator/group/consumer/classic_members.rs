@@ -33,9 +33,9 @@ impl Member {
     }
 
     /// How long it may be silent.
-    pub(super) fn session_timeout_ms(&self, limits: &ConsumerLimits) -> i64 {
+    pub(super) fn session_timeout_ms(&self, timing: &Timing) -> i64 {
         let classic = self.told.classic_member_metadata.as_ref();
-        classic.map_or(limits.session_timeout_ms, |it| i64::from(it.session_timeout_ms))
+        classic.map_or(timing.session_timeout_ms, |it| i64::from(it.session_timeout_ms))
     }
 
     /// The protocol that it is told, with its subscription: the one it likes best.
@@ -91,8 +91,9 @@ impl ConsumerGroup {
             told.classic_member_metadata = Some(classic_metadata(moving.session_timeout_ms, protocols));
             group.write(ConsumerPart::Member(moving.id.clone(), Some(told)), out);
         }
-        let metadata_hash = topics::hash(&group.subscribed_topics(), now.topics);
-        let epoch = ConsumerGroupMetadataValue { epoch: generation, metadata_hash };
+        // How many partitions there were when the leader divided them is not known: so they are looked at anew, even if
+        // nobody is new but a static member that came back. Kafka takes what there is now for what was divided.
+        let epoch = ConsumerGroupMetadataValue { epoch: generation, metadata_hash: 0 };
         group.write(ConsumerPart::Epoch(Some(epoch)), out);
         for (moving, assigned, _) in &read {
             group.write(ConsumerPart::Target(moving.id.clone(), Some(target_record(assigned))), out);
@@ -155,11 +156,6 @@ impl ConsumerGroup {
         (self.epoch, members.collect())
     }
 
-    /// Whether its members have to begin a round when it becomes a classic group: not all have what they are to have.
-    pub(in super::super) fn is_unsettled(&self) -> bool {
-        self.lost_members || self.state() != ConsumerState::Stable
-    }
-
     /// JoinGroup of a member that joins, or takes the next step.
     ///
     /// Whoever is refused has changed nothing.
@@ -217,8 +213,8 @@ impl ConsumerGroup {
         }
 
         let is_new = !self.members.contains_key(&id);
-        let subscription_changed =
-            self.take_what_a_classic_member_tells(&id, request, &subscription, caller, out);
+        let tell = |told: &mut _| tell_classic(told, request, &subscription);
+        let subscription_changed = self.take_what_is_told(&id, caller, tell, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         // A classic group's leader will assign.
         if !self.is_to_be_classic(limits.migration_policy, now.limits.group_size_max) {
@@ -228,7 +224,7 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(&id) else {
             return refused(ErrorCode::UNKNOWN_MEMBER_ID);
         };
-        member.session_deadline_ms = now.ms + member.session_timeout_ms(limits);
+        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
         // It has joined. Now it is to ask for what it has.
         member.revocation_deadline_ms = NEVER;
         member.join_deadline_ms = NEVER;
@@ -266,7 +262,7 @@ impl ConsumerGroup {
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
         member.sync_deadline_ms = NEVER;
-        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+        member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
         self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         let assigned = partitions_of(&member.current.assigned);
         Ok(SyncGroupResponse {
@@ -291,7 +287,7 @@ impl ConsumerGroup {
         self.bump_epoch_if(false, now, out);
         self.compute_target(now, out);
         if let Some(member) = self.members.get_mut(id) {
-            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.limits.consumer);
+            member.session_deadline_ms = now.ms + member.session_timeout_ms(&now.timings.of(&self.id));
             self.wake_ms = self.wake_ms.min(member.session_deadline_ms);
         }
         let is_to_join = self.members.get(id).is_some_and(|member| {
@@ -344,46 +340,29 @@ impl ConsumerGroup {
         member.join_deadline_ms = member.join_deadline_ms.min(now.ms + member.rebalance_timeout_ms());
         self.wake_ms = self.wake_ms.min(member.join_deadline_ms);
     }
-
-    /// Takes over what JoinGroup says of a member, and says whether it reads other topics than before.
-    fn take_what_a_classic_member_tells(
-        &mut self,
-        id: &Str,
-        request: &JoinGroupRequest,
-        subscription: &ConsumerProtocolSubscription,
-        caller: &Caller,
-        out: &mut Effects,
-    ) -> bool {
-        let known = self.members.get(id).map(|member| member.told.clone());
-        let is_new = known.is_none();
-        let before = known.unwrap_or_else(nothing_told);
-        let mut told = before.clone();
-        told.client_id = caller.client_id.clone();
-        told.client_host = caller.client_host.clone().into();
-        if let Some(instance) = &request.group_instance_id {
-            told.instance_id = Some(instance.clone());
-        }
-        told.rebalance_timeout_ms = match request.rebalance_timeout_ms {
-            timeout if timeout < 0 => request.session_timeout_ms,
-            timeout => timeout,
-        };
-        told.subscribed_topic_regex = None;
-        tell_subscription(&mut told, subscription);
-        let protocols = request.protocols.iter().map(|protocol| (&protocol.name, &protocol.metadata));
-        told.classic_member_metadata = Some(classic_metadata(request.session_timeout_ms, protocols));
-        if !is_new && told == before {
-            return false;
-        }
-        let changed = told.subscribed_topic_names != before.subscribed_topic_names
-            || told.subscribed_topic_regex != before.subscribed_topic_regex;
-        self.write(ConsumerPart::Member(id.clone(), Some(told)), out);
-        self.forget_unused_patterns(out);
-        changed
-    }
 }
 
 fn partitions_of(held: &Held) -> Partitions {
     held.iter().map(|(topic, held)| (*topic, held.keys().copied().collect())).collect()
+}
+
+/// What JoinGroup says.
+fn tell_classic(
+    told: &mut ConsumerGroupMemberMetadataValue,
+    request: &JoinGroupRequest,
+    subscription: &ConsumerProtocolSubscription,
+) {
+    if let Some(instance) = &request.group_instance_id {
+        told.instance_id = Some(instance.clone());
+    }
+    told.rebalance_timeout_ms = match request.rebalance_timeout_ms {
+        timeout if timeout < 0 => request.session_timeout_ms,
+        timeout => timeout,
+    };
+    told.subscribed_topic_regex = None;
+    tell_subscription(told, subscription);
+    let protocols = request.protocols.iter().map(|protocol| (&protocol.name, &protocol.metadata));
+    told.classic_member_metadata = Some(classic_metadata(request.session_timeout_ms, protocols));
 }
 
 fn tell_subscription(

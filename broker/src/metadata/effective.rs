@@ -1,18 +1,20 @@
-//! Which configuration holds: of a topic its own values, then its broker's, then the default.
+//! Which configuration holds: of a topic or group its own values, then its broker's, then the default.
 //!
 //! A broker's values come from what was set while it runs, for it alone or for all, then from what it was started
-//! with, then from the table. A topic's key names the broker's keys that stand in for it, its synonyms
-//! (`ServerTopicConfigSynonyms`). [`Configs`] answers both what holds and, for DescribeConfigs, where it came from.
+//! with, then from the table. A topic's or group's key names the broker's keys that stand in for it, its synonyms
+//! (`ServerTopicConfigSynonyms`, `GroupConfig`). [`Configs`] answers both what holds and, for DescribeConfigs, where it
+//! came from.
+
+mod groups;
 
 use std::sync::Arc;
 
 use ottla_config::{ConfigErrors, Effect, Key, Setting, Source, Table, Type, Update, Values};
 use ottla_protocol::types::{BrokerId, Str, TopicName};
 
-use crate::{
-    config::{BROKER, TOPIC, TopicConfig},
-    metadata::image::{DEFAULT_BROKER, Image, Settings},
-};
+pub(crate) use self::groups::{GroupDefaults, check_group_bounds};
+use super::image::{DEFAULT_BROKER, Image, Settings};
+use crate::config::{BROKER, GROUP, TOPIC, TopicConfig};
 
 /// The configuration that a broker was started with, and the rules by which changes go over it.
 #[derive(Debug)]
@@ -30,9 +32,11 @@ pub(crate) struct TopicDefaults {
 }
 
 impl Configs {
-    /// Goes by `fixed`, what the broker of id `node` was started with. Fails if a topic could not take its values.
+    /// Goes by `fixed`, what the broker of id `node` was started with. Fails if a topic or
+    /// group could not take its values.
     pub(crate) fn new(node: BrokerId, fixed: Values) -> Result<Self, ConfigErrors> {
         TOPIC.inherit(&fixed)?;
+        GROUP.inherit(&fixed)?;
         Ok(Self { node: node.to_string(), fixed })
     }
 
@@ -113,7 +117,7 @@ impl Configs {
 
     /// The broker's values with what was set while it runs. `changed` stands in for what the image has of one
     /// resource: the values to be tried.
-    pub(super) fn broker_with(&self, image: &Image, resource: &str, changed: &Settings) -> Values {
+    pub(crate) fn broker_with(&self, image: &Image, resource: &str, changed: &Settings) -> Values {
         let pick = |name: &str| match name == resource {
             true => changed.clone(),
             false => image.broker_settings(name).map(|set| Settings::clone(set)).unwrap_or_default(),
@@ -254,6 +258,8 @@ pub(crate) mod source {
     pub(crate) const STATIC: i8 = 4;
     /// Nowhere set.
     pub(crate) const DEFAULT: i8 = 5;
+    /// Set for the group.
+    pub(crate) const GROUP: i8 = 8;
 }
 
 /// The name of `node.id` before KRaft.
@@ -261,15 +267,16 @@ const BROKER_ID: &str = "broker.id";
 
 /// The key of exactly this name. Kafka's tools do not know snake case or other clients' aliases, and what is stored
 /// under one name must be found under it.
-pub(super) fn exact_key(table: &'static Table, name: &str) -> Option<&'static Key> {
+pub(crate) fn exact_key(table: &'static Table, name: &str) -> Option<&'static Key> {
     table.keys().find(|key| key.name == name)
 }
 
-/// Whether a broker's key can be changed while it runs: so far only those that topics take over, since whoever
-/// applies a topic's configuration hears of changes.
-pub(super) fn is_dynamic(key: &Key) -> bool {
+/// Whether a broker's key can be changed while it runs: so far only those that topics or groups take over, since
+/// whoever applies their configuration hears of changes.
+pub(crate) fn is_dynamic(key: &Key) -> bool {
+    let stands_in = |table: &Table| table.keys().any(|it| it.synonyms.iter().any(|s| s.name == key.name));
     key.update != Update::ReadOnly
-        && TOPIC.keys().any(|topic| topic.synonyms.iter().any(|s| s.name == key.name))
+        && (stands_in(&TOPIC) || (stands_in(&GROUP) && key.effect == Effect::Applied))
 }
 
 /// The names under which one thing can be set, the first that is set counting: `log.retention.ms`, `.minutes`,
