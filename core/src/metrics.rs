@@ -50,6 +50,9 @@ pub struct ConsumerMetrics {
     pub batches_consumed: u64,
     /// Fetch requests sent.
     pub requests_sent: u64,
+    /// Those of them for which it was looked at each partition what to fetch. While nothing changes, there are none: the
+    /// same is asked again.
+    pub requests_planned: u64,
     /// Bytes of record batches received, as compressed.
     pub batch_bytes_received: u64,
     /// Milliseconds for which brokers asked to be left alone (KIP-219).

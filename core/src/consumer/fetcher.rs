@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    fetch_session::{FetchSession, SessionOutcome, Wanted},
+    fetch_session::{FetchSession, SessionOutcome, SessionRequest, Wanted},
     group::GroupOffsets,
     offsets::{Remedy, Visibility, remedy, split},
     subscription::{Subscription, ToFetch, Watermarks},
@@ -76,6 +76,8 @@ pub(crate) struct Counters {
     pub records_consumed: Counter,
     pub batches_consumed: Counter,
     pub requests_sent: Counter,
+    /// Requests for which all partitions were gone through; the others are the same as those before them.
+    pub requests_planned: Counter,
     pub batch_bytes_received: Counter,
     pub throttle_ms: Counter,
 }
@@ -168,8 +170,21 @@ type Committed = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
 #[derive(Debug)]
 struct Fetch {
     broker: BrokerId,
+    version: i16,
     partitions: Vec<(ToFetch, Uuid)>,
     reserved_bytes: usize,
+    plan: Plan,
+}
+
+/// As of when it was said what to fetch. As long as that is now, the next request is the same as the last.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// The subscription's.
+    revision: u64,
+    /// The metadata's.
+    version: u64,
+    /// When time alone will have changed something.
+    until: Option<Instant>,
 }
 
 impl Fetcher {
@@ -196,30 +211,33 @@ impl Fetcher {
     pub(super) async fn run(mut self) {
         loop {
             let now = Instant::now();
-            self.drive(now);
+            let timeout = self.drive(now);
             let rests =
                 self.brokers.values().filter(|broker| !broker.busy).filter_map(|broker| broker.not_before);
-            let timeout = rests.chain(self.shared.lock().next_timeout(now)).min();
-            let sleep = sleep_until(timeout.unwrap_or(now + Duration::from_secs(60)).into());
-            tokio::select! {
-                biased;
-                Some(event) = self.events.join_next() => {
-                    if let Ok(event) = event {
-                        self.happened(event);
-                    }
-                }
-                () = self.shared.changed.notified() => {}
-                changed = self.snapshots.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                () = sleep => {}
+            let timeout = rests.chain(timeout).min().unwrap_or(now + TOUCH_INTERVAL);
+            let sleep = sleep_until(timeout.min(now + TOUCH_INTERVAL).into());
+            tokio::pin!(sleep);
+            let mut is_as_before = true;
+            while is_as_before {
+                is_as_before = tokio::select! {
+                    biased;
+                    Some(event) = self.events.join_next() => match event {
+                        Ok(event) => self.happened(event),
+                        Err(_) => false,
+                    },
+                    () = self.shared.changed.notified() => false,
+                    changed = self.snapshots.changed() => match changed {
+                        Ok(()) => false,
+                        Err(_) => return,
+                    },
+                    () = &mut sleep => false,
+                };
             }
         }
     }
 
-    fn drive(&mut self, now: Instant) {
+    /// Starts whatever can be started. Answers when that may be more without anything having happened.
+    fn drive(&mut self, now: Instant) -> Option<Instant> {
         self.keep_topics_known(now);
         if let Some(group) = &self.group {
             let wanted = self.shared.lock().poll_committed(now);
@@ -233,7 +251,13 @@ impl Fetcher {
         }
         let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, i32, Uuid)>> = HashMap::new();
         let snapshot = self.snapshots.borrow_and_update().clone();
-        for to_fetch in self.shared.lock().fetchable(self.settings.partition_bytes_max, now) {
+        let (fetchable, plan) = {
+            let mut subscription = self.shared.lock();
+            let fetchable = subscription.fetchable(self.settings.partition_bytes_max, now);
+            let (revision, until) = (subscription.revision(), subscription.next_timeout(now));
+            (fetchable, Plan { revision, version: snapshot.version, until })
+        };
+        for to_fetch in fetchable {
             let TopicPartition { topic, partition } = &to_fetch.partition;
             // Without a leader it is fetched once metadata names one; the cluster asks for it by itself.
             let Some((leader, epoch)) = snapshot.leader(topic, *partition) else { continue };
@@ -242,8 +266,10 @@ impl Fetcher {
             by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, epoch, id));
         }
         for (id, partitions) in by_broker {
-            self.fetch(id, partitions, now);
+            self.fetch(id, partitions, plan, now);
         }
+        let subscription = self.shared.lock();
+        if subscription.revision() == plan.revision { plan.until } else { subscription.next_timeout(now) }
     }
 
     /// Tells the cluster which topics are in use: new ones at once, the others now and then.
@@ -261,7 +287,7 @@ impl Fetcher {
     }
 
     /// Sends a request to a broker that is not busy, or connects to it first.
-    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, i32, Uuid)>, now: Instant) {
+    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, i32, Uuid)>, plan: Plan, now: Instant) {
         let broker = self.brokers.entry(id).or_insert_with(Broker::new);
         if broker.busy || broker.not_before.is_some_and(|until| until > now) {
             return;
@@ -278,35 +304,72 @@ impl Fetcher {
             self.settings.bytes_max.min(self.settings.partition_bytes_max.saturating_mul(partitions.len()));
         let reserved_bytes =
             self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, ..)| to_fetch), wanted_bytes);
-        let fetch = Box::new(Fetch {
+        let mut fetch = Box::new(Fetch {
             broker: id,
+            version: FETCH_BY_NAME_MAX,
             partitions: partitions.iter().map(|(to_fetch, _, id)| (to_fetch.clone(), *id)).collect(),
             reserved_bytes,
+            plan,
         });
-        let started = self.start(id, &connection, partitions, reserved_bytes, now);
-        match started {
+        match connection.version(ApiKey::Fetch) {
+            Ok(newest) => {
+                let is_by_name = partitions.iter().any(|(_, _, id)| id.is_zero());
+                fetch.version = if is_by_name { newest.min(FETCH_BY_NAME_MAX) } else { newest };
+            }
+            Err(error) => {
+                self.happened(Event::Fetched(fetch, Err(error)));
+                return;
+            }
+        }
+        self.shared.counters.requests_planned.add(1);
+        let session = self.next_of_session(id, partitions, fetch.version);
+        self.send(fetch, &connection, session, now);
+    }
+
+    /// Sends the request that is under way from here on; answers whether it could.
+    fn send(
+        &mut self,
+        fetch: Box<Fetch>,
+        connection: &BrokerConnection,
+        session: SessionRequest,
+        now: Instant,
+    ) -> bool {
+        let as_i32 = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+        let request = FetchRequest {
+            max_wait_ms: i32::try_from(self.settings.wait_max.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: as_i32(self.settings.bytes_min),
+            max_bytes: as_i32(fetch.reserved_bytes),
+            isolation_level: self.settings.isolation as i8,
+            session_id: session.session_id,
+            session_epoch: session.session_epoch,
+            topics: session.topics,
+            forgotten_topics_data: session.forgotten,
+            rack_id: self.settings.rack.clone(),
+            replica_id: BrokerId::NONE,
+            ..Default::default()
+        };
+        let deadline = now + self.cluster.config().request_timeout.max(self.settings.wait_max);
+        match connection.call_version(&request, fetch.version, deadline.into()) {
             Ok(answer) => {
                 self.shared.counters.requests_sent.add(1);
                 self.events.spawn(async move { Event::Fetched(fetch, answer.await) });
+                true
             }
-            Err(error) => self.happened(Event::Fetched(fetch, Err(error))),
+            Err(error) => {
+                self.happened(Event::Fetched(fetch, Err(error)));
+                false
+            }
         }
     }
 
-    fn start(
+    /// What of a request is the session's to say.
+    fn next_of_session(
         &mut self,
         id: BrokerId,
-        connection: &BrokerConnection,
         partitions: Vec<(ToFetch, i32, Uuid)>,
-        bytes_max: usize,
-        now: Instant,
-    ) -> Result<impl Future<Output = Result<FetchResponse>> + Send + use<>> {
-        let mut version = connection.version(ApiKey::Fetch)?;
-        if partitions.iter().any(|(_, _, id)| id.is_zero()) {
-            version = version.min(FETCH_BY_NAME_MAX);
-        }
-        let as_i32 = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-        let partition_max_bytes = as_i32(self.settings.partition_bytes_max);
+        version: i16,
+    ) -> SessionRequest {
+        let partition_max_bytes = i32::try_from(self.settings.partition_bytes_max).unwrap_or(i32::MAX);
         let wanted = partitions.into_iter().map(|(to_fetch, current_leader_epoch, topic_id)| Wanted {
             topic: to_fetch.partition.topic,
             topic_id,
@@ -319,25 +382,28 @@ impl Fetcher {
             },
         });
         let broker = self.brokers.entry(id).or_insert_with(Broker::new);
-        let session = broker.session.next_request(wanted.collect(), version > FETCH_BY_NAME_MAX);
-        let request = FetchRequest {
-            max_wait_ms: i32::try_from(self.settings.wait_max.as_millis()).unwrap_or(i32::MAX),
-            min_bytes: as_i32(self.settings.bytes_min),
-            max_bytes: as_i32(bytes_max),
-            isolation_level: self.settings.isolation as i8,
-            session_id: session.session_id,
-            session_epoch: session.session_epoch,
-            topics: session.topics,
-            forgotten_topics_data: session.forgotten,
-            rack_id: self.settings.rack.clone(),
-            replica_id: BrokerId::NONE,
-            ..Default::default()
-        };
-        let deadline = now + self.cluster.config().request_timeout.max(self.settings.wait_max);
-        connection.call_version(&request, version, deadline.into())
+        broker.session.next_request(wanted.collect(), version > FETCH_BY_NAME_MAX)
     }
 
-    fn happened(&mut self, event: Event) {
+    /// An answer brought nothing: asks the same again, if it is still what is to be asked. So a consumer of a thousand
+    /// partitions that nobody writes to looks at none of them, however often a broker says that there is nothing.
+    ///
+    /// The session has heard of the answer before. Gives the request back if another one is due; else answers whether it
+    /// could be sent.
+    fn repeat(&mut self, fetch: Box<Fetch>, now: Instant) -> Result<bool, Box<Fetch>> {
+        let Plan { revision, version, until } = fetch.plan;
+        let is_as_planned = until.is_none_or(|until| now < until)
+            && self.shared.lock().revision() == revision
+            && self.snapshots.borrow().version == version;
+        let broker = self.brokers.get(&fetch.broker).filter(|_| is_as_planned);
+        let connection = broker.and_then(|broker| broker.connection.clone()).filter(|it| !it.is_ended());
+        let session = broker.and_then(|broker| broker.session.repeat_request());
+        let (Some(connection), Some(session)) = (connection, session) else { return Err(fetch) };
+        Ok(self.send(fetch, &connection, session, now))
+    }
+
+    /// Takes an event in. Answers whether all is as it was before, so that nothing else is to be done.
+    fn happened(&mut self, event: Event) -> bool {
         let now = Instant::now();
         match event {
             Event::Connected(id, connected) => {
@@ -358,7 +424,7 @@ impl Fetcher {
                     }
                 }
             }
-            Event::Fetched(fetch, Ok(response)) => self.fetched(*fetch, response, now),
+            Event::Fetched(fetch, Ok(response)) => return self.fetched(fetch, response, now),
             Event::Fetched(fetch, Err(error)) => {
                 tracing::debug!(broker = %fetch.broker, %error, "fetch failed");
                 let backoff = self.cluster.backoff();
@@ -402,6 +468,7 @@ impl Fetcher {
                 self.shared.tell();
             }
         }
+        false
     }
 
     fn end(&self, fetch: &Fetch, subscription: Option<&mut Subscription>) {
@@ -412,9 +479,9 @@ impl Fetcher {
         }
     }
 
-    fn fetched(&mut self, fetch: Fetch, response: FetchResponse, now: Instant) {
+    /// Takes a response in. Answers as [`Self::happened`].
+    fn fetched(&mut self, mut fetch: Box<Fetch>, response: FetchResponse, now: Instant) -> bool {
         let broker = self.brokers.entry(fetch.broker).or_insert_with(Broker::new);
-        broker.busy = false;
         broker.failures.clear();
         if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
             self.shared.counters.throttle_ms.add(ms);
@@ -426,8 +493,17 @@ impl Fetcher {
                 let backoff = self.cluster.backoff();
                 broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
             }
-            return self.end(&fetch, None);
+            broker.busy = false;
+            self.end(&fetch, None);
+            return false;
         }
+        if response.responses.is_empty() && broker.not_before.is_none() {
+            match self.repeat(fetch, now) {
+                Ok(is_sent) => return is_sent,
+                Err(other) => fetch = other,
+            }
+        }
+        self.brokers.entry(fetch.broker).or_insert_with(Broker::new).busy = false;
         let mut by_place: HashMap<(&TopicName, i32), &ToFetch> =
             HashMap::with_capacity(fetch.partitions.len());
         let mut names: HashMap<Uuid, &TopicName> = HashMap::new();
@@ -462,12 +538,11 @@ impl Fetcher {
         }
         let endpoints =
             response.node_endpoints.iter().map(|node| (node.node_id, Address::told(&node.host, node.port)));
-        if !hints.is_empty() && self.cluster.handle_leader_hints(&hints, endpoints) {
-            return;
-        }
-        if refresh {
+        let is_known = !hints.is_empty() && self.cluster.handle_leader_hints(&hints, endpoints);
+        if refresh && !is_known {
             self.cluster.request_refresh();
         }
+        false
     }
 
     /// Takes one partition's part of a response. Answers whether metadata looks out of date.

@@ -317,6 +317,7 @@ impl Consumer {
             records_consumed: counters.records_consumed.get(),
             batches_consumed: counters.batches_consumed.get(),
             requests_sent: counters.requests_sent.get(),
+            requests_planned: counters.requests_planned.get(),
             batch_bytes_received: counters.batch_bytes_received.get(),
             throttle_ms: counters.throttle_ms.get(),
             prefetch_bytes_used: self.shared.lock().used_bytes() as u64,

@@ -35,6 +35,8 @@ pub(crate) struct Subscription {
     last_era: u64,
     /// Counts the changes of what is assigned.
     assignments: u64,
+    /// Counts whatever may change what is to be fetched.
+    revision: u64,
     /// Who says what is assigned.
     mode: Mode,
     /// Partitions begin where their group is; that is asked first.
@@ -178,6 +180,7 @@ impl Subscription {
             reset,
             last_era: 0,
             assignments: 0,
+            revision: 0,
             mode: Mode::Free,
             in_group: false,
             asks: 0,
@@ -204,6 +207,7 @@ impl Subscription {
             let text = "the group says what is assigned, as topics are subscribed to";
             return Err(Error::new(ErrorKind::InvalidArgument, text).hint("call `unsubscribe` first"));
         }
+        self.revision += 1;
         self.assignments += 1;
         let mut before = std::mem::take(&mut self.partitions);
         self.turns.clear();
@@ -259,6 +263,12 @@ impl Subscription {
         self.assignments
     }
 
+    /// Tells whether [`Self::fetchable`], but for what rests or has a replica nearby only for a time, would give what it
+    /// gave before, and nothing has to be looked for: it is the same number then. Fetches that bring nothing do not count.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Goes to an offset.
     pub(crate) fn seek(&mut self, tp: &TopicPartition, offset: i64) -> Result<()> {
         if offset < 0 {
@@ -274,6 +284,7 @@ impl Subscription {
     }
 
     fn restart(&mut self, tp: &TopicPartition, place: Place) -> Result<()> {
+        self.revision += 1;
         let partition = self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?;
         self.last_era += 1;
         self.used_bytes -= partition.buffered_bytes;
@@ -288,6 +299,7 @@ impl Subscription {
 
     /// Holds a partition, or lets it go on. What is buffered stays.
     pub(crate) fn set_paused(&mut self, tp: &TopicPartition, paused: bool) -> Result<()> {
+        self.revision += 1;
         self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?.paused = paused;
         Ok(())
     }
@@ -352,6 +364,7 @@ impl Subscription {
     /// it, that is; if not, nobody is handed anything. Answers whether it may be handed out: not if the program has gone
     /// elsewhere meanwhile, or the partition is being let go.
     pub(crate) fn settle(&mut self, taken: &Taken, rest: Option<Fetched>, has_records: bool) -> bool {
+        self.revision += 1;
         let partition = self.partitions.get_mut(&taken.partition).filter(|p| p.era == taken.era);
         let Some(partition) = partition else {
             self.used_bytes -= taken.fetched.bytes;
@@ -381,6 +394,7 @@ impl Subscription {
 
     /// The group gives these, too. They begin once [`Self::admit`] says so.
     pub(crate) fn add(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         self.assignments += 1;
         for tp in partitions {
             self.last_era += 1;
@@ -395,6 +409,7 @@ impl Subscription {
 
     /// Partitions that were added may begin; where the program has not sought, where the group is.
     pub(crate) fn admit(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         for tp in partitions {
             let partition = self.partitions.get_mut(tp);
             if let Some(partition) = partition.filter(|partition| partition.place == Place::Committed) {
@@ -405,6 +420,7 @@ impl Subscription {
 
     /// Nothing more of these is handed out.
     pub(crate) fn hold(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         for tp in partitions {
             if let Some(partition) = self.partitions.get_mut(tp) {
                 partition.going = true;
@@ -425,6 +441,7 @@ impl Subscription {
 
     /// Lets go of these, with all that was fetched of them.
     pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         self.assignments += 1;
         for tp in partitions {
             if let Some(partition) = self.partitions.remove(tp) {
@@ -459,6 +476,7 @@ impl Subscription {
         committed: Result<Option<i64>>,
         now: Instant,
     ) {
+        self.revision += 1;
         let reset = self.reset;
         let Some(partition) = self.of_era(tp, era) else { return };
         partition.asked = false;
@@ -534,6 +552,7 @@ impl Subscription {
 
     /// An offset was looked for.
     pub(crate) fn found(&mut self, tp: &TopicPartition, era: u64, offset: Result<i64>, now: Instant) {
+        self.revision += 1;
         let Some(partition) = self.partitions.get_mut(tp).filter(|partition| partition.era == era) else {
             return;
         };
@@ -628,6 +647,7 @@ impl Subscription {
             if next <= *fetch {
                 continue;
             }
+            self.revision += 1;
             if shown {
                 let bytes = size(&batch);
                 partition.buffered_bytes += bytes;
@@ -644,6 +664,7 @@ impl Subscription {
 
     /// The partition could not be fetched; it rests for a while. An `error` is told to the program.
     pub(crate) fn failed(&mut self, to_fetch: &ToFetch, error: Option<Error>, now: Instant) {
+        self.revision += 1;
         let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
         partition.preferred = None;
         if error.is_some() {
@@ -661,6 +682,7 @@ impl Subscription {
     /// The fetch offset is not in the log. What is buffered before it can still be taken; then the partition begins
     /// where `auto.offset.reset` says, or, without one, has no place.
     pub(crate) fn out_of_range(&mut self, to_fetch: &ToFetch, watermarks: &str, now: Instant) {
+        self.revision += 1;
         let reset = self.reset;
         let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
         if partition.preferred.take().is_some() {
@@ -691,15 +713,19 @@ impl Subscription {
 
     /// The leader points to a replica nearby (KIP-392).
     pub(crate) fn prefer(&mut self, to_fetch: &ToFetch, replica: BrokerId, until: Instant) {
+        self.revision += 1;
         if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
             partition.preferred = Some((replica, until));
         }
     }
 
-    /// When a partition that rests may be asked again.
+    /// When time alone changes what is to be fetched: a partition has rested, or may ask its leader again.
     pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let rests = |partition: &Partition| partition.not_before.filter(|until| *until > now);
-        self.partitions.values().filter_map(rests).min()
+        let ends = |partition: &Partition| {
+            let preferred = partition.preferred.map(|(_, until)| until);
+            [partition.not_before, preferred].into_iter().flatten().filter(|until| *until > now).min()
+        };
+        self.partitions.values().filter_map(ends).min()
     }
 
     fn of_era(&mut self, tp: &TopicPartition, era: u64) -> Option<&mut Partition> {

@@ -14,6 +14,36 @@ pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     ticks(&stat).map(of_ticks).with_context(|| format!("`{path}` is not as proc(5) says"))
 }
 
+/// What the threads of a process have done since each began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Threads {
+    /// Time on a core, to the nanosecond: [`cpu`] is too coarse for a process that hardly does anything.
+    pub(super) cpu: Duration,
+    /// How often they went to sleep by themselves, and so were woken.
+    pub(super) wakes: u64,
+}
+
+/// What the threads that the process has now have done; to be compared only while none of them ends.
+pub(super) fn threads(pid: u32) -> anyhow::Result<Threads> {
+    let path = format!("/proc/{pid}/task");
+    let mut sum = Threads::default();
+    for thread in fs::read_dir(&path).with_context(|| format!("reading `{path}`: has it ended?"))? {
+        let thread = thread?.path();
+        let read = |name: &str| {
+            let path = thread.join(name);
+            fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))
+        };
+        // Of `schedstat` the first number is the nanoseconds on a core.
+        let ns = read("schedstat")?.split_whitespace().next().and_then(|ns| ns.parse().ok());
+        sum.cpu += Duration::from_nanos(ns.context("`schedstat` is not as sched(7) says")?);
+        let status = read("status")?;
+        let wakes = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum.wakes +=
+            wakes.and_then(|n| n.trim().parse::<u64>().ok()).context("`status` tells no switches")?;
+    }
+    Ok(sum)
+}
+
 /// Its memory that is in RAM, in bytes.
 pub(super) fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
@@ -54,6 +84,20 @@ mod tests {
     fn memory_is_found_among_the_other_lines() {
         assert_eq!(rss_kib("Name:\tx\nVmPeak:\t 99 kB\nVmRSS:\t    5896 kB\n"), Some(5896));
         assert_eq!(rss_kib("Name:\tx\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_that_sleeps_is_woken_and_takes_time() {
+        let before = threads(std::process::id()).unwrap();
+        let (send, receive) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::spawn(move || {
+            _ = receive.recv();
+            threads(std::process::id()).unwrap()
+        });
+        drop(send);
+        let after = sleeper.join().unwrap();
+        assert!(after.cpu > before.cpu && after.wakes >= before.wakes, "{before:?} {after:?}");
     }
 
     #[cfg(target_os = "linux")]

@@ -69,6 +69,43 @@ fn fetching_runs_ahead_of_the_position() {
 }
 
 #[test]
+fn a_fetch_that_brings_nothing_is_no_revision_and_all_else_is() {
+    let mut subscription = at(0);
+    let mut seen = subscription.revision();
+    let mut changes = |subscription: &Subscription| {
+        let changes = subscription.revision() != seen;
+        seen = subscription.revision();
+        changes
+    };
+    fetch(&mut subscription, 0, vec![]);
+    assert!(!changes(&subscription));
+    fetch(&mut subscription, 0, vec![(batch(0, 10), true)]);
+    assert!(changes(&subscription), "fetching goes on behind it");
+    take(&mut subscription);
+    assert!(changes(&subscription), "there is room again");
+    subscription.set_paused(&tp(0), true).unwrap();
+    assert!(changes(&subscription));
+    subscription.seek(&tp(0), 5).unwrap();
+    assert!(changes(&subscription));
+    subscription.set_paused(&tp(0), false).unwrap();
+    changes(&subscription);
+    let now = Instant::now();
+    let to_fetch = subscription.fetchable(MAX, now);
+    assert!(!changes(&subscription), "to look changes nothing");
+    subscription.prefer(&to_fetch[0], BrokerId(2), now + Duration::from_secs(9));
+    assert!(changes(&subscription));
+    assert_eq!(
+        subscription.next_timeout(now),
+        Some(now + Duration::from_secs(9)),
+        "then the leader is asked again"
+    );
+    subscription.failed(&to_fetch[0], None, now);
+    assert!(changes(&subscription));
+    subscription.assign([]).unwrap();
+    assert!(changes(&subscription));
+}
+
+#[test]
 fn a_position_is_looked_for_where_the_policy_says() {
     let mut subscription = subscription(Some(OffsetSpec::Latest), MAX);
     subscription.assign([tp(0)]).unwrap();
