@@ -36,6 +36,8 @@ pub struct ProducerMetrics {
     pub batch_bytes_sent: u64,
     /// Milliseconds for which brokers asked to be left alone (KIP-219).
     pub throttle_ms: u64,
+    /// Metadata requests sent.
+    pub metadata_requests_sent: u64,
     /// Bytes of `buffer.memory` in use now.
     pub buffer_bytes_used: u64,
 }
@@ -57,6 +59,18 @@ pub struct ConsumerMetrics {
     pub batch_bytes_received: u64,
     /// Milliseconds for which brokers asked to be left alone (KIP-219).
     pub throttle_ms: u64,
+    /// Metadata requests sent.
+    pub metadata_requests_sent: u64,
     /// Bytes of `ottla.prefetch.max.bytes` in use now.
     pub prefetch_bytes_used: u64,
+}
+
+/// What a consumer counts of one broker, since it was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BrokerMetrics {
+    /// Fetch requests that it answered.
+    pub fetches_answered: u64,
+    /// Bytes of record batches that it sent, as compressed.
+    pub batch_bytes_received: u64,
 }

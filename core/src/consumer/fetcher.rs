@@ -10,7 +10,7 @@ use std::{
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
-        ApiKey,
+        ApiKey, OffsetForLeaderEpochResponse,
         fetch::{FetchPartition, FetchRequest, FetchResponse, PartitionData},
     },
     types::{BrokerId, Str, TopicName, Uuid},
@@ -26,6 +26,7 @@ use super::{
     group::GroupOffsets,
     offsets::{Remedy, Visibility, remedy, split},
     subscription::{Subscription, ToFetch, Watermarks},
+    truncation,
 };
 use crate::{
     cluster::{
@@ -37,7 +38,7 @@ use crate::{
     },
     config::IsolationLevel,
     error::{Error, ErrorKind, Result},
-    metrics::Counter,
+    metrics::{BrokerMetrics, Counter},
 };
 
 /// The last version of Fetch that names topics; from the next on it is their ids (KIP-516).
@@ -80,6 +81,21 @@ pub(crate) struct Counters {
     pub requests_planned: Counter,
     pub batch_bytes_received: Counter,
     pub throttle_ms: Counter,
+    /// Of each broker; leaf lock, taken once for an answer.
+    pub of_brokers: Mutex<BTreeMap<BrokerId, BrokerMetrics>>,
+}
+
+impl Counters {
+    /// A broker has answered a fetch.
+    fn answered(&self, broker: BrokerId, response: &FetchResponse) {
+        let mut of_brokers = self.of_brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = of_brokers.entry(broker).or_default();
+        counts.fetches_answered += 1;
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let bytes =
+            partitions.filter_map(|partition| partition.records.as_ref()).map(|records| records.len());
+        counts.batch_bytes_received += bytes.map(|bytes| bytes as u64).sum::<u64>();
+    }
 }
 
 impl Shared {
@@ -160,6 +176,7 @@ enum Event {
     Connected(BrokerId, Result<Arc<BrokerConnection>>),
     Fetched(Box<Fetch>, Result<FetchResponse>),
     Found(Vec<(TopicPartition, u64, Result<ListedOffset>)>),
+    Checked(Vec<ToFetch>, Result<Option<OffsetForLeaderEpochResponse>>),
     Committed(Vec<(TopicPartition, u64)>, Result<Committed>),
 }
 
@@ -249,7 +266,8 @@ impl Fetcher {
         if !unknown.is_empty() {
             self.events.spawn(find(self.cluster.clone(), unknown, self.settings.clone()));
         }
-        let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, i32, Uuid)>> = HashMap::new();
+        let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, Uuid)>> = HashMap::new();
+        let mut to_check: HashMap<BrokerId, Vec<ToFetch>> = HashMap::new();
         let snapshot = self.snapshots.borrow_and_update().clone();
         let (fetchable, plan) = {
             let mut subscription = self.shared.lock();
@@ -257,13 +275,23 @@ impl Fetcher {
             let (revision, until) = (subscription.revision(), subscription.next_timeout(now));
             (fetchable, Plan { revision, version: snapshot.version, until })
         };
-        for to_fetch in fetchable {
+        for mut to_fetch in fetchable {
             let TopicPartition { topic, partition } = &to_fetch.partition;
             // Without a leader it is fetched once metadata names one; the cluster asks for it by itself.
             let Some((leader, epoch)) = snapshot.leader(topic, *partition) else { continue };
+            to_fetch.leader_epoch = epoch;
+            if to_fetch.is_to_check() {
+                to_check.entry(leader).or_default().push(to_fetch);
+                continue;
+            }
             let id = snapshot.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id);
             let preferred = to_fetch.preferred.filter(|id| snapshot.brokers.contains_key(id));
-            by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, epoch, id));
+            by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, id));
+        }
+        for (leader, partitions) in to_check {
+            self.shared.lock().begin_check(&partitions);
+            let (cluster, timeout) = (self.cluster.clone(), self.cluster.config().request_timeout);
+            self.events.spawn(check(cluster, leader, partitions, now + timeout));
         }
         for (id, partitions) in by_broker {
             self.fetch(id, partitions, plan, now);
@@ -287,14 +315,19 @@ impl Fetcher {
     }
 
     /// Sends a request to a broker that is not busy, or connects to it first.
-    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, i32, Uuid)>, plan: Plan, now: Instant) {
+    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, Uuid)>, plan: Plan, now: Instant) {
         let broker = self.brokers.entry(id).or_insert_with(Broker::new);
         if broker.busy || broker.not_before.is_some_and(|until| until > now) {
             return;
         }
         broker.not_before = None;
         broker.busy = true;
-        let Some(connection) = broker.connection.clone().filter(|connection| !connection.is_ended()) else {
+        let address = self.snapshots.borrow().brokers.get(&id).cloned();
+        // A broker may be somewhere else since.
+        let is_current = |connection: &Arc<BrokerConnection>| {
+            !connection.is_ended() && address.as_ref() == Some(connection.address())
+        };
+        let Some(connection) = broker.connection.clone().filter(is_current) else {
             let cluster = self.cluster.clone();
             self.events
                 .spawn(async move { Event::Connected(id, cluster.connection(id, Purpose::Fetch).await) });
@@ -303,17 +336,17 @@ impl Fetcher {
         let wanted_bytes =
             self.settings.bytes_max.min(self.settings.partition_bytes_max.saturating_mul(partitions.len()));
         let reserved_bytes =
-            self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, ..)| to_fetch), wanted_bytes);
+            self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, _)| to_fetch), wanted_bytes);
         let mut fetch = Box::new(Fetch {
             broker: id,
             version: FETCH_BY_NAME_MAX,
-            partitions: partitions.iter().map(|(to_fetch, _, id)| (to_fetch.clone(), *id)).collect(),
+            partitions: partitions.clone(),
             reserved_bytes,
             plan,
         });
         match connection.version(ApiKey::Fetch) {
             Ok(newest) => {
-                let is_by_name = partitions.iter().any(|(_, _, id)| id.is_zero());
+                let is_by_name = partitions.iter().any(|(_, id)| id.is_zero());
                 fetch.version = if is_by_name { newest.min(FETCH_BY_NAME_MAX) } else { newest };
             }
             Err(error) => {
@@ -366,16 +399,16 @@ impl Fetcher {
     fn next_of_session(
         &mut self,
         id: BrokerId,
-        partitions: Vec<(ToFetch, i32, Uuid)>,
+        partitions: Vec<(ToFetch, Uuid)>,
         version: i16,
     ) -> SessionRequest {
         let partition_max_bytes = i32::try_from(self.settings.partition_bytes_max).unwrap_or(i32::MAX);
-        let wanted = partitions.into_iter().map(|(to_fetch, current_leader_epoch, topic_id)| Wanted {
+        let wanted = partitions.into_iter().map(|(to_fetch, topic_id)| Wanted {
             topic: to_fetch.partition.topic,
             topic_id,
             fetch: FetchPartition {
                 partition: to_fetch.partition.partition,
-                current_leader_epoch,
+                current_leader_epoch: to_fetch.leader_epoch,
                 fetch_offset: to_fetch.offset,
                 partition_max_bytes,
                 ..Default::default()
@@ -420,6 +453,7 @@ impl Fetcher {
                     Err(error) => {
                         tracing::warn!(broker = %id, %error, "cannot connect");
                         broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
+                        self.shared.lock().avoid(id);
                         self.cluster.request_refresh();
                     }
                 }
@@ -433,6 +467,7 @@ impl Fetcher {
                 broker.session.handle_failure();
                 broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
                 self.end(&fetch, None);
+                self.shared.lock().avoid(fetch.broker);
                 if !error.is_retriable() {
                     for (to_fetch, _) in &fetch.partitions {
                         let error = error.clone().context(format!("fetch `{}`", to_fetch.partition));
@@ -449,7 +484,7 @@ impl Fetcher {
                         Ok(committed) => committed.remove(&tp).unwrap_or(Ok(None)),
                         Err(error) => Err(error.clone()),
                     };
-                    subscription.begin(&tp, era, offset.map(|it| it.map(|it| it.offset)), now);
+                    subscription.begin(&tp, era, offset, now);
                 }
                 drop(subscription);
                 self.shared.tell();
@@ -467,8 +502,52 @@ impl Fetcher {
                 drop(subscription);
                 self.shared.tell();
             }
+            Event::Checked(partitions, answer) => self.checked(&partitions, answer, now),
         }
         false
+    }
+
+    /// A leader has said whether it has what was read.
+    fn checked(
+        &self,
+        partitions: &[ToFetch],
+        answer: Result<Option<OffsetForLeaderEpochResponse>>,
+        now: Instant,
+    ) {
+        let mut subscription = self.shared.lock();
+        subscription.end_fetch(partitions, 0);
+        let mut ends = match answer {
+            Ok(Some(response)) => truncation::read(response),
+            // A broker that cannot tell is believed, as it is by Kafka's client.
+            Ok(None) => return partitions.iter().for_each(|it| subscription.pass(it)),
+            Err(error) => {
+                tracing::debug!(%error, "it is not known whether logs were truncated");
+                partitions.iter().for_each(|it| subscription.failed(it, None, now));
+                return self.cluster.request_refresh();
+            }
+        };
+        let mut is_outdated = false;
+        for to_check in partitions {
+            let TopicPartition { topic, partition } = &to_check.partition;
+            match ends.remove(&(topic.clone(), *partition)) {
+                Some(Ok(end)) => subscription.checked(to_check, end),
+                Some(Err(code)) => {
+                    tracing::debug!(partition = %to_check.partition, %code, "the end of an epoch is not told");
+                    let error = (remedy(code) == Remedy::Tell).then(|| {
+                        let doing = format!("look for a truncation of `{}`", to_check.partition);
+                        Error::broker(code, None).context(doing)
+                    });
+                    subscription.failed(to_check, error, now);
+                    is_outdated = true;
+                }
+                None => subscription.failed(to_check, None, now),
+            }
+        }
+        drop(subscription);
+        if is_outdated {
+            self.cluster.request_refresh();
+        }
+        self.shared.tell();
     }
 
     fn end(&self, fetch: &Fetch, subscription: Option<&mut Subscription>) {
@@ -497,6 +576,7 @@ impl Fetcher {
             self.end(&fetch, None);
             return false;
         }
+        self.shared.counters.answered(fetch.broker, &response);
         if response.responses.is_empty() && broker.not_before.is_none() {
             match self.repeat(fetch, now) {
                 Ok(is_sent) => return is_sent,
@@ -512,8 +592,7 @@ impl Fetcher {
             names.insert(*id, &to_fetch.partition.topic);
         }
         let mut hints = Vec::new();
-        let mut refresh = false;
-        let mut arrived = false;
+        let mut parts = Vec::with_capacity(response.responses.len());
         for topic in response.responses {
             let named =
                 if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
@@ -528,28 +607,43 @@ impl Fetcher {
                         leader_epoch: data.current_leader.leader_epoch,
                     });
                 }
-                refresh |= self.partition(to_fetch, data, now);
-                arrived = true;
+                parts.push((*to_fetch, data));
             }
+        }
+        // First the leaders that the answer names (KIP-951): who was asked in vain is not asked again, but they are, at once.
+        if !hints.is_empty() {
+            let endpoints = response.node_endpoints.iter();
+            let endpoints = endpoints.map(|node| (node.node_id, Address::told(&node.host, node.port)));
+            self.cluster.handle_leader_hints(&hints, endpoints);
+        }
+        let known = self.cluster.snapshot();
+        let arrived = !parts.is_empty();
+        let mut refresh = false;
+        for (to_fetch, data) in parts {
+            refresh |= self.partition(to_fetch, data, &known, now);
         }
         self.end(&fetch, None);
         if arrived {
             self.shared.tell();
         }
-        let endpoints =
-            response.node_endpoints.iter().map(|node| (node.node_id, Address::told(&node.host, node.port)));
-        let is_known = !hints.is_empty() && self.cluster.handle_leader_hints(&hints, endpoints);
-        if refresh && !is_known {
+        if refresh {
             self.cluster.request_refresh();
         }
         false
     }
 
     /// Takes one partition's part of a response. Answers whether metadata looks out of date.
-    fn partition(&self, to_fetch: &ToFetch, data: PartitionData, now: Instant) -> bool {
+    fn partition(&self, to_fetch: &ToFetch, data: PartitionData, known: &Snapshot, now: Instant) -> bool {
         let code = data.error_code;
         if code.is_error() {
             let remedy = remedy(code);
+            let TopicPartition { topic, partition } = &to_fetch.partition;
+            let is_newer = |(_, epoch): (BrokerId, i32)| epoch > to_fetch.leader_epoch;
+            if remedy == Remedy::Refresh && known.leader(topic, *partition).is_some_and(is_newer) {
+                tracing::debug!(partition = %to_fetch.partition, %code, "the leader has moved, and is known");
+                self.shared.lock().moved(to_fetch);
+                return false;
+            }
             tracing::debug!(partition = %to_fetch.partition, %code, ?remedy, "partition not fetched");
             let mut subscription = self.shared.lock();
             match remedy {
@@ -568,10 +662,19 @@ impl Fetcher {
             }
             return remedy == Remedy::Refresh;
         }
-        if data.preferred_read_replica != BrokerId::NONE {
-            let until = now + self.cluster.config().metadata_max_age;
-            self.shared.lock().prefer(to_fetch, data.preferred_read_replica, until);
-            return false;
+        let replica = data.preferred_read_replica;
+        if replica != BrokerId::NONE {
+            tracing::debug!(partition = %to_fetch.partition, %replica, "a replica nearby is to be asked");
+            let is_known = known.brokers.contains_key(&replica);
+            let mut subscription = self.shared.lock();
+            if is_known {
+                let until = now + self.cluster.config().metadata_max_age;
+                subscription.prefer(to_fetch, replica, until);
+            } else {
+                // The leader would say the same again until metadata tells where the replica listens.
+                subscription.failed(to_fetch, None, now);
+            }
+            return !is_known;
         }
         let high = match self.settings.isolation {
             IsolationLevel::ReadCommitted => data.last_stable_offset,
@@ -632,6 +735,26 @@ async fn find(
     Event::Found(
         unknown.into_iter().zip(found).map(|((tp, era, _), (_, listed))| (tp, era, listed)).collect(),
     )
+}
+
+/// Asks a leader where epochs end; `None` if it cannot tell.
+async fn check(
+    cluster: Arc<Cluster>,
+    leader: BrokerId,
+    partitions: Vec<ToFetch>,
+    deadline: Instant,
+) -> Event {
+    let asking = async {
+        let connection = cluster.connection(leader, Purpose::Ask).await?;
+        let version = connection.version(ApiKey::OffsetForLeaderEpoch).ok();
+        let Some(version) = version.filter(|version| *version >= truncation::VERSION_MIN) else {
+            return Ok(None);
+        };
+        let request = truncation::request(&partitions);
+        connection.call_version(&request, version, deadline.into())?.await.map(Some)
+    };
+    let answer = asking.await;
+    Event::Checked(partitions, answer)
 }
 
 async fn committed(

@@ -13,6 +13,7 @@ use super::{
     Batch, Consumer, RecordView,
     group::{Commit, Group, Order, Pattern, Rebalance, Rebalances, no_group},
     subscription::Mode,
+    truncation::Reached,
 };
 use crate::{
     cluster::{OffsetAndMetadata, TopicPartition, runtime::Runtime},
@@ -86,13 +87,15 @@ impl Consumer {
     /// Commits that a batch, and all before it in its partition, is done.
     pub fn commit_batch(&self, batch: &Batch) -> Commit {
         let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
-        self.commit_of([(tp, batch.next_offset().into())], Some(batch.tenure))
+        let reached = Reached { offset: batch.next_offset(), epoch: batch.leader_epoch() };
+        self.commit_of([(tp, reached.into())], Some(batch.tenure))
     }
 
     /// Commits that a record, and all before it in its partition, is done.
     pub fn commit_record(&self, record: &RecordView<'_>) -> Commit {
         let tp = TopicPartition::new(record.topic.clone(), record.partition);
-        self.commit_of([(tp, record.offset().saturating_add(1).into())], Some(record.tenure))
+        let reached = Reached { offset: record.offset().saturating_add(1), epoch: record.leader_epoch() };
+        self.commit_of([(tp, reached.into())], Some(record.tenure))
     }
 
     /// What the group has committed of these partitions; those of which nothing is are left out.

@@ -12,9 +12,10 @@ mod group;
 mod membership;
 mod offsets;
 mod subscription;
+mod truncation;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +26,7 @@ use std::{
 use ottla_protocol::{
     compression::{Decompressor, Limits},
     record::{AnyBatch, Position, Records},
+    types::BrokerId,
 };
 use tokio::time::Instant;
 
@@ -32,21 +34,23 @@ pub use self::{
     batch::{Batch, BatchIter, RecordView},
     group::{Commit, Rebalance, RebalanceKind, Rebalances},
     subscription::Watermarks,
+    truncation::LogTruncation,
 };
 use self::{
     fetcher::{FetchSettings, Fetcher, Shared, Wake},
     group::Group,
     offsets::reset_to,
     subscription::{Fetched, Subscription, Taken},
+    truncation::{Reached, epoch_of},
 };
 use crate::{
     cluster::{
-        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TopicPartition, list_offsets::list_offsets,
-        retry::Backoff, runtime::Runtime,
+        Cluster, ClusterSettings, ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition,
+        list_offsets::list_offsets, retry::Backoff, runtime::Runtime,
     },
     config::{ClientConfig, ConsumerConfig, IsolationLevel},
     error::{Error, ErrorKind, Result},
-    metrics::ConsumerMetrics,
+    metrics::{BrokerMetrics, ConsumerMetrics},
 };
 
 /// Longest time that closing takes, whatever it is given.
@@ -192,9 +196,10 @@ impl Consumer {
         self.shared.lock().assignment().cloned().collect()
     }
 
-    /// Goes to an offset; what was fetched from elsewhere is dropped.
-    pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        let sought = self.shared.lock().seek(partition, offset);
+    /// Goes to an offset; what was fetched from elsewhere is dropped. With an offset that has a leader epoch, as programs keep
+    /// them that store offsets by themselves, it is found out whether the log is still the one that was read (KIP-320).
+    pub fn seek(&self, partition: &TopicPartition, offset: impl Into<OffsetAndMetadata>) -> Result<()> {
+        let sought = self.shared.lock().seek(partition, Reached::from(offset.into()));
         self.shared.changed.notify_one();
         sought
     }
@@ -320,8 +325,14 @@ impl Consumer {
             requests_planned: counters.requests_planned.get(),
             batch_bytes_received: counters.batch_bytes_received.get(),
             throttle_ms: counters.throttle_ms.get(),
+            metadata_requests_sent: self.cluster.metadata_requests(),
             prefetch_bytes_used: self.shared.lock().used_bytes() as u64,
         }
+    }
+
+    /// What this consumer has counted of each broker that it fetched from: leaders, and replicas nearby (`client.rack`).
+    pub fn broker_metrics(&self) -> BTreeMap<BrokerId, BrokerMetrics> {
+        self.shared.counters.of_brokers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
@@ -408,6 +419,7 @@ impl Consumer {
             count: opened.count,
             next_offset,
             watermarks: taken.watermarks,
+            leader_epoch: epoch_of(&taken.fetched.batch).unwrap_or(-1),
             tenure: taken.tenure,
         }))
     }

@@ -228,6 +228,7 @@ impl Producer {
             requests_sent: counters.requests_sent.get(),
             batch_bytes_sent: counters.batch_bytes_sent.get(),
             throttle_ms: counters.throttle_ms.get(),
+            metadata_requests_sent: self.cluster.metadata_requests(),
             buffer_bytes_used: (budget.total_bytes() - budget.free_bytes()) as u64,
         }
     }

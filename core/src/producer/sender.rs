@@ -369,7 +369,12 @@ impl Sender {
             Ok(None) => {
                 let unknown = Written { base_offset: -1, log_append_time: None };
                 for (slot, batch) in batches {
-                    let answer = Answer::Code { code: ErrorCode::NONE, message: None, written: unknown };
+                    let answer = Answer::Code {
+                        code: ErrorCode::NONE,
+                        message: None,
+                        written: unknown,
+                        names_leader: false,
+                    };
                     self.outbox.handle_answer(slot, batch, answer, now);
                 }
             }
@@ -437,7 +442,15 @@ impl Sender {
                 log_append_time: (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms),
             };
             let message = code.is_error().then(|| refusal(answer)).flatten();
-            self.outbox.handle_answer(slot, batch, Answer::Code { code, message, written }, now);
+            let leader = &answer.current_leader;
+            let known = snapshot.leader(&batch.topic, batch.partition);
+            let names_leader = leader.leader_id != BrokerId::NONE
+                && leader.leader_id != broker
+                && known.is_none_or(|(_, epoch)| leader.leader_epoch >= epoch)
+                && (snapshot.brokers.contains_key(&leader.leader_id)
+                    || response.node_endpoints.iter().any(|node| node.node_id == leader.leader_id));
+            let answer = Answer::Code { code, message, written, names_leader };
+            self.outbox.handle_answer(slot, batch, answer, now);
         }
         if !hints.is_empty() {
             let endpoints = response

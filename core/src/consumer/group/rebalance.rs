@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::{OffsetAndMetadata, OffsetSpec, TopicPartition},
-    consumer::fetcher::Shared,
+    consumer::{fetcher::Shared, truncation::Reached},
     error::Result,
 };
 
@@ -79,9 +79,9 @@ impl Rebalance {
         self.commits.commit(offsets.into_iter().map(|(tp, offset)| (tp, offset.into())), None)
     }
 
-    /// Where a partition that is assigned begins, in place of what is committed.
-    pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        self.shared.lock().seek(partition, offset)
+    /// Where a partition that is assigned begins, in place of what is committed; as [`crate::Consumer::seek`].
+    pub fn seek(&self, partition: &TopicPartition, offset: impl Into<OffsetAndMetadata>) -> Result<()> {
+        self.shared.lock().seek(partition, Reached::from(offset.into()))
     }
 
     /// As [`Self::seek`], for a place that is still to be looked for.
