@@ -100,10 +100,10 @@ impl Given {
     /// Checks that nobody was given a record after the offset behind it had been committed, by whomever: so no two
     /// members had a partition at a time, and no committed offset went back.
     pub(crate) fn check_nothing_committed_comes_again(&self) {
-        // Of each partition, when the group's offset was what: (time, offset).
-        let mut commits: BTreeMap<i32, Vec<(u64, i64)>> = BTreeMap::new();
+        // Of each partition, when the group's offset was what, and by whom: (time, offset, member).
+        let mut commits: BTreeMap<i32, Vec<(u64, i64, usize)>> = BTreeMap::new();
         let members = self.0.lock().unwrap();
-        for words in members.values() {
+        for (&member, words) in &*members {
             let mut since: BTreeMap<i32, i64> = BTreeMap::new();
             for word in words {
                 match *word {
@@ -111,7 +111,7 @@ impl Given {
                     Word::Uncommitted => since.clear(),
                     Word::Committed { at_us } => {
                         for (partition, offset) in std::mem::take(&mut since) {
-                            commits.entry(partition).or_default().push((at_us, offset));
+                            commits.entry(partition).or_default().push((at_us, offset, member));
                         }
                     }
                 }
@@ -120,15 +120,40 @@ impl Given {
         for (member, words) in &*members {
             for word in words {
                 let Word::Given { place: (partition, offset), at_us } = *word else { continue };
-                let before =
-                    |&&(committed_us, committed): &&(u64, i64)| committed_us < at_us && offset < committed;
+                let before = |&&(committed_us, committed, _): &&(u64, i64, usize)| {
+                    committed_us < at_us && offset < committed
+                };
                 let again = commits.get(&partition).and_then(|commits| commits.iter().find(before));
                 assert!(
                     again.is_none(),
-                    "member {member} was given offset {offset} of partition {partition} at {at_us}, committed {again:?}"
+                    "member {member} was given offset {offset} of partition {partition} at {at_us}; committed (when, what, by \
+                     whom) {again:?}\n{}",
+                    Self::story_of(partition, &members)
                 );
             }
         }
+    }
+
+    /// Who was given what of a partition, and when, in the order of time: a line for each stretch.
+    fn story_of(partition: i32, members: &BTreeMap<usize, Vec<Word>>) -> String {
+        let mut stretches: Vec<(u64, usize, i64, i64)> = Vec::new();
+        for (&member, words) in members {
+            for word in words {
+                let Word::Given { place: (of, offset), at_us } = *word else { continue };
+                if of != partition {
+                    continue;
+                }
+                match stretches.last_mut() {
+                    Some((_, who, _, last)) if *who == member && offset == *last + 1 => *last = offset,
+                    _ => stretches.push((at_us, member, offset, offset)),
+                }
+            }
+        }
+        stretches.sort_unstable();
+        let line = |(at_us, member, first, last): &(u64, usize, i64, i64)| {
+            format!("{at_us}: member {member} has {first} to {last}\n")
+        };
+        stretches.iter().map(line).collect()
     }
 
     /// Waits until `done` says so of what was given.
