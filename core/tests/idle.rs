@@ -40,9 +40,9 @@ fn wakes() -> u64 {
 
 /// Waits until the consumer has sent so many requests more; nothing comes meanwhile.
 async fn watch(consumer: &Consumer, requests: u64) {
-    let until = consumer.metrics().requests_sent + requests;
+    let until = consumer.metrics().fetch_total + requests;
     let end = Instant::now() + PATIENCE;
-    while consumer.metrics().requests_sent < until {
+    while consumer.metrics().fetch_total < until {
         assert!(Instant::now() < end, "no requests are sent");
         assert!(timeout(Duration::from_millis(100), consumer.next_batch(500)).await.is_err(), "records came");
     }
@@ -79,10 +79,10 @@ fn a_member_that_has_nothing_to_read_repeats_its_request_and_is_woken_for_nothin
             watch(&consumer, WATCHED_REQUESTS).await;
             let (after, wakes) = (consumer.metrics(), wakes() - wakes_before);
             assert_eq!(
-                after.requests_planned, before.requests_planned,
+                after.fetch_planned_total, before.fetch_planned_total,
                 "partitions were looked at for nothing"
             );
-            let requests = after.requests_sent - before.requests_sent;
+            let requests = after.fetch_total - before.fetch_total;
             let heartbeats = match protocol {
                 GroupProtocol::Classic => 0,
                 _ => began.elapsed().div_duration_f64(HEARTBEAT_INTERVAL).ceil() as u64,

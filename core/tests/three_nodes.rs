@@ -228,7 +228,7 @@ fn a_leader_that_an_answer_names_is_asked_without_a_look_at_the_metadata() {
         send(&writer, &topic, "v-0").await;
         let reader = from_the_first(&target, &topic);
         assert_eq!(values(&reader, 1).await, ["v-0"]);
-        let asked = || (writer.metrics().metadata_requests_sent, reader.metrics().metadata_requests_sent);
+        let asked = || (writer.metrics().metadata_request_total, reader.metrics().metadata_request_total);
         let before = asked();
         for (round, replicas) in [[2, 1], [1, 2], [2, 1]].iter().enumerate() {
             move_leader(&target, &topic, replicas).await;

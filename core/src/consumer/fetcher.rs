@@ -38,7 +38,7 @@ use crate::{
     },
     config::IsolationLevel,
     error::{Error, ErrorKind, Result},
-    metrics::{BrokerMetrics, Counter},
+    metrics::{BrokerMetrics, Counter, Durations},
 };
 
 /// The last version of Fetch that names topics; from the next on it is their ids (KIP-516).
@@ -77,6 +77,8 @@ pub(crate) struct Counters {
     pub records_consumed: Counter,
     pub batches_consumed: Counter,
     pub requests_sent: Counter,
+    /// From a request to its answer.
+    pub fetches: Durations,
     /// Requests for which all partitions were gone through; the others are the same as those before them.
     pub requests_planned: Counter,
     pub batch_bytes_received: Counter,
@@ -188,6 +190,7 @@ type Committed = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
 struct Fetch {
     broker: BrokerId,
     version: i16,
+    sent_at: Instant,
     partitions: Vec<(ToFetch, Uuid)>,
     reserved_bytes: usize,
     plan: Plan,
@@ -340,6 +343,7 @@ impl Fetcher {
         let mut fetch = Box::new(Fetch {
             broker: id,
             version: FETCH_BY_NAME_MAX,
+            sent_at: now,
             partitions: partitions.clone(),
             reserved_bytes,
             plan,
@@ -362,7 +366,7 @@ impl Fetcher {
     /// Sends the request that is under way from here on; answers whether it could.
     fn send(
         &mut self,
-        fetch: Box<Fetch>,
+        mut fetch: Box<Fetch>,
         connection: &BrokerConnection,
         session: SessionRequest,
         now: Instant,
@@ -382,6 +386,7 @@ impl Fetcher {
             ..Default::default()
         };
         let deadline = now + self.cluster.config().request_timeout.max(self.settings.wait_max);
+        fetch.sent_at = now;
         match connection.call_version(&request, fetch.version, deadline.into()) {
             Ok(answer) => {
                 self.shared.counters.requests_sent.add(1);
@@ -576,6 +581,7 @@ impl Fetcher {
             self.end(&fetch, None);
             return false;
         }
+        self.shared.counters.fetches.record(now.saturating_duration_since(fetch.sent_at));
         self.shared.counters.answered(fetch.broker, &response);
         if response.responses.is_empty() && broker.not_before.is_none() {
             match self.repeat(fetch, now) {

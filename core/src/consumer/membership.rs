@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Batch, Consumer, RecordView,
-    group::{Commit, Group, Order, Pattern, Rebalance, Rebalances, no_group},
+    group::{Commit, Events, Group, Health, Order, Pattern, Rebalance, Rebalances, no_group},
     subscription::Mode,
     truncation::Reached,
 };
@@ -112,7 +112,32 @@ impl Consumer {
 
     /// The rebalances from now on, for the program to take; whoever heard of them before hears no more.
     pub fn rebalances(&self) -> Result<Rebalances> {
+        Ok(self.in_group()?.listener.rebalances())
+    }
+
+    /// The rebalances from now on, and that reading stands still: for half of `max.poll.interval.ms` the program has asked for
+    /// no records; or a partition has not moved, although the program asks and the broker has records. Each is told, and
+    /// logged, once until it goes on. Whoever heard of them before, by this or by [`Self::rebalances`], hears no more.
+    ///
+    /// ```no_run
+    /// # async fn run(consumer: ottla::Consumer) -> ottla::Result<()> {
+    /// let mut events = consumer.events()?;
+    /// # let watching = async move {
+    /// while let Some(event) = events.next().await {
+    ///     if let ottla::Event::Stalled(stalled) = event {
+    ///         eprintln!("reading stands still: {stalled:?}");
+    ///     }
+    /// }
+    /// # };
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> Result<Events> {
         Ok(self.in_group()?.listener.listen())
+    }
+
+    /// How this consumer does as a member of its group. Fails without a `group.id`.
+    pub fn health(&self) -> Result<Health> {
+        Ok(self.in_group()?.health())
     }
 
     /// Has `listener` called with each rebalance, one after the other, on a thread of its own, where it may block. The

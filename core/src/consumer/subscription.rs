@@ -18,7 +18,10 @@ use std::{
 
 use ottla_protocol::{record::AnyBatch, types::BrokerId};
 
-use super::truncation::{self, EpochEnd, LogTruncation, Reached, Verdict};
+use super::{
+    group::Reading,
+    truncation::{self, EpochEnd, LogTruncation, Reached, Verdict},
+};
 use crate::{
     cluster::{
         OffsetAndMetadata, OffsetSpec, TopicPartition,
@@ -348,6 +351,22 @@ impl Subscription {
     /// As of the last fetch of the partition.
     pub(crate) fn watermarks(&self, tp: &TopicPartition) -> Option<Watermarks> {
         self.partitions.get(tp)?.watermarks
+    }
+
+    /// How many records the broker has behind the position; `None` as long as that is not known.
+    pub(crate) fn lag(&self, tp: &TopicPartition) -> Result<Option<u64>> {
+        let partition = self.partitions.get(tp).ok_or_else(|| not_assigned(tp))?;
+        Ok(partition.lag())
+    }
+
+    /// The largest lag of all, 0 if none is known.
+    pub(crate) fn lag_max(&self) -> u64 {
+        self.partitions.values().filter_map(Partition::lag).max().unwrap_or(0)
+    }
+
+    /// Where the program is in each partition of which that, and what is behind, is known.
+    pub(crate) fn readings(&self) -> Vec<Reading> {
+        self.partitions.iter().filter_map(|(tp, partition)| partition.reading(tp)).collect()
     }
 
     /// The program asks for records: it is done with what it was handed.
@@ -899,6 +918,19 @@ impl Partition {
             watermarks: None,
             preferred: None,
         }
+    }
+
+    fn reading(&self, tp: &TopicPartition) -> Option<Reading> {
+        let (Place::At { position, .. }, Some(lag)) = (self.place, self.lag()) else { return None };
+        Some(Reading { partition: tp.clone(), position, lag, is_held: self.paused || self.going })
+    }
+
+    /// Of records, as of the last fetch.
+    fn lag(&self) -> Option<u64> {
+        let (Place::At { position, .. }, Some(watermarks)) = (self.place, self.watermarks) else {
+            return None;
+        };
+        Some(u64::try_from(watermarks.high.saturating_sub(position)).unwrap_or(0))
     }
 
     fn may_ask(&mut self, now: Instant) -> bool {

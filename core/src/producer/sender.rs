@@ -37,7 +37,7 @@ use crate::{
         runtime::Runtime,
     },
     error::{Error, ErrorKind, Result},
-    metrics::Counter,
+    metrics::{Counter, Durations},
 };
 
 /// The last version of Produce that names topics; from the next on it is their ids (KIP-516).
@@ -62,7 +62,13 @@ pub(super) struct Counters {
     pub records_failed: Counter,
     pub batches_sent: Counter,
     pub batches_retried: Counter,
+    pub records_sent: Counter,
+    pub records_retried: Counter,
     pub requests_sent: Counter,
+    /// From a request to its answer.
+    pub requests: Durations,
+    /// Requests without answer now.
+    pub in_flight: Counter,
     pub batch_bytes_sent: Counter,
     pub throttle_ms: Counter,
 }
@@ -95,6 +101,7 @@ pub(super) struct Sender {
 #[derive(Debug)]
 struct UnderWay {
     broker: BrokerId,
+    sent_at: Instant,
     batches: Vec<(u32, ProducerBatch)>,
 }
 
@@ -280,6 +287,11 @@ impl Sender {
         for outgoing in outgoing {
             self.counters.batches_sent.add(1);
             self.counters.batches_retried.add(u64::from(outgoing.batch.attempts > 1));
+            let records = u64::from(outgoing.batch.record_count);
+            self.counters.records_sent.add(records);
+            if outgoing.batch.attempts > 1 {
+                self.counters.records_retried.add(records);
+            }
             self.counters.batch_bytes_sent.add(outgoing.bytes.len() as u64);
             let partition = outgoing.batch.partition;
             let records = PartitionProduceData { index: partition, records: Some(outgoing.bytes.into()) };
@@ -287,7 +299,8 @@ impl Sender {
             batches.push((outgoing.slot, outgoing.batch));
         }
         self.counters.requests_sent.add(1);
-        self.under_way.insert(id, UnderWay { broker, batches });
+        self.under_way.insert(id, UnderWay { broker, batches, sent_at: Instant::now() });
+        self.counters.in_flight.set(self.under_way.len() as u64);
         if let Err(error) = self.start(broker, id, data, deadline.into()) {
             self.answered(id, Err(error));
         }
@@ -361,8 +374,12 @@ impl Sender {
     }
 
     fn answered(&mut self, id: u64, result: Result<Option<ProduceResponse>>) {
-        let Some(UnderWay { broker, batches }) = self.under_way.remove(&id) else { return };
+        let Some(UnderWay { broker, batches, sent_at }) = self.under_way.remove(&id) else { return };
+        self.counters.in_flight.set(self.under_way.len() as u64);
         let now = Instant::now();
+        if result.is_ok() {
+            self.counters.requests.record(now.saturating_duration_since(sent_at));
+        }
         self.outbox.request_ended(broker);
         match result {
             Ok(Some(response)) => self.response(broker, batches, response, now),

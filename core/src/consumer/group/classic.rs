@@ -36,6 +36,7 @@ use super::{
         metadata::{read_assignment, write_assignment},
     },
     Identity, NO_GENERATION,
+    health::WaitsFor,
     member::{Action, Coordinator, MemberSettings, find_failed, max_poll_exceeded, millis},
 };
 use crate::{
@@ -209,6 +210,19 @@ impl ClassicMember {
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
         self.coordinator.known()
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match self.phase {
+            Phase::Idle => WaitsFor::Subscription,
+            Phase::Leaving => WaitsFor::Leaving,
+            Phase::Expired => WaitsFor::Program,
+            _ if self.awaited.is_some() => WaitsFor::Program,
+            _ if self.coordinator().is_none() => WaitsFor::Coordinator,
+            Phase::Stable => WaitsFor::Records,
+            _ => WaitsFor::Group,
+        }
     }
 
     // ---- what to do

@@ -37,6 +37,7 @@ use ottla_protocol::{
 
 use super::{
     Identity,
+    health::WaitsFor,
     member::{Action, Coordinator, MemberSettings, find_failed, max_poll_exceeded, millis, unique},
 };
 use crate::{
@@ -277,6 +278,19 @@ impl ConsumerMember {
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
         self.coordinator.known()
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match self.phase {
+            Phase::Idle => WaitsFor::Subscription,
+            Phase::Leaving => WaitsFor::Leaving,
+            Phase::Expired => WaitsFor::Program,
+            _ if self.awaited.is_some() => WaitsFor::Program,
+            _ if self.coordinator().is_none() => WaitsFor::Coordinator,
+            Phase::Inside if self.is_told && !self.to_reconcile => WaitsFor::Records,
+            Phase::Inside | Phase::Outside => WaitsFor::Group,
+        }
     }
 
     // ---- what to do

@@ -16,6 +16,7 @@ use super::{
     Identity,
     classic::ClassicMember,
     consumer::{ConsumerMember, Reads},
+    health::WaitsFor,
 };
 use crate::{
     cluster::{TopicPartition, retry::Backoff},
@@ -191,6 +192,11 @@ impl EitherMember {
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
         either!(self, member => member.coordinator())
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        either!(self, member => member.waits_for())
     }
 
     /// What to do now, if anything; to be asked until there is nothing.

@@ -96,6 +96,7 @@ impl TestProgram {
             told: tell,
             identity: identity.clone(),
             progress: Arc::new(Progress::new(std::time::Instant::now())),
+            pulse: Arc::new(Pulse::new(std::time::Instant::now())),
         };
         let driver = prepare(Driver::new(cluster, kind.protocol, settings, program));
         let driver = Some(runtime.spawn(driver.run()));
