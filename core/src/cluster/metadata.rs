@@ -254,7 +254,9 @@ impl Metadata {
                 continue;
             }
             let read = read_topic(topic, self.snapshot.topics.get(name), &racks);
-            incomplete |= read.error.is_retriable() || read.partitions.iter().any(|p| p.leader.is_none());
+            // As it was told, also where what was known before is kept.
+            incomplete |=
+                topic.error_code.is_retriable() || read.partitions.iter().any(|p| p.leader.is_none());
             next.topics.insert(name.detached(), Arc::new(read));
         }
         self.snapshot = Arc::new(next);
@@ -334,11 +336,12 @@ fn read_topic(
 ) -> Topic {
     let known = known.filter(|known| known.id == topic.topic_id);
     if topic.error_code.is_error() {
-        // A topic that was there and now has a passing error keeps its partitions: their leaders may still serve.
+        // A topic that was there and now has a passing error keeps its partitions: their leaders may still serve. That it is
+        // not there is no such error, although a new one may be there soon.
+        let may_pass =
+            topic.error_code.is_retriable() && topic.error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         return match known {
-            Some(known) if topic.error_code.is_retriable() && !known.partitions.is_empty() => {
-                (**known).clone()
-            }
+            Some(known) if may_pass && !known.partitions.is_empty() => (**known).clone(),
             _ => Topic {
                 id: topic.topic_id,
                 partitions: Vec::new(),
@@ -577,6 +580,25 @@ mod tests {
         metadata.handle_response(&refused, t0 + ms(201), &mut random());
         assert!(metadata.snapshot().topic("orders").is_none());
         assert_eq!(metadata.snapshot().topics[&orders()].error, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
+
+    #[test]
+    fn a_topic_that_is_gone_has_no_partitions_and_one_in_trouble_keeps_them() {
+        let t0 = Instant::now();
+        for (code, leader) in [
+            (ErrorCode::LEADER_NOT_AVAILABLE, Some((BrokerId(1), 5))),
+            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None),
+        ] {
+            let mut metadata = told(&[(1, 5)], t0);
+            metadata.request_refresh(t0 + ms(200));
+            metadata.poll_request(t0 + ms(200)).unwrap();
+            // Also from a broker that knows no ids.
+            let mut refused = response(&[]);
+            refused.topics[0].error_code = code;
+            metadata.handle_response(&refused, t0 + ms(201), &mut random());
+            assert_eq!(metadata.snapshot().leader(&orders(), 0), leader, "{code}");
+            assert!(metadata.next_due().unwrap() < t0 + ms(1_000), "it is asked for again");
+        }
     }
 
     #[test]
