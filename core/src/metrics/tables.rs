@@ -213,11 +213,11 @@ pub struct ConsumerMetrics {
     pub records_lag_max: u64,
     /// Partitions that are assigned. Unit: partitions.
     pub assigned_partitions: u64,
-    /// OffsetCommit requests answered. Unit: requests.
+    /// Commits that the group's coordinator answered. Unit: commits.
     pub commit_total: u64,
-    /// Time that a commit took, with all its attempts. Unit: ms.
+    /// Time that such a commit took, with all its attempts. Unit: ms.
     pub commit_latency_avg: Option<f64>,
-    /// Longest time that a commit took. Unit: ms.
+    /// Longest time that such a commit took. Unit: ms.
     pub commit_latency_max: Option<f64>,
     /// Heartbeats answered by the group's coordinator. Unit: requests.
     pub heartbeat_total: u64,
@@ -337,8 +337,8 @@ impl ConsumerMetrics {
             group: Some("consumer-coordinator-metrics"),
             telemetry_name: Some("org.apache.kafka.consumer.coordinator.commit.total"),
             kind: MetricKind::Counter,
-            unit: "requests",
-            meaning: "OffsetCommit requests answered",
+            unit: "commits",
+            meaning: "commits that the group's coordinator answered",
         },
         MetricInfo {
             name: "commit-latency-avg",
@@ -346,7 +346,7 @@ impl ConsumerMetrics {
             telemetry_name: Some("org.apache.kafka.consumer.coordinator.commit.latency.avg"),
             kind: MetricKind::Average,
             unit: "ms",
-            meaning: "time that a commit took, with all its attempts",
+            meaning: "time that such a commit took, with all its attempts",
         },
         MetricInfo {
             name: "commit-latency-max",
@@ -354,7 +354,7 @@ impl ConsumerMetrics {
             telemetry_name: Some("org.apache.kafka.consumer.coordinator.commit.latency.max"),
             kind: MetricKind::Maximum,
             unit: "ms",
-            meaning: "longest time that a commit took",
+            meaning: "longest time that such a commit took",
         },
         MetricInfo {
             name: "heartbeat-total",

@@ -71,6 +71,11 @@ fn rss_kib(status: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -88,16 +93,27 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_thread_that_sleeps_is_woken_and_takes_time() {
-        let before = threads(std::process::id()).unwrap();
-        let (send, receive) = std::sync::mpsc::channel::<()>();
-        let sleeper = std::thread::spawn(move || {
-            _ = receive.recv();
-            threads(std::process::id()).unwrap()
-        });
-        drop(send);
-        let after = sleeper.join().unwrap();
-        assert!(after.cpu > before.cpu && after.wakes >= before.wakes, "{before:?} {after:?}");
+    fn each_line_wakes_who_waits_for_it_and_takes_some_time() {
+        const LINES: u64 = 5;
+        let mut command = Command::new("cat");
+        let mut cat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut lines, mut echo) = (cat.stdin.take().unwrap(), BufReader::new(cat.stdout.take().unwrap()));
+        let mut say = || {
+            lines.write_all(b"x\n").unwrap();
+            echo.read_line(&mut String::new()).unwrap();
+        };
+        say();
+        let before = threads(cat.id()).unwrap();
+        (0..LINES).for_each(|_| say());
+        let after = threads(cat.id()).unwrap();
+        drop(lines);
+        cat.wait().unwrap();
+        // It may have found some lines without a wait.
+        assert!(
+            after.wakes > before.wakes && after.wakes <= before.wakes + 2 * LINES,
+            "{before:?} {after:?}"
+        );
+        assert!(after.cpu > before.cpu && after.cpu < Duration::from_secs(1), "{before:?} {after:?}");
     }
 
     #[cfg(target_os = "linux")]
