@@ -133,7 +133,7 @@ async fn consume(args: &Args, topic: &str) -> anyhow::Result<()> {
 }
 
 fn begin(consumer: &Consumer, partition: &TopicPartition, from: &str) -> anyhow::Result<()> {
-    match (spec(from)?, from.parse()) {
+    match (spec(from)?, from.parse::<i64>()) {
         (Some(spec), _) => consumer.seek_to(partition, spec)?,
         (None, Ok(offset)) => consumer.seek(partition, offset)?,
         (None, Err(_)) => {

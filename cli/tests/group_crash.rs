@@ -154,7 +154,7 @@ impl Clients {
             self.producer.flush().await.unwrap();
         });
         self.written += ROUND;
-        let acknowledged = self.producer.metrics().records_acknowledged;
+        let acknowledged = self.producer.metrics().record_acknowledged_total;
         assert_eq!(acknowledged, (self.written * i64::from(PARTITIONS)) as u64, "some were not written");
     }
 

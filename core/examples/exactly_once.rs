@@ -48,8 +48,8 @@ async fn send(bootstrap: &str, topic: &str, count: u64, rate: u64) -> Result<usi
     producer.close(Duration::from_secs(600)).await?;
     let metrics = producer.metrics();
     println!("sent in {:.1} s: {metrics:?}", began.elapsed().as_secs_f64());
-    if metrics.records_acknowledged != count {
-        return Err(format!("{} of {count} were acknowledged", metrics.records_acknowledged).into());
+    if metrics.record_acknowledged_total != count {
+        return Err(format!("{} of {count} were acknowledged", metrics.record_acknowledged_total).into());
     }
     Ok(partitions)
 }

@@ -48,6 +48,9 @@ pub enum ErrorKind {
     RecordTooLarge,
     /// The partition has no position, and `auto.offset.reset` is `none`.
     NoOffset,
+    /// Records that were read are not in the log any more: a leader was elected that lacked them (KIP-320), and
+    /// `auto.offset.reset` is `none`. The cause is a [`crate::LogTruncation`].
+    LogTruncated,
     /// Offsets were not committed: the consumer is not, or no longer, who has these partitions in its group.
     CommitFailed,
     /// The program asked for no records within `max.poll.interval.ms`, and its consumer left the group; the next call
@@ -133,6 +136,7 @@ impl Error {
             ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::BufferFull => true,
             ErrorKind::RecordTooLarge
             | ErrorKind::NoOffset
+            | ErrorKind::LogTruncated
             | ErrorKind::CommitFailed
             | ErrorKind::MaxPollExceeded
             | ErrorKind::Config

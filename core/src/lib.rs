@@ -36,10 +36,11 @@ pub use admin::{
 };
 pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
 pub use consumer::{
-    Batch, BatchIter, Commit, Consumer, Rebalance, RebalanceKind, Rebalances, RecordView, Watermarks,
+    Batch, BatchIter, Commit, Consumer, Event, Events, Health, LogTruncation, Rebalance, RebalanceKind,
+    Rebalances, RecordView, Stalled, WaitsFor, Watermarks,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use metrics::{ConsumerMetrics, ProducerMetrics};
+pub use metrics::{BrokerMetrics, ConsumerMetrics, MetricInfo, MetricKind, ProducerMetrics};
 pub use ottla_config::{ConfigErrors, Settings, Warning};
 pub use ottla_protocol::{
     error_code::ErrorCode,

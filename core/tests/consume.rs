@@ -136,7 +136,7 @@ fn a_batch_has_at_most_what_was_asked_for() {
         }
         assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
         assert_eq!(consumer.watermarks(&tp).unwrap().high, 1_000);
-        assert_eq!(consumer.metrics().records_consumed, 1_000);
+        assert_eq!(consumer.metrics().records_consumed_total, 1_000);
     });
 }
 
@@ -218,7 +218,7 @@ fn many_partitions_are_read_whole_within_a_small_budget() {
                 *next_offset += 1;
                 assert!(seen.insert(record.key().unwrap().to_vec()));
             }
-            assert!(consumer.metrics().prefetch_bytes_used < 1_000_000);
+            assert!(consumer.metrics().prefetch_used_bytes < 1_000_000);
         }
     });
 }

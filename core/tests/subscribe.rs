@@ -159,6 +159,38 @@ fn the_next_member_goes_on_where_the_last_one_was() {
     });
 }
 
+#[test]
+fn a_topic_that_is_deleted_is_divided_no_more() {
+    in_each(async |target| {
+        let (stays, goes, group) =
+            (target.topic("stays", 2).await, target.topic("goes", 2).await, unique("deleted"));
+        // Else whoever asks for it makes it anew.
+        let config = ConsumerConfig { allow_auto_create_topics: false, ..config(&target, &group) };
+        let consumer = Consumer::new(config).unwrap();
+        consumer.subscribe([stays.as_str(), goes.as_str()]).unwrap();
+        let assigned = async || consumer.assignment().into_iter().collect::<BTreeSet<_>>();
+        let both: BTreeSet<TopicPartition> = [&stays, &goes]
+            .into_iter()
+            .flat_map(|topic| (0..2).map(|partition| tp(topic, partition)))
+            .collect();
+        eventually("both are assigned", async || (assigned().await == both).then_some(())).await;
+        target.admin().delete_topics([&goes]).await.unwrap().remove(0).1.unwrap();
+        let rest = BTreeSet::from([tp(&stays, 0), tp(&stays, 1)]);
+        eventually("the topic is divided no more", async || {
+            // The program goes on asking, or nothing could be taken from it.
+            _ = timeout(Duration::from_millis(50), consumer.next_batch(500)).await;
+            (assigned().await == rest).then_some(())
+        })
+        .await;
+        send(&target, &stays, 2, 1).await;
+        let mut seen = BTreeSet::new();
+        while seen.len() < 2 {
+            seen.extend(places(&next(&consumer, 500).await));
+        }
+        close(consumer).await;
+    });
+}
+
 /// A member on a task of its own, until it is stopped.
 struct Running {
     stop: Option<tokio::sync::oneshot::Sender<()>>,

@@ -108,6 +108,9 @@ pub(crate) struct MetadataSettings {
     pub backoff: Backoff,
     /// `allow.auto.create.topics` of a consumer; a producer always allows it.
     pub allow_auto_topic_creation: bool,
+    /// `metadata.recovery.rebootstrap.trigger.ms`: without an answer for so long, the brokers that are known are of no use
+    /// (KIP-1102). `None` if `metadata.recovery.strategy` is `none`.
+    pub rebootstrap_after: Option<Duration>,
 }
 
 /// A leader that a Produce or Fetch response named (KIP-951).
@@ -134,6 +137,10 @@ pub(crate) struct Metadata {
     due: Option<Instant>,
     /// When the last answer came.
     answered: Option<Instant>,
+    /// Since when there is no answer, though one is asked for.
+    unanswered: Option<Instant>,
+    /// The brokers say, or time does, that the client is to begin anew at the bootstrap servers.
+    is_lost: bool,
     /// Requests that failed, or that named no leader for a partition in need of one.
     failures: Failures,
     /// Something was asked for after the request under way was made.
@@ -149,6 +156,8 @@ impl Metadata {
             wanted: HashMap::new(),
             due: Some(now),
             answered: None,
+            unanswered: None,
+            is_lost: false,
             failures: Failures::default(),
             again: false,
         }
@@ -202,6 +211,7 @@ impl Metadata {
         }
         self.due = None;
         self.again = false;
+        self.unanswered.get_or_insert(now);
         let idle = self.settings.max_idle;
         self.wanted.retain(|_, used| now.saturating_duration_since(*used) < idle);
         let topic =
@@ -244,11 +254,15 @@ impl Metadata {
                 continue;
             }
             let read = read_topic(topic, self.snapshot.topics.get(name), &racks);
-            incomplete |= read.error.is_retriable() || read.partitions.iter().any(|p| p.leader.is_none());
+            // As it was told, also where what was known before is kept.
+            incomplete |=
+                topic.error_code.is_retriable() || read.partitions.iter().any(|p| p.leader.is_none());
             next.topics.insert(name.detached(), Arc::new(read));
         }
         self.snapshot = Arc::new(next);
         self.answered = Some(now);
+        self.unanswered = None;
+        self.is_lost = false;
         // A topic being created, or a partition without a leader, is asked about again soon.
         let wait = if incomplete {
             self.failures.record(&self.settings.backoff, random)
@@ -261,9 +275,24 @@ impl Metadata {
         self.due = Some(if asked_meanwhile { now } else { now + wait });
     }
 
-    /// No broker answered.
-    pub(crate) fn handle_failure(&mut self, now: Instant, random: &mut fastrand::Rng) {
+    /// No broker answered, or one refused with this code.
+    pub(crate) fn handle_failure(
+        &mut self,
+        code: Option<ErrorCode>,
+        now: Instant,
+        random: &mut fastrand::Rng,
+    ) {
         self.due = Some(now + self.failures.record(&self.settings.backoff, random));
+        if let (Some(after), Some(since)) = (self.settings.rebootstrap_after, self.unanswered) {
+            let is_late = now.saturating_duration_since(since) >= after;
+            self.is_lost |= is_late || code == Some(ErrorCode::REBOOTSTRAP_REQUIRED);
+        }
+    }
+
+    /// Whether the bootstrap servers are to be asked before the brokers that are known (KIP-899, KIP-1102); until somebody
+    /// has answered.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Takes over the leaders that a response named, with where they listen. Answers whether anything is new.
@@ -307,11 +336,12 @@ fn read_topic(
 ) -> Topic {
     let known = known.filter(|known| known.id == topic.topic_id);
     if topic.error_code.is_error() {
-        // A topic that was there and now has a passing error keeps its partitions: their leaders may still serve.
+        // A topic that was there and now has a passing error keeps its partitions: their leaders may still serve. That it is
+        // not there is no such error, although a new one may be there soon.
+        let may_pass =
+            topic.error_code.is_retriable() && topic.error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         return match known {
-            Some(known) if topic.error_code.is_retriable() && !known.partitions.is_empty() => {
-                (**known).clone()
-            }
+            Some(known) if may_pass && !known.partitions.is_empty() => (**known).clone(),
             _ => Topic {
                 id: topic.topic_id,
                 partitions: Vec::new(),
@@ -358,6 +388,7 @@ mod tests {
         max_idle: Duration::from_secs(300),
         backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
         allow_auto_topic_creation: true,
+        rebootstrap_after: Some(Duration::from_secs(60)),
     };
 
     fn ms(n: u64) -> Duration {
@@ -418,6 +449,35 @@ mod tests {
         assert_eq!(metadata.next_due(), None);
         metadata.handle_response(&MetadataResponse::default(), t0, &mut random());
         assert!(metadata.next_due().unwrap() <= t0 + ms(100), "asked for meanwhile, so it is due soon");
+    }
+
+    #[test]
+    fn who_is_not_answered_for_long_begins_anew_until_somebody_answers() {
+        let t0 = Instant::now();
+        let mut metadata = told(&[(1, 5)], t0);
+        let fail = |metadata: &mut Metadata, now, code| {
+            metadata.request_refresh(now);
+            let due = metadata.next_due().unwrap().max(now);
+            metadata.poll_request(due).unwrap();
+            metadata.handle_failure(code, due, &mut random());
+        };
+        let later = t0 + SETTINGS.max_age;
+        fail(&mut metadata, later, None);
+        fail(&mut metadata, later + ms(59_000), None);
+        assert!(!metadata.is_lost(), "that nobody was asked for long does not count");
+        fail(&mut metadata, later + ms(60_000), None);
+        assert!(metadata.is_lost());
+        let now = metadata.next_due().unwrap();
+        metadata.poll_request(now).unwrap();
+        metadata.handle_response(&response(&[(1, 5)]), now, &mut random());
+        assert!(!metadata.is_lost());
+        fail(&mut metadata, now + ms(200), Some(ErrorCode::REBOOTSTRAP_REQUIRED));
+        assert!(metadata.is_lost(), "a broker said so");
+        let settings = MetadataSettings { rebootstrap_after: None, ..SETTINGS };
+        let mut metadata = Metadata::new(settings, t0);
+        fail(&mut metadata, t0, None);
+        fail(&mut metadata, t0 + ms(1_000_000), Some(ErrorCode::REBOOTSTRAP_REQUIRED));
+        assert!(!metadata.is_lost(), "the strategy is `none`");
     }
 
     #[test]
@@ -520,6 +580,25 @@ mod tests {
         metadata.handle_response(&refused, t0 + ms(201), &mut random());
         assert!(metadata.snapshot().topic("orders").is_none());
         assert_eq!(metadata.snapshot().topics[&orders()].error, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
+
+    #[test]
+    fn a_topic_that_is_gone_has_no_partitions_and_one_in_trouble_keeps_them() {
+        let t0 = Instant::now();
+        for (code, leader) in [
+            (ErrorCode::LEADER_NOT_AVAILABLE, Some((BrokerId(1), 5))),
+            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None),
+        ] {
+            let mut metadata = told(&[(1, 5)], t0);
+            metadata.request_refresh(t0 + ms(200));
+            metadata.poll_request(t0 + ms(200)).unwrap();
+            // Also from a broker that knows no ids.
+            let mut refused = response(&[]);
+            refused.topics[0].error_code = code;
+            metadata.handle_response(&refused, t0 + ms(201), &mut random());
+            assert_eq!(metadata.snapshot().leader(&orders(), 0), leader, "{code}");
+            assert!(metadata.next_due().unwrap() < t0 + ms(1_000), "it is asked for again");
+        }
     }
 
     #[test]

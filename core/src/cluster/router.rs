@@ -12,8 +12,10 @@ use std::{
 
 use ottla_protocol::{
     api::Api,
-    error_code::ErrorCode,
-    messages::metadata::{MetadataRequest, MetadataResponse},
+    messages::{
+        ApiKey,
+        metadata::{MetadataRequest, MetadataResponse},
+    },
     types::{BrokerId, TopicName},
 };
 use ottla_transport::ConnectOptions;
@@ -30,6 +32,7 @@ use super::{
 use crate::{
     config::{ClientConfig, MetadataRecovery},
     error::{Error, ErrorKind, Result},
+    metrics::Counter,
 };
 
 /// What a connection is for. Requests on one connection are answered in order, so what may take long is apart.
@@ -69,6 +72,7 @@ pub(crate) struct Cluster {
     /// The last failure to get metadata, for those whose wait for it ends.
     failure: watch::Sender<Option<Error>>,
     metadata_changed: Notify,
+    metadata_requests: Counter,
 }
 
 #[derive(Debug)]
@@ -76,8 +80,6 @@ struct State {
     metadata: Metadata,
     connections: HashMap<(Node, Purpose), Arc<Place>>,
     random: fastrand::Rng,
-    /// Go to the bootstrap servers for the next metadata (KIP-1102).
-    rebootstrap: bool,
 }
 
 /// Someone to ask.
@@ -107,6 +109,8 @@ impl Cluster {
             max_idle: metadata_max_idle,
             backoff: Backoff { first: config.retry_backoff, most: config.retry_backoff_max },
             allow_auto_topic_creation,
+            rebootstrap_after: (config.metadata_recovery_strategy == MetadataRecovery::Rebootstrap)
+                .then_some(config.metadata_recovery_rebootstrap_trigger),
         };
         let metadata = Metadata::new(metadata, std::time::Instant::now());
         let options = ConnectOptions {
@@ -123,12 +127,8 @@ impl Cluster {
             identification: Identification { client_id },
             snapshot: watch::Sender::new(metadata.snapshot().clone()),
             failure: watch::Sender::new(None),
-            state: Mutex::new(State {
-                metadata,
-                connections: HashMap::new(),
-                random: fastrand::Rng::new(),
-                rebootstrap: false,
-            }),
+            state: Mutex::new(State { metadata, connections: HashMap::new(), random: fastrand::Rng::new() }),
+            metadata_requests: Counter::default(),
             metadata_changed: Notify::new(),
             config,
         }))
@@ -154,6 +154,11 @@ impl Cluster {
     }
 
     // ---- metadata
+
+    /// How often metadata was asked for, each attempt counted.
+    pub(crate) fn metadata_requests(&self) -> u64 {
+        self.metadata_requests.get()
+    }
 
     /// What is known now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -226,7 +231,10 @@ impl Cluster {
                     tracing::warn!(%error, "no metadata");
                     let mut state = self.lock();
                     let State { metadata, random, .. } = &mut *state;
-                    metadata.handle_failure(std::time::Instant::now(), random);
+                    metadata.handle_failure(error.code(), std::time::Instant::now(), random);
+                    if metadata.is_lost() {
+                        tracing::warn!("no known broker answers; beginning anew at `bootstrap.servers`");
+                    }
                     self.failure.send_replace(Some(error));
                 }
             }
@@ -235,13 +243,8 @@ impl Cluster {
 
     async fn ask_for_metadata(&self, request: &MetadataRequest) -> Result<MetadataResponse> {
         let response = self.ask_any(request, Instant::now() + self.config.request_timeout).await?;
-        match response.error_code {
-            ErrorCode::NONE => Ok(response),
-            code => {
-                self.lock().rebootstrap = code == ErrorCode::REBOOTSTRAP_REQUIRED;
-                Err(Error::broker(code, None))
-            }
-        }
+        response.error_code.ok().map_err(|code| Error::broker(code, None))?;
+        Ok(response)
     }
 
     /// The metadata once it satisfies `read`, at the latest at `deadline`; `waiting_for` is for the error.
@@ -309,7 +312,7 @@ impl Cluster {
     /// random; the bootstrap servers where no broker is known, or as the last resort.
     fn candidates(&self) -> Vec<Node> {
         let mut state = self.lock();
-        let State { random, connections, rebootstrap, metadata } = &mut *state;
+        let State { random, connections, metadata } = &mut *state;
         let mut brokers: Vec<Node> = metadata.snapshot().brokers.keys().copied().map(Node::Broker).collect();
         random.shuffle(&mut brokers);
         brokers.sort_by_key(|node| {
@@ -319,7 +322,7 @@ impl Cluster {
         });
         let mut bootstrap: Vec<Node> = (0..self.bootstrap.len()).map(Node::Bootstrap).collect();
         random.shuffle(&mut bootstrap);
-        if std::mem::take(rebootstrap) {
+        if metadata.is_lost() {
             bootstrap.append(&mut brokers);
             return bootstrap;
         }
@@ -353,6 +356,9 @@ impl Cluster {
     async fn ask<R: Api>(&self, node: Node, request: &R, deadline: Instant) -> Result<R::Response> {
         let asking = async {
             let connection = self.connect(node, Purpose::Ask).await?;
+            if R::KEY == ApiKey::Metadata {
+                self.metadata_requests.add(1);
+            }
             let deadline = deadline.min(Instant::now() + self.config.request_timeout);
             connection.call(request, deadline)?.await
         };

@@ -8,7 +8,7 @@ use ottla_protocol::{
     types::TopicName,
 };
 
-use super::subscription::Watermarks;
+use super::{subscription::Watermarks, truncation::known};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Records of one partition that follow each other: a batch as its producer wrote it, or the part of it that was asked
@@ -32,6 +32,8 @@ pub struct Batch {
     pub(super) count: usize,
     pub(super) next_offset: i64,
     pub(super) watermarks: Option<Watermarks>,
+    /// Epoch of the leader that wrote it; -1 where its format does not tell.
+    pub(super) leader_epoch: i32,
     /// In which tenure it was read: the one in which it can be committed.
     pub(super) tenure: u32,
 }
@@ -67,6 +69,11 @@ impl Batch {
         self.next_offset
     }
 
+    /// Epoch of the leader that wrote these records (KIP-320), where the broker tells.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        known(self.leader_epoch)
+    }
+
     /// Offset behind the partition's last record, as of the fetch that brought this batch.
     pub fn high_watermark(&self) -> Option<i64> {
         self.watermarks.map(|marks| marks.high)
@@ -94,6 +101,8 @@ pub struct RecordView<'a> {
     pub topic: &'a TopicName,
     /// The partition's index.
     pub partition: i32,
+    /// Epoch of the leader that wrote it; -1 where its format does not tell.
+    pub(super) leader_epoch: i32,
     /// In which tenure it was read.
     pub(super) tenure: u32,
     /// The rest of it: offset, timestamp, key, value, headers.
@@ -104,6 +113,11 @@ impl<'a> RecordView<'a> {
     /// Its offset in the partition.
     pub fn offset(&self) -> i64 {
         self.record.offset
+    }
+
+    /// Epoch of the leader that wrote it (KIP-320), where the broker tells.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        known(self.leader_epoch)
     }
 
     /// Milliseconds since the epoch; -1 for none.
@@ -143,8 +157,8 @@ impl<'a> Iterator for BatchIter<'a> {
         self.left = self.left.checked_sub(1)?;
         match self.inner.next()? {
             Ok(record) => {
-                let Batch { topic, partition, tenure, .. } = self.batch;
-                Some(Ok(RecordView { topic, partition: *partition, tenure: *tenure, record }))
+                let &Batch { ref topic, partition, leader_epoch, tenure, .. } = self.batch;
+                Some(Ok(RecordView { topic, partition, leader_epoch, tenure, record }))
             }
             Err(error) => {
                 self.left = 0;

@@ -119,6 +119,16 @@ impl FetchSession {
         request
     }
 
+    /// A request for what was wanted last; `None` without a session, where each request is whole.
+    pub(crate) fn repeat_request(&self) -> Option<SessionRequest> {
+        let is_open = self.id != 0 && self.epoch != INITIAL_EPOCH;
+        is_open.then(|| SessionRequest {
+            session_id: self.id,
+            session_epoch: self.epoch,
+            ..SessionRequest::default()
+        })
+    }
+
     /// Takes a response's code and session id. With [`SessionOutcome::Again`] nothing else of it counts.
     pub(crate) fn handle_response(&mut self, code: ErrorCode, session_id: i32) -> SessionOutcome {
         match code {
@@ -213,6 +223,24 @@ mod tests {
         session.handle_response(ErrorCode::NONE, 77);
         let request = session.next_request(vec![wanted(0, 50), wanted(1, 0)], true);
         assert_eq!((request.session_epoch, request.topics.len()), (2, 0));
+    }
+
+    #[test]
+    fn the_same_is_asked_again_without_a_look_at_what_it_is() {
+        let mut session = open();
+        session.next_request(vec![wanted(0, 50), wanted(1, 0)], true);
+        session.handle_response(ErrorCode::NONE, 77);
+        let again = session.repeat_request().unwrap();
+        assert_eq!(again, SessionRequest { session_id: 77, session_epoch: 2, ..SessionRequest::default() });
+        session.handle_response(ErrorCode::NONE, 77);
+        let request = session.next_request(vec![wanted(0, 50), wanted(1, 7)], true);
+        assert_eq!(
+            (request.session_epoch, offsets(&request)),
+            (3, vec![(1, 7)]),
+            "it is known what was asked"
+        );
+        session.handle_failure();
+        assert_eq!(session.repeat_request(), None, "there is no session to repeat it in");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
-        ApiKey,
+        ApiKey, OffsetForLeaderEpochResponse,
         fetch::{FetchPartition, FetchRequest, FetchResponse, PartitionData},
     },
     types::{BrokerId, Str, TopicName, Uuid},
@@ -22,10 +22,11 @@ use tokio::{
 };
 
 use super::{
-    fetch_session::{FetchSession, SessionOutcome, Wanted},
+    fetch_session::{FetchSession, SessionOutcome, SessionRequest, Wanted},
     group::GroupOffsets,
     offsets::{Remedy, Visibility, remedy, split},
     subscription::{Subscription, ToFetch, Watermarks},
+    truncation,
 };
 use crate::{
     cluster::{
@@ -37,7 +38,7 @@ use crate::{
     },
     config::IsolationLevel,
     error::{Error, ErrorKind, Result},
-    metrics::Counter,
+    metrics::{BrokerMetrics, Counter, Durations},
 };
 
 /// The last version of Fetch that names topics; from the next on it is their ids (KIP-516).
@@ -76,8 +77,27 @@ pub(crate) struct Counters {
     pub records_consumed: Counter,
     pub batches_consumed: Counter,
     pub requests_sent: Counter,
+    /// From a request to its answer.
+    pub fetches: Durations,
+    /// Requests for which all partitions were gone through; the others are the same as those before them.
+    pub requests_planned: Counter,
     pub batch_bytes_received: Counter,
     pub throttle_ms: Counter,
+    /// Of each broker; leaf lock, taken once for an answer.
+    pub of_brokers: Mutex<BTreeMap<BrokerId, BrokerMetrics>>,
+}
+
+impl Counters {
+    /// A broker has answered a fetch.
+    fn answered(&self, broker: BrokerId, response: &FetchResponse) {
+        let mut of_brokers = self.of_brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = of_brokers.entry(broker).or_default();
+        counts.fetches_answered += 1;
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        let bytes =
+            partitions.filter_map(|partition| partition.records.as_ref()).map(|records| records.len());
+        counts.batch_bytes_received += bytes.map(|bytes| bytes as u64).sum::<u64>();
+    }
 }
 
 impl Shared {
@@ -158,6 +178,7 @@ enum Event {
     Connected(BrokerId, Result<Arc<BrokerConnection>>),
     Fetched(Box<Fetch>, Result<FetchResponse>),
     Found(Vec<(TopicPartition, u64, Result<ListedOffset>)>),
+    Checked(Vec<ToFetch>, Result<Option<OffsetForLeaderEpochResponse>>),
     Committed(Vec<(TopicPartition, u64)>, Result<Committed>),
 }
 
@@ -168,8 +189,22 @@ type Committed = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
 #[derive(Debug)]
 struct Fetch {
     broker: BrokerId,
+    version: i16,
+    sent_at: Instant,
     partitions: Vec<(ToFetch, Uuid)>,
     reserved_bytes: usize,
+    plan: Plan,
+}
+
+/// As of when it was said what to fetch. As long as that is now, the next request is the same as the last.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// The subscription's.
+    revision: u64,
+    /// The metadata's.
+    version: u64,
+    /// When time alone will have changed something.
+    until: Option<Instant>,
 }
 
 impl Fetcher {
@@ -196,30 +231,33 @@ impl Fetcher {
     pub(super) async fn run(mut self) {
         loop {
             let now = Instant::now();
-            self.drive(now);
+            let timeout = self.drive(now);
             let rests =
                 self.brokers.values().filter(|broker| !broker.busy).filter_map(|broker| broker.not_before);
-            let timeout = rests.chain(self.shared.lock().next_timeout(now)).min();
-            let sleep = sleep_until(timeout.unwrap_or(now + Duration::from_secs(60)).into());
-            tokio::select! {
-                biased;
-                Some(event) = self.events.join_next() => {
-                    if let Ok(event) = event {
-                        self.happened(event);
-                    }
-                }
-                () = self.shared.changed.notified() => {}
-                changed = self.snapshots.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                () = sleep => {}
+            let timeout = rests.chain(timeout).min().unwrap_or(now + TOUCH_INTERVAL);
+            let sleep = sleep_until(timeout.min(now + TOUCH_INTERVAL).into());
+            tokio::pin!(sleep);
+            let mut is_as_before = true;
+            while is_as_before {
+                is_as_before = tokio::select! {
+                    biased;
+                    Some(event) = self.events.join_next() => match event {
+                        Ok(event) => self.happened(event),
+                        Err(_) => false,
+                    },
+                    () = self.shared.changed.notified() => false,
+                    changed = self.snapshots.changed() => match changed {
+                        Ok(()) => false,
+                        Err(_) => return,
+                    },
+                    () = &mut sleep => false,
+                };
             }
         }
     }
 
-    fn drive(&mut self, now: Instant) {
+    /// Starts whatever can be started. Answers when that may be more without anything having happened.
+    fn drive(&mut self, now: Instant) -> Option<Instant> {
         self.keep_topics_known(now);
         if let Some(group) = &self.group {
             let wanted = self.shared.lock().poll_committed(now);
@@ -231,19 +269,38 @@ impl Fetcher {
         if !unknown.is_empty() {
             self.events.spawn(find(self.cluster.clone(), unknown, self.settings.clone()));
         }
-        let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, i32, Uuid)>> = HashMap::new();
+        let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, Uuid)>> = HashMap::new();
+        let mut to_check: HashMap<BrokerId, Vec<ToFetch>> = HashMap::new();
         let snapshot = self.snapshots.borrow_and_update().clone();
-        for to_fetch in self.shared.lock().fetchable(self.settings.partition_bytes_max, now) {
+        let (fetchable, plan) = {
+            let mut subscription = self.shared.lock();
+            let fetchable = subscription.fetchable(self.settings.partition_bytes_max, now);
+            let (revision, until) = (subscription.revision(), subscription.next_timeout(now));
+            (fetchable, Plan { revision, version: snapshot.version, until })
+        };
+        for mut to_fetch in fetchable {
             let TopicPartition { topic, partition } = &to_fetch.partition;
             // Without a leader it is fetched once metadata names one; the cluster asks for it by itself.
             let Some((leader, epoch)) = snapshot.leader(topic, *partition) else { continue };
+            to_fetch.leader_epoch = epoch;
+            if to_fetch.is_to_check() {
+                to_check.entry(leader).or_default().push(to_fetch);
+                continue;
+            }
             let id = snapshot.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id);
             let preferred = to_fetch.preferred.filter(|id| snapshot.brokers.contains_key(id));
-            by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, epoch, id));
+            by_broker.entry(preferred.unwrap_or(leader)).or_default().push((to_fetch, id));
+        }
+        for (leader, partitions) in to_check {
+            self.shared.lock().begin_check(&partitions);
+            let (cluster, timeout) = (self.cluster.clone(), self.cluster.config().request_timeout);
+            self.events.spawn(check(cluster, leader, partitions, now + timeout));
         }
         for (id, partitions) in by_broker {
-            self.fetch(id, partitions, now);
+            self.fetch(id, partitions, plan, now);
         }
+        let subscription = self.shared.lock();
+        if subscription.revision() == plan.revision { plan.until } else { subscription.next_timeout(now) }
     }
 
     /// Tells the cluster which topics are in use: new ones at once, the others now and then.
@@ -261,14 +318,19 @@ impl Fetcher {
     }
 
     /// Sends a request to a broker that is not busy, or connects to it first.
-    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, i32, Uuid)>, now: Instant) {
+    fn fetch(&mut self, id: BrokerId, partitions: Vec<(ToFetch, Uuid)>, plan: Plan, now: Instant) {
         let broker = self.brokers.entry(id).or_insert_with(Broker::new);
         if broker.busy || broker.not_before.is_some_and(|until| until > now) {
             return;
         }
         broker.not_before = None;
         broker.busy = true;
-        let Some(connection) = broker.connection.clone().filter(|connection| !connection.is_ended()) else {
+        let address = self.snapshots.borrow().brokers.get(&id).cloned();
+        // A broker may be somewhere else since.
+        let is_current = |connection: &Arc<BrokerConnection>| {
+            !connection.is_ended() && address.as_ref() == Some(connection.address())
+        };
+        let Some(connection) = broker.connection.clone().filter(is_current) else {
             let cluster = self.cluster.clone();
             self.events
                 .spawn(async move { Event::Connected(id, cluster.connection(id, Purpose::Fetch).await) });
@@ -277,53 +339,43 @@ impl Fetcher {
         let wanted_bytes =
             self.settings.bytes_max.min(self.settings.partition_bytes_max.saturating_mul(partitions.len()));
         let reserved_bytes =
-            self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, ..)| to_fetch), wanted_bytes);
-        let fetch = Box::new(Fetch {
+            self.shared.lock().begin_fetch(partitions.iter().map(|(to_fetch, _)| to_fetch), wanted_bytes);
+        let mut fetch = Box::new(Fetch {
             broker: id,
-            partitions: partitions.iter().map(|(to_fetch, _, id)| (to_fetch.clone(), *id)).collect(),
+            version: FETCH_BY_NAME_MAX,
+            sent_at: now,
+            partitions: partitions.clone(),
             reserved_bytes,
+            plan,
         });
-        let started = self.start(id, &connection, partitions, reserved_bytes, now);
-        match started {
-            Ok(answer) => {
-                self.shared.counters.requests_sent.add(1);
-                self.events.spawn(async move { Event::Fetched(fetch, answer.await) });
+        match connection.version(ApiKey::Fetch) {
+            Ok(newest) => {
+                let is_by_name = partitions.iter().any(|(_, id)| id.is_zero());
+                fetch.version = if is_by_name { newest.min(FETCH_BY_NAME_MAX) } else { newest };
             }
-            Err(error) => self.happened(Event::Fetched(fetch, Err(error))),
+            Err(error) => {
+                self.happened(Event::Fetched(fetch, Err(error)));
+                return;
+            }
         }
+        self.shared.counters.requests_planned.add(1);
+        let session = self.next_of_session(id, partitions, fetch.version);
+        self.send(fetch, &connection, session, now);
     }
 
-    fn start(
+    /// Sends the request that is under way from here on; answers whether it could.
+    fn send(
         &mut self,
-        id: BrokerId,
+        mut fetch: Box<Fetch>,
         connection: &BrokerConnection,
-        partitions: Vec<(ToFetch, i32, Uuid)>,
-        bytes_max: usize,
+        session: SessionRequest,
         now: Instant,
-    ) -> Result<impl Future<Output = Result<FetchResponse>> + Send + use<>> {
-        let mut version = connection.version(ApiKey::Fetch)?;
-        if partitions.iter().any(|(_, _, id)| id.is_zero()) {
-            version = version.min(FETCH_BY_NAME_MAX);
-        }
+    ) -> bool {
         let as_i32 = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-        let partition_max_bytes = as_i32(self.settings.partition_bytes_max);
-        let wanted = partitions.into_iter().map(|(to_fetch, current_leader_epoch, topic_id)| Wanted {
-            topic: to_fetch.partition.topic,
-            topic_id,
-            fetch: FetchPartition {
-                partition: to_fetch.partition.partition,
-                current_leader_epoch,
-                fetch_offset: to_fetch.offset,
-                partition_max_bytes,
-                ..Default::default()
-            },
-        });
-        let broker = self.brokers.entry(id).or_insert_with(Broker::new);
-        let session = broker.session.next_request(wanted.collect(), version > FETCH_BY_NAME_MAX);
         let request = FetchRequest {
             max_wait_ms: i32::try_from(self.settings.wait_max.as_millis()).unwrap_or(i32::MAX),
             min_bytes: as_i32(self.settings.bytes_min),
-            max_bytes: as_i32(bytes_max),
+            max_bytes: as_i32(fetch.reserved_bytes),
             isolation_level: self.settings.isolation as i8,
             session_id: session.session_id,
             session_epoch: session.session_epoch,
@@ -334,10 +386,62 @@ impl Fetcher {
             ..Default::default()
         };
         let deadline = now + self.cluster.config().request_timeout.max(self.settings.wait_max);
-        connection.call_version(&request, version, deadline.into())
+        fetch.sent_at = now;
+        match connection.call_version(&request, fetch.version, deadline.into()) {
+            Ok(answer) => {
+                self.shared.counters.requests_sent.add(1);
+                self.events.spawn(async move { Event::Fetched(fetch, answer.await) });
+                true
+            }
+            Err(error) => {
+                self.happened(Event::Fetched(fetch, Err(error)));
+                false
+            }
+        }
     }
 
-    fn happened(&mut self, event: Event) {
+    /// What of a request is the session's to say.
+    fn next_of_session(
+        &mut self,
+        id: BrokerId,
+        partitions: Vec<(ToFetch, Uuid)>,
+        version: i16,
+    ) -> SessionRequest {
+        let partition_max_bytes = i32::try_from(self.settings.partition_bytes_max).unwrap_or(i32::MAX);
+        let wanted = partitions.into_iter().map(|(to_fetch, topic_id)| Wanted {
+            topic: to_fetch.partition.topic,
+            topic_id,
+            fetch: FetchPartition {
+                partition: to_fetch.partition.partition,
+                current_leader_epoch: to_fetch.leader_epoch,
+                fetch_offset: to_fetch.offset,
+                partition_max_bytes,
+                ..Default::default()
+            },
+        });
+        let broker = self.brokers.entry(id).or_insert_with(Broker::new);
+        broker.session.next_request(wanted.collect(), version > FETCH_BY_NAME_MAX)
+    }
+
+    /// An answer brought nothing: asks the same again, if it is still what is to be asked. So a consumer of a thousand
+    /// partitions that nobody writes to looks at none of them, however often a broker says that there is nothing.
+    ///
+    /// The session has heard of the answer before. Gives the request back if another one is due; else answers whether it
+    /// could be sent.
+    fn repeat(&mut self, fetch: Box<Fetch>, now: Instant) -> Result<bool, Box<Fetch>> {
+        let Plan { revision, version, until } = fetch.plan;
+        let is_as_planned = until.is_none_or(|until| now < until)
+            && self.shared.lock().revision() == revision
+            && self.snapshots.borrow().version == version;
+        let broker = self.brokers.get(&fetch.broker).filter(|_| is_as_planned);
+        let connection = broker.and_then(|broker| broker.connection.clone()).filter(|it| !it.is_ended());
+        let session = broker.and_then(|broker| broker.session.repeat_request());
+        let (Some(connection), Some(session)) = (connection, session) else { return Err(fetch) };
+        Ok(self.send(fetch, &connection, session, now))
+    }
+
+    /// Takes an event in. Answers whether all is as it was before, so that nothing else is to be done.
+    fn happened(&mut self, event: Event) -> bool {
         let now = Instant::now();
         match event {
             Event::Connected(id, connected) => {
@@ -354,11 +458,12 @@ impl Fetcher {
                     Err(error) => {
                         tracing::warn!(broker = %id, %error, "cannot connect");
                         broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
+                        self.shared.lock().avoid(id);
                         self.cluster.request_refresh();
                     }
                 }
             }
-            Event::Fetched(fetch, Ok(response)) => self.fetched(*fetch, response, now),
+            Event::Fetched(fetch, Ok(response)) => return self.fetched(fetch, response, now),
             Event::Fetched(fetch, Err(error)) => {
                 tracing::debug!(broker = %fetch.broker, %error, "fetch failed");
                 let backoff = self.cluster.backoff();
@@ -367,6 +472,7 @@ impl Fetcher {
                 broker.session.handle_failure();
                 broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
                 self.end(&fetch, None);
+                self.shared.lock().avoid(fetch.broker);
                 if !error.is_retriable() {
                     for (to_fetch, _) in &fetch.partitions {
                         let error = error.clone().context(format!("fetch `{}`", to_fetch.partition));
@@ -383,7 +489,7 @@ impl Fetcher {
                         Ok(committed) => committed.remove(&tp).unwrap_or(Ok(None)),
                         Err(error) => Err(error.clone()),
                     };
-                    subscription.begin(&tp, era, offset.map(|it| it.map(|it| it.offset)), now);
+                    subscription.begin(&tp, era, offset, now);
                 }
                 drop(subscription);
                 self.shared.tell();
@@ -401,7 +507,52 @@ impl Fetcher {
                 drop(subscription);
                 self.shared.tell();
             }
+            Event::Checked(partitions, answer) => self.checked(&partitions, answer, now),
         }
+        false
+    }
+
+    /// A leader has said whether it has what was read.
+    fn checked(
+        &self,
+        partitions: &[ToFetch],
+        answer: Result<Option<OffsetForLeaderEpochResponse>>,
+        now: Instant,
+    ) {
+        let mut subscription = self.shared.lock();
+        subscription.end_fetch(partitions, 0);
+        let mut ends = match answer {
+            Ok(Some(response)) => truncation::read(response),
+            // A broker that cannot tell is believed, as it is by Kafka's client.
+            Ok(None) => return partitions.iter().for_each(|it| subscription.pass(it)),
+            Err(error) => {
+                tracing::debug!(%error, "it is not known whether logs were truncated");
+                partitions.iter().for_each(|it| subscription.failed(it, None, now));
+                return self.cluster.request_refresh();
+            }
+        };
+        let mut is_outdated = false;
+        for to_check in partitions {
+            let TopicPartition { topic, partition } = &to_check.partition;
+            match ends.remove(&(topic.clone(), *partition)) {
+                Some(Ok(end)) => subscription.checked(to_check, end),
+                Some(Err(code)) => {
+                    tracing::debug!(partition = %to_check.partition, %code, "the end of an epoch is not told");
+                    let error = (remedy(code) == Remedy::Tell).then(|| {
+                        let doing = format!("look for a truncation of `{}`", to_check.partition);
+                        Error::broker(code, None).context(doing)
+                    });
+                    subscription.failed(to_check, error, now);
+                    is_outdated = true;
+                }
+                None => subscription.failed(to_check, None, now),
+            }
+        }
+        drop(subscription);
+        if is_outdated {
+            self.cluster.request_refresh();
+        }
+        self.shared.tell();
     }
 
     fn end(&self, fetch: &Fetch, subscription: Option<&mut Subscription>) {
@@ -412,9 +563,9 @@ impl Fetcher {
         }
     }
 
-    fn fetched(&mut self, fetch: Fetch, response: FetchResponse, now: Instant) {
+    /// Takes a response in. Answers as [`Self::happened`].
+    fn fetched(&mut self, mut fetch: Box<Fetch>, response: FetchResponse, now: Instant) -> bool {
         let broker = self.brokers.entry(fetch.broker).or_insert_with(Broker::new);
-        broker.busy = false;
         broker.failures.clear();
         if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
             self.shared.counters.throttle_ms.add(ms);
@@ -426,8 +577,19 @@ impl Fetcher {
                 let backoff = self.cluster.backoff();
                 broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
             }
-            return self.end(&fetch, None);
+            broker.busy = false;
+            self.end(&fetch, None);
+            return false;
         }
+        self.shared.counters.fetches.record(now.saturating_duration_since(fetch.sent_at));
+        self.shared.counters.answered(fetch.broker, &response);
+        if response.responses.is_empty() && broker.not_before.is_none() {
+            match self.repeat(fetch, now) {
+                Ok(is_sent) => return is_sent,
+                Err(other) => fetch = other,
+            }
+        }
+        self.brokers.entry(fetch.broker).or_insert_with(Broker::new).busy = false;
         let mut by_place: HashMap<(&TopicName, i32), &ToFetch> =
             HashMap::with_capacity(fetch.partitions.len());
         let mut names: HashMap<Uuid, &TopicName> = HashMap::new();
@@ -436,8 +598,7 @@ impl Fetcher {
             names.insert(*id, &to_fetch.partition.topic);
         }
         let mut hints = Vec::new();
-        let mut refresh = false;
-        let mut arrived = false;
+        let mut parts = Vec::with_capacity(response.responses.len());
         for topic in response.responses {
             let named =
                 if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
@@ -452,29 +613,43 @@ impl Fetcher {
                         leader_epoch: data.current_leader.leader_epoch,
                     });
                 }
-                refresh |= self.partition(to_fetch, data, now);
-                arrived = true;
+                parts.push((*to_fetch, data));
             }
+        }
+        // First the leaders that the answer names (KIP-951): who was asked in vain is not asked again, but they are, at once.
+        if !hints.is_empty() {
+            let endpoints = response.node_endpoints.iter();
+            let endpoints = endpoints.map(|node| (node.node_id, Address::told(&node.host, node.port)));
+            self.cluster.handle_leader_hints(&hints, endpoints);
+        }
+        let known = self.cluster.snapshot();
+        let arrived = !parts.is_empty();
+        let mut refresh = false;
+        for (to_fetch, data) in parts {
+            refresh |= self.partition(to_fetch, data, &known, now);
         }
         self.end(&fetch, None);
         if arrived {
             self.shared.tell();
         }
-        let endpoints =
-            response.node_endpoints.iter().map(|node| (node.node_id, Address::told(&node.host, node.port)));
-        if !hints.is_empty() && self.cluster.handle_leader_hints(&hints, endpoints) {
-            return;
-        }
         if refresh {
             self.cluster.request_refresh();
         }
+        false
     }
 
     /// Takes one partition's part of a response. Answers whether metadata looks out of date.
-    fn partition(&self, to_fetch: &ToFetch, data: PartitionData, now: Instant) -> bool {
+    fn partition(&self, to_fetch: &ToFetch, data: PartitionData, known: &Snapshot, now: Instant) -> bool {
         let code = data.error_code;
         if code.is_error() {
             let remedy = remedy(code);
+            let TopicPartition { topic, partition } = &to_fetch.partition;
+            let is_newer = |(_, epoch): (BrokerId, i32)| epoch > to_fetch.leader_epoch;
+            if remedy == Remedy::Refresh && known.leader(topic, *partition).is_some_and(is_newer) {
+                tracing::debug!(partition = %to_fetch.partition, %code, "the leader has moved, and is known");
+                self.shared.lock().moved(to_fetch);
+                return false;
+            }
             tracing::debug!(partition = %to_fetch.partition, %code, ?remedy, "partition not fetched");
             let mut subscription = self.shared.lock();
             match remedy {
@@ -493,10 +668,19 @@ impl Fetcher {
             }
             return remedy == Remedy::Refresh;
         }
-        if data.preferred_read_replica != BrokerId::NONE {
-            let until = now + self.cluster.config().metadata_max_age;
-            self.shared.lock().prefer(to_fetch, data.preferred_read_replica, until);
-            return false;
+        let replica = data.preferred_read_replica;
+        if replica != BrokerId::NONE {
+            tracing::debug!(partition = %to_fetch.partition, %replica, "a replica nearby is to be asked");
+            let is_known = known.brokers.contains_key(&replica);
+            let mut subscription = self.shared.lock();
+            if is_known {
+                let until = now + self.cluster.config().metadata_max_age;
+                subscription.prefer(to_fetch, replica, until);
+            } else {
+                // The leader would say the same again until metadata tells where the replica listens.
+                subscription.failed(to_fetch, None, now);
+            }
+            return !is_known;
         }
         let high = match self.settings.isolation {
             IsolationLevel::ReadCommitted => data.last_stable_offset,
@@ -557,6 +741,26 @@ async fn find(
     Event::Found(
         unknown.into_iter().zip(found).map(|((tp, era, _), (_, listed))| (tp, era, listed)).collect(),
     )
+}
+
+/// Asks a leader where epochs end; `None` if it cannot tell.
+async fn check(
+    cluster: Arc<Cluster>,
+    leader: BrokerId,
+    partitions: Vec<ToFetch>,
+    deadline: Instant,
+) -> Event {
+    let asking = async {
+        let connection = cluster.connection(leader, Purpose::Ask).await?;
+        let version = connection.version(ApiKey::OffsetForLeaderEpoch).ok();
+        let Some(version) = version.filter(|version| *version >= truncation::VERSION_MIN) else {
+            return Ok(None);
+        };
+        let request = truncation::request(&partitions);
+        connection.call_version(&request, version, deadline.into())?.await.map(Some)
+    };
+    let answer = asking.await;
+    Event::Checked(partitions, answer)
 }
 
 async fn committed(

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::{
     Batch, Consumer, RecordView,
-    group::{Commit, Group, Order, Pattern, Rebalance, Rebalances, no_group},
+    group::{Commit, Events, Group, Health, Order, Pattern, Rebalance, Rebalances, no_group},
     subscription::Mode,
+    truncation::Reached,
 };
 use crate::{
     cluster::{OffsetAndMetadata, TopicPartition, runtime::Runtime},
@@ -86,13 +87,15 @@ impl Consumer {
     /// Commits that a batch, and all before it in its partition, is done.
     pub fn commit_batch(&self, batch: &Batch) -> Commit {
         let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
-        self.commit_of([(tp, batch.next_offset().into())], Some(batch.tenure))
+        let reached = Reached { offset: batch.next_offset(), epoch: batch.leader_epoch() };
+        self.commit_of([(tp, reached.into())], Some(batch.tenure))
     }
 
     /// Commits that a record, and all before it in its partition, is done.
     pub fn commit_record(&self, record: &RecordView<'_>) -> Commit {
         let tp = TopicPartition::new(record.topic.clone(), record.partition);
-        self.commit_of([(tp, record.offset().saturating_add(1).into())], Some(record.tenure))
+        let reached = Reached { offset: record.offset().saturating_add(1), epoch: record.leader_epoch() };
+        self.commit_of([(tp, reached.into())], Some(record.tenure))
     }
 
     /// What the group has committed of these partitions; those of which nothing is are left out.
@@ -109,7 +112,32 @@ impl Consumer {
 
     /// The rebalances from now on, for the program to take; whoever heard of them before hears no more.
     pub fn rebalances(&self) -> Result<Rebalances> {
+        Ok(self.in_group()?.listener.rebalances())
+    }
+
+    /// The rebalances from now on, and that reading stands still: for half of `max.poll.interval.ms` the program has asked for
+    /// no records; or a partition has not moved, although the program asks and the broker has records. Each is told, and
+    /// logged, once until it goes on. Whoever heard of them before, by this or by [`Self::rebalances`], hears no more.
+    ///
+    /// ```no_run
+    /// # async fn run(consumer: ottla::Consumer) -> ottla::Result<()> {
+    /// let mut events = consumer.events()?;
+    /// # let watching = async move {
+    /// while let Some(event) = events.next().await {
+    ///     if let ottla::Event::Stalled(stalled) = event {
+    ///         eprintln!("reading stands still: {stalled:?}");
+    ///     }
+    /// }
+    /// # };
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> Result<Events> {
         Ok(self.in_group()?.listener.listen())
+    }
+
+    /// How this consumer does as a member of its group. Fails without a `group.id`.
+    pub fn health(&self) -> Result<Health> {
+        Ok(self.in_group()?.health())
     }
 
     /// Has `listener` called with each rebalance, one after the other, on a thread of its own, where it may block. The

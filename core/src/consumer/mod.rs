@@ -12,9 +12,10 @@ mod group;
 mod membership;
 mod offsets;
 mod subscription;
+mod truncation;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -25,28 +26,31 @@ use std::{
 use ottla_protocol::{
     compression::{Decompressor, Limits},
     record::{AnyBatch, Position, Records},
+    types::BrokerId,
 };
 use tokio::time::Instant;
 
 pub use self::{
     batch::{Batch, BatchIter, RecordView},
-    group::{Commit, Rebalance, RebalanceKind, Rebalances},
+    group::{Commit, Event, Events, Health, Rebalance, RebalanceKind, Rebalances, Stalled, WaitsFor},
     subscription::Watermarks,
+    truncation::LogTruncation,
 };
 use self::{
     fetcher::{FetchSettings, Fetcher, Shared, Wake},
     group::Group,
     offsets::reset_to,
     subscription::{Fetched, Subscription, Taken},
+    truncation::{Reached, epoch_of},
 };
 use crate::{
     cluster::{
-        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TopicPartition, list_offsets::list_offsets,
-        retry::Backoff, runtime::Runtime,
+        Cluster, ClusterSettings, ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition,
+        list_offsets::list_offsets, retry::Backoff, runtime::Runtime,
     },
     config::{ClientConfig, ConsumerConfig, IsolationLevel},
     error::{Error, ErrorKind, Result},
-    metrics::ConsumerMetrics,
+    metrics::{BrokerMetrics, ConsumerMetrics},
 };
 
 /// Longest time that closing takes, whatever it is given.
@@ -190,9 +194,10 @@ impl Consumer {
         self.shared.lock().assignment().cloned().collect()
     }
 
-    /// Goes to an offset; what was fetched from elsewhere is dropped.
-    pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        let sought = self.shared.lock().seek(partition, offset);
+    /// Goes to an offset; what was fetched from elsewhere is dropped. With an offset that has a leader epoch, as programs keep
+    /// them that store offsets by themselves, it is found out whether the log is still the one that was read (KIP-320).
+    pub fn seek(&self, partition: &TopicPartition, offset: impl Into<OffsetAndMetadata>) -> Result<()> {
+        let sought = self.shared.lock().seek(partition, Reached::from(offset.into()));
         self.shared.changed.notify_one();
         sought
     }
@@ -311,14 +316,55 @@ impl Consumer {
     /// What this consumer has counted.
     pub fn metrics(&self) -> ConsumerMetrics {
         let counters = &self.shared.counters;
+        let now = std::time::Instant::now();
+        let group = self.group.as_deref();
+        let pulse = group.map(|group| &*group.pulse);
+        let seconds = |ago: Option<Duration>| ago.map(|ago| ago.as_secs_f64());
+        let subscription = self.shared.lock();
+        let prefetch_used_bytes = subscription.used_bytes() as u64;
+        let assigned_partitions = subscription.assignment().count() as u64;
+        let records_lag_max = subscription.lag_max();
+        drop(subscription);
         ConsumerMetrics {
-            records_consumed: counters.records_consumed.get(),
-            batches_consumed: counters.batches_consumed.get(),
-            requests_sent: counters.requests_sent.get(),
-            batch_bytes_received: counters.batch_bytes_received.get(),
-            throttle_ms: counters.throttle_ms.get(),
-            prefetch_bytes_used: self.shared.lock().used_bytes() as u64,
+            records_consumed_total: counters.records_consumed.get(),
+            batches_consumed_total: counters.batches_consumed.get(),
+            bytes_consumed_total: counters.batch_bytes_received.get(),
+            fetch_total: counters.requests_sent.get(),
+            fetch_planned_total: counters.requests_planned.get(),
+            fetch_latency_avg: counters.fetches.average_ms(),
+            fetch_latency_max: counters.fetches.max_ms(),
+            fetch_throttle_time_total: counters.throttle_ms.get(),
+            metadata_request_total: self.cluster.metadata_requests(),
+            prefetch_used_bytes,
+            records_lag_max,
+            assigned_partitions,
+            commit_total: pulse.map_or(0, |pulse| pulse.commits.count()),
+            commit_latency_avg: pulse.and_then(|pulse| pulse.commits.average_ms()),
+            commit_latency_max: pulse.and_then(|pulse| pulse.commits.max_ms()),
+            heartbeat_total: pulse.map_or(0, |pulse| pulse.heartbeats.count()),
+            heartbeat_response_time_max: pulse.and_then(|pulse| pulse.heartbeats.max_ms()),
+            last_heartbeat_seconds_ago: seconds(pulse.and_then(|pulse| pulse.heartbeat.ago(now))),
+            rebalance_total: pulse.map_or(0, |pulse| pulse.rebalances.get()),
+            last_rebalance_seconds_ago: seconds(pulse.and_then(|pulse| pulse.rebalance.ago(now))),
+            last_poll_seconds_ago: seconds(group.map(|group| group.health().poll)),
         }
+    }
+
+    /// How many records the broker has behind the position, as of the partition's last fetch; under `read_committed`, those that
+    /// can be read. `None` before the first fetch, and while the position is looked for.
+    pub fn lag(&self, partition: &TopicPartition) -> Result<Option<u64>> {
+        self.shared.lock().lag(partition)
+    }
+
+    /// The lag of all assigned partitions of which it is known.
+    pub fn lags(&self) -> HashMap<TopicPartition, u64> {
+        let readings = self.shared.lock().readings();
+        readings.into_iter().map(|reading| (reading.partition, reading.lag)).collect()
+    }
+
+    /// What this consumer has counted of each broker that it fetched from: leaders, and replicas nearby (`client.rack`).
+    pub fn broker_metrics(&self) -> BTreeMap<BrokerId, BrokerMetrics> {
+        self.shared.counters.of_brokers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
@@ -405,6 +451,7 @@ impl Consumer {
             count: opened.count,
             next_offset,
             watermarks: taken.watermarks,
+            leader_epoch: epoch_of(&taken.fetched.batch).unwrap_or(-1),
             tenure: taken.tenure,
         }))
     }

@@ -5,6 +5,9 @@
 //! taken, and where to *fetch* next, behind what is buffered. Assigning and seeking start a new *era* of the
 //! partition: what was asked for before is dropped when it comes.
 //!
+//! With an offset goes the *epoch* of the leader that wrote what is before it, by which a new leader is asked whether it
+//! has the same (`truncation`); nothing is fetched from it before.
+//!
 //! In a group, a third place is what is *done*: the program is done with a batch when it asks for the next one. From being
 //! assigned to being let go, a partition is had for one *tenure*; what was read in another is not committed in this one.
 
@@ -15,9 +18,13 @@ use std::{
 
 use ottla_protocol::{record::AnyBatch, types::BrokerId};
 
+use super::{
+    group::Reading,
+    truncation::{self, EpochEnd, LogTruncation, Reached, Verdict},
+};
 use crate::{
     cluster::{
-        OffsetSpec, TopicPartition,
+        OffsetAndMetadata, OffsetSpec, TopicPartition,
         retry::{Backoff, Failures},
     },
     error::{Error, ErrorKind, Result},
@@ -35,6 +42,8 @@ pub(crate) struct Subscription {
     last_era: u64,
     /// Counts the changes of what is assigned.
     assignments: u64,
+    /// Counts whatever may change what is to be fetched.
+    revision: u64,
     /// Who says what is assigned.
     mode: Mode,
     /// Partitions begin where their group is; that is asked first.
@@ -74,8 +83,14 @@ struct Partition {
     paused: bool,
     /// It is being let go: nothing more of it is handed out.
     going: bool,
+    /// The epoch of what is before the position.
+    epoch: Option<i32>,
+    /// The epoch of what is before the offset to fetch from.
+    read_epoch: Option<i32>,
+    /// The leader epoch as of which that is known to be in the log; -1 for none.
+    checked_epoch: i32,
     /// Up to where the program was done when it was handed more, and at which of its asks that was.
-    handed: Option<(u64, i64)>,
+    handed: Option<(u64, Reached)>,
     /// What was committed last, or is being committed.
     committed: Option<i64>,
     /// Fetched and not taken, in the order of the log.
@@ -132,6 +147,8 @@ pub(crate) struct Fetched {
     pub from: i64,
     /// The position once it is taken.
     pub next: i64,
+    /// The epoch of what is before that.
+    pub next_epoch: Option<i32>,
     /// What it counts in the budget.
     pub bytes: usize,
 }
@@ -160,8 +177,21 @@ pub(crate) struct ToFetch {
     pub era: u64,
     /// From this offset on.
     pub offset: i64,
+    /// The epoch of what is before it.
+    pub read_epoch: Option<i32>,
+    /// The leader epoch as of which that is known to be in the log; -1 for none.
+    pub checked_epoch: i32,
+    /// The leader's epoch, as of which it is fetched, or checked; -1 until that is looked up, and where it is not known.
+    pub leader_epoch: i32,
     /// The replica nearby that is to be asked in the leader's place.
     pub preferred: Option<BrokerId>,
+}
+
+impl ToFetch {
+    /// Whether this leader is to be asked first if it has what was read before.
+    pub(crate) fn is_to_check(&self) -> bool {
+        self.read_epoch.is_some() && self.leader_epoch >= 0 && self.checked_epoch != self.leader_epoch
+    }
 }
 
 impl Subscription {
@@ -178,6 +208,7 @@ impl Subscription {
             reset,
             last_era: 0,
             assignments: 0,
+            revision: 0,
             mode: Mode::Free,
             in_group: false,
             asks: 0,
@@ -204,6 +235,7 @@ impl Subscription {
             let text = "the group says what is assigned, as topics are subscribed to";
             return Err(Error::new(ErrorKind::InvalidArgument, text).hint("call `unsubscribe` first"));
         }
+        self.revision += 1;
         self.assignments += 1;
         let mut before = std::mem::take(&mut self.partitions);
         self.turns.clear();
@@ -259,21 +291,29 @@ impl Subscription {
         self.assignments
     }
 
-    /// Goes to an offset.
-    pub(crate) fn seek(&mut self, tp: &TopicPartition, offset: i64) -> Result<()> {
+    /// Tells whether [`Self::fetchable`], but for what rests or has a replica nearby only for a time, would give what it
+    /// gave before, and nothing has to be looked for: it is the same number then. Fetches that bring nothing do not count.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Goes to an offset; with an epoch, it is checked that the log is what it was there.
+    pub(crate) fn seek(&mut self, tp: &TopicPartition, to: Reached) -> Result<()> {
+        let Reached { offset, epoch } = to;
         if offset < 0 {
             let text = format!("cannot seek to offset {offset}, below zero");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.restart(tp, Place::At { position: offset, fetch: offset })
+        self.restart(tp, Place::At { position: offset, fetch: offset }, epoch)
     }
 
     /// Goes to an offset that is still to be looked for.
     pub(crate) fn seek_to(&mut self, tp: &TopicPartition, spec: OffsetSpec) -> Result<()> {
-        self.restart(tp, Place::Unknown(spec))
+        self.restart(tp, Place::Unknown(spec), None)
     }
 
-    fn restart(&mut self, tp: &TopicPartition, place: Place) -> Result<()> {
+    fn restart(&mut self, tp: &TopicPartition, place: Place, epoch: Option<i32>) -> Result<()> {
+        self.revision += 1;
         let partition = self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?;
         self.last_era += 1;
         self.used_bytes -= partition.buffered_bytes;
@@ -281,6 +321,8 @@ impl Subscription {
             paused: partition.paused,
             going: partition.going,
             watermarks: partition.watermarks,
+            epoch,
+            read_epoch: epoch,
             ..Partition::new(self.last_era, partition.tenure, place)
         };
         Ok(())
@@ -288,6 +330,7 @@ impl Subscription {
 
     /// Holds a partition, or lets it go on. What is buffered stays.
     pub(crate) fn set_paused(&mut self, tp: &TopicPartition, paused: bool) -> Result<()> {
+        self.revision += 1;
         self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?.paused = paused;
         Ok(())
     }
@@ -308,6 +351,22 @@ impl Subscription {
     /// As of the last fetch of the partition.
     pub(crate) fn watermarks(&self, tp: &TopicPartition) -> Option<Watermarks> {
         self.partitions.get(tp)?.watermarks
+    }
+
+    /// How many records the broker has behind the position; `None` as long as that is not known.
+    pub(crate) fn lag(&self, tp: &TopicPartition) -> Result<Option<u64>> {
+        let partition = self.partitions.get(tp).ok_or_else(|| not_assigned(tp))?;
+        Ok(partition.lag())
+    }
+
+    /// The largest lag of all, 0 if none is known.
+    pub(crate) fn lag_max(&self) -> u64 {
+        self.partitions.values().filter_map(Partition::lag).max().unwrap_or(0)
+    }
+
+    /// Where the program is in each partition of which that, and what is behind, is known.
+    pub(crate) fn readings(&self) -> Vec<Reading> {
+        self.partitions.iter().filter_map(|(tp, partition)| partition.reading(tp)).collect()
     }
 
     /// The program asks for records: it is done with what it was handed.
@@ -352,6 +411,7 @@ impl Subscription {
     /// it, that is; if not, nobody is handed anything. Answers whether it may be handed out: not if the program has gone
     /// elsewhere meanwhile, or the partition is being let go.
     pub(crate) fn settle(&mut self, taken: &Taken, rest: Option<Fetched>, has_records: bool) -> bool {
+        self.revision += 1;
         let partition = self.partitions.get_mut(&taken.partition).filter(|p| p.era == taken.era);
         let Some(partition) = partition else {
             self.used_bytes -= taken.fetched.bytes;
@@ -364,7 +424,12 @@ impl Subscription {
         if let Place::At { position, .. } = &mut partition.place {
             let is_first = partition.handed.is_none_or(|(asks, _)| asks != self.asks);
             if has_records && may_go && is_first {
-                partition.handed = Some((self.asks, *position));
+                let reached = Reached { offset: *position, epoch: partition.epoch };
+                partition.handed = Some((self.asks, reached));
+            }
+            if next > *position {
+                let of_batch = || truncation::epoch_of(&taken.fetched.batch);
+                partition.epoch = if rest.is_some() { of_batch() } else { taken.fetched.next_epoch };
             }
             *position = next;
         }
@@ -381,6 +446,7 @@ impl Subscription {
 
     /// The group gives these, too. They begin once [`Self::admit`] says so.
     pub(crate) fn add(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         self.assignments += 1;
         for tp in partitions {
             self.last_era += 1;
@@ -395,6 +461,7 @@ impl Subscription {
 
     /// Partitions that were added may begin; where the program has not sought, where the group is.
     pub(crate) fn admit(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         for tp in partitions {
             let partition = self.partitions.get_mut(tp);
             if let Some(partition) = partition.filter(|partition| partition.place == Place::Committed) {
@@ -405,6 +472,7 @@ impl Subscription {
 
     /// Nothing more of these is handed out.
     pub(crate) fn hold(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         for tp in partitions {
             if let Some(partition) = self.partitions.get_mut(tp) {
                 partition.going = true;
@@ -425,6 +493,7 @@ impl Subscription {
 
     /// Lets go of these, with all that was fetched of them.
     pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.revision += 1;
         self.assignments += 1;
         for tp in partitions {
             if let Some(partition) = self.partitions.remove(tp) {
@@ -456,15 +525,17 @@ impl Subscription {
         &mut self,
         tp: &TopicPartition,
         era: u64,
-        committed: Result<Option<i64>>,
+        committed: Result<Option<OffsetAndMetadata>>,
         now: Instant,
     ) {
+        self.revision += 1;
         let reset = self.reset;
         let Some(partition) = self.of_era(tp, era) else { return };
         partition.asked = false;
         match committed {
-            Ok(Some(offset)) => {
+            Ok(Some(OffsetAndMetadata { offset, leader_epoch, .. })) => {
                 partition.place = Place::At { position: offset, fetch: offset };
+                (partition.epoch, partition.read_epoch) = (leader_epoch, leader_epoch);
                 partition.committed = Some(offset);
                 partition.failures.clear();
             }
@@ -479,9 +550,11 @@ impl Subscription {
     }
 
     /// The positions of all partitions, up to what was handed out; those that have one.
-    pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, i64> {
+    pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, Reached> {
         let position = |(tp, partition): (&TopicPartition, &Partition)| match partition.place {
-            Place::At { position, .. } => Some((tp.clone(), position)),
+            Place::At { position, .. } => {
+                Some((tp.clone(), Reached { offset: position, epoch: partition.epoch }))
+            }
             _ => None,
         };
         self.partitions.iter().filter_map(position).collect()
@@ -490,14 +563,15 @@ impl Subscription {
     /// Up to where the program is done with these, or with all, where that is to be committed: it is further than what was
     /// committed, or nothing was since the program went elsewhere. Without members nobody keeps a group's offsets from
     /// expiring, so those of partitions that the program assigned are committed again and again.
-    pub(crate) fn done(&self, of: Option<&[TopicPartition]>) -> BTreeMap<TopicPartition, i64> {
+    pub(crate) fn done(&self, of: Option<&[TopicPartition]>) -> BTreeMap<TopicPartition, Reached> {
         let is_wanted = |tp: &TopicPartition| of.is_none_or(|of| of.contains(tp));
         let done = |(tp, partition): (&TopicPartition, &Partition)| {
             let Place::At { position, .. } = partition.place else { return None };
             let handed = partition.handed.filter(|(asks, _)| *asks == self.asks);
+            let position = Reached { offset: position, epoch: partition.epoch };
             let done = handed.map_or(position, |(_, from)| from);
             let again = self.mode == Mode::Assigned;
-            let is_due = |committed: i64| done > committed || again && done == committed;
+            let is_due = |committed: i64| done.offset > committed || again && done.offset == committed;
             partition.committed.is_none_or(is_due).then(|| (tp.clone(), done))
         };
         self.partitions.iter().filter(|(tp, _)| is_wanted(tp)).filter_map(done).collect()
@@ -534,6 +608,7 @@ impl Subscription {
 
     /// An offset was looked for.
     pub(crate) fn found(&mut self, tp: &TopicPartition, era: u64, offset: Result<i64>, now: Instant) {
+        self.revision += 1;
         let Some(partition) = self.partitions.get_mut(tp).filter(|partition| partition.era == era) else {
             return;
         };
@@ -541,6 +616,7 @@ impl Subscription {
         match offset {
             Ok(offset) => {
                 partition.place = Place::At { position: offset, fetch: offset };
+                (partition.epoch, partition.read_epoch) = (None, None);
                 partition.failures.clear();
             }
             Err(error) if error.is_retriable() => self.hold_off(tp, era, now),
@@ -572,6 +648,9 @@ impl Subscription {
                 partition: tp.clone(),
                 era: partition.era,
                 offset: fetch,
+                read_epoch: partition.read_epoch,
+                checked_epoch: partition.checked_epoch,
+                leader_epoch: -1,
                 preferred: partition.preferred.map(|(broker, _)| broker),
             });
         }
@@ -622,28 +701,35 @@ impl Subscription {
         };
         partition.failures.clear();
         partition.watermarks = Some(watermarks);
+        // The leader would have refused a request of another epoch.
+        partition.checked_epoch = to_fetch.leader_epoch;
         let Place::At { position, fetch } = &mut partition.place else { return };
         for (batch, shown) in batches {
             let next = batch.last_offset().saturating_add(1);
             if next <= *fetch {
                 continue;
             }
+            self.revision += 1;
+            let next_epoch = truncation::epoch_of(&batch);
             if shown {
                 let bytes = size(&batch);
                 partition.buffered_bytes += bytes;
                 self.used_bytes += bytes;
-                partition.buffered.push_back(Fetched { batch, from: *fetch, next, bytes });
+                partition.buffered.push_back(Fetched { batch, from: *fetch, next, next_epoch, bytes });
             } else if let Some(last) = partition.buffered.back_mut() {
-                last.next = next;
+                (last.next, last.next_epoch) = (next, next_epoch);
             } else if !partition.taken {
                 *position = next;
+                partition.epoch = next_epoch;
             }
             *fetch = next;
+            partition.read_epoch = next_epoch;
         }
     }
 
     /// The partition could not be fetched; it rests for a while. An `error` is told to the program.
     pub(crate) fn failed(&mut self, to_fetch: &ToFetch, error: Option<Error>, now: Instant) {
+        self.revision += 1;
         let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
         partition.preferred = None;
         if error.is_some() {
@@ -661,6 +747,7 @@ impl Subscription {
     /// The fetch offset is not in the log. What is buffered before it can still be taken; then the partition begins
     /// where `auto.offset.reset` says, or, without one, has no place.
     pub(crate) fn out_of_range(&mut self, to_fetch: &ToFetch, watermarks: &str, now: Instant) {
+        self.revision += 1;
         let reset = self.reset;
         let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) else { return };
         if partition.preferred.take().is_some() {
@@ -689,17 +776,107 @@ impl Subscription {
         }
     }
 
+    /// Partitions are to be checked by their leader; they count as asked until [`Self::end_fetch`].
+    pub(crate) fn begin_check<'a>(&mut self, partitions: impl IntoIterator<Item = &'a ToFetch>) {
+        self.begin_fetch(partitions, 0);
+    }
+
+    /// The leader of this epoch has said where the epoch ends that was read last. Where it does not have what was read,
+    /// what the program was not handed yet is fetched anew; what it was handed is lost: then reading goes on where the logs
+    /// part, or, without `auto.offset.reset`, the program is told and the partition has no place.
+    pub(crate) fn checked(&mut self, to_check: &ToFetch, end: Option<EpochEnd>) {
+        self.revision += 1;
+        let reset = self.reset;
+        let tp = &to_check.partition;
+        let Some(partition) = self.of_era(tp, to_check.era) else { return };
+        partition.asked = false;
+        let Place::At { position, fetch } = partition.place else { return };
+        let diverged = match truncation::judge(fetch, end) {
+            Verdict::Intact => {
+                partition.checked_epoch = to_check.leader_epoch;
+                partition.failures.clear();
+                return;
+            }
+            Verdict::Diverged(at) => at,
+        };
+        if partition.taken || position != fetch {
+            tracing::info!(partition = %tp, position, ?diverged, "what was fetched ahead is another log's; fetched anew");
+            return self.refetch(tp);
+        }
+        tracing::warn!(partition = %tp, position, ?diverged, ?reset, "the log was truncated, records that were read are lost");
+        let epoch = partition.epoch;
+        let lost = LogTruncation {
+            partition: tp.clone(),
+            offset: position,
+            leader_epoch: to_check.read_epoch.unwrap_or(-1),
+            diverges_at: diverged.map(|at| (at.offset, at.epoch.unwrap_or(-1))),
+        };
+        let (place, epoch) = match (reset, diverged) {
+            (Some(_), Some(at)) => (Place::At { position: at.offset, fetch: at.offset }, at.epoch),
+            (Some(spec), None) => (Place::Unknown(spec), None),
+            (None, _) => (Place::Lost { told: true }, epoch),
+        };
+        // It is assigned: it was found above.
+        _ = self.restart(tp, place, epoch);
+        if let Some(partition) = self.partitions.get_mut(tp) {
+            partition.checked_epoch = to_check.leader_epoch;
+            partition.error = reset.is_none().then(|| lost.into_error());
+        }
+    }
+
+    /// The leader of this epoch cannot tell, and is believed.
+    pub(crate) fn pass(&mut self, to_check: &ToFetch) {
+        self.revision += 1;
+        if let Some(partition) = self.of_era(&to_check.partition, to_check.era) {
+            partition.checked_epoch = to_check.leader_epoch;
+        }
+    }
+
+    /// Drops what was fetched ahead, and what is being opened, and fetches it again.
+    fn refetch(&mut self, tp: &TopicPartition) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        let Place::At { position, fetch } = &mut partition.place else { return };
+        self.last_era += 1;
+        partition.era = self.last_era;
+        partition.taken = false;
+        self.used_bytes -= partition.buffered_bytes;
+        partition.buffered.clear();
+        partition.buffered_bytes = 0;
+        *fetch = *position;
+        partition.read_epoch = partition.epoch;
+    }
+
+    /// The partition was fetched from one who does not lead it any more, and the new leader is known: it is asked at once.
+    pub(crate) fn moved(&mut self, to_fetch: &ToFetch) {
+        self.revision += 1;
+        if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
+            partition.preferred = None;
+        }
+    }
+
+    /// A replica nearby does not answer: the leader is asked again (KIP-392).
+    pub(crate) fn avoid(&mut self, replica: BrokerId) {
+        self.revision += 1;
+        for partition in self.partitions.values_mut() {
+            partition.preferred = partition.preferred.filter(|(preferred, _)| *preferred != replica);
+        }
+    }
+
     /// The leader points to a replica nearby (KIP-392).
     pub(crate) fn prefer(&mut self, to_fetch: &ToFetch, replica: BrokerId, until: Instant) {
+        self.revision += 1;
         if let Some(partition) = self.of_era(&to_fetch.partition, to_fetch.era) {
             partition.preferred = Some((replica, until));
         }
     }
 
-    /// When a partition that rests may be asked again.
+    /// When time alone changes what is to be fetched: a partition has rested, or may ask its leader again.
     pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let rests = |partition: &Partition| partition.not_before.filter(|until| *until > now);
-        self.partitions.values().filter_map(rests).min()
+        let ends = |partition: &Partition| {
+            let preferred = partition.preferred.map(|(_, until)| until);
+            [partition.not_before, preferred].into_iter().flatten().filter(|until| *until > now).min()
+        };
+        self.partitions.values().filter_map(ends).min()
     }
 
     fn of_era(&mut self, tp: &TopicPartition, era: u64) -> Option<&mut Partition> {
@@ -726,6 +903,9 @@ impl Partition {
             place,
             paused: false,
             going: false,
+            epoch: None,
+            read_epoch: None,
+            checked_epoch: -1,
             handed: None,
             committed: None,
             buffered: VecDeque::new(),
@@ -738,6 +918,19 @@ impl Partition {
             watermarks: None,
             preferred: None,
         }
+    }
+
+    fn reading(&self, tp: &TopicPartition) -> Option<Reading> {
+        let (Place::At { position, .. }, Some(lag)) = (self.place, self.lag()) else { return None };
+        Some(Reading { partition: tp.clone(), position, lag, is_held: self.paused || self.going })
+    }
+
+    /// Of records, as of the last fetch.
+    fn lag(&self) -> Option<u64> {
+        let (Place::At { position, .. }, Some(watermarks)) = (self.place, self.watermarks) else {
+            return None;
+        };
+        Some(u64::try_from(watermarks.high.saturating_sub(position)).unwrap_or(0))
     }
 
     fn may_ask(&mut self, now: Instant) -> bool {

@@ -221,14 +221,21 @@ impl Producer {
         let counters = &self.counters;
         let budget = &self.accumulator.budget;
         ProducerMetrics {
-            records_acknowledged: counters.records_acknowledged.get(),
-            records_failed: counters.records_failed.get(),
-            batches_sent: counters.batches_sent.get(),
-            batches_retried: counters.batches_retried.get(),
-            requests_sent: counters.requests_sent.get(),
-            batch_bytes_sent: counters.batch_bytes_sent.get(),
-            throttle_ms: counters.throttle_ms.get(),
-            buffer_bytes_used: (budget.total_bytes() - budget.free_bytes()) as u64,
+            record_send_total: counters.records_sent.get(),
+            record_acknowledged_total: counters.records_acknowledged.get(),
+            record_error_total: counters.records_failed.get(),
+            record_retry_total: counters.records_retried.get(),
+            batch_send_total: counters.batches_sent.get(),
+            batch_retry_total: counters.batches_retried.get(),
+            produce_total: counters.requests_sent.get(),
+            produce_bytes_total: counters.batch_bytes_sent.get(),
+            produce_throttle_time_total: counters.throttle_ms.get(),
+            request_latency_avg: counters.requests.average_ms(),
+            request_latency_max: counters.requests.max_ms(),
+            requests_in_flight: counters.in_flight.get(),
+            metadata_request_total: self.cluster.metadata_requests(),
+            buffer_total_bytes: budget.total_bytes() as u64,
+            buffer_available_bytes: budget.free_bytes() as u64,
         }
     }
 

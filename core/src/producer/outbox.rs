@@ -95,6 +95,8 @@ pub(crate) enum Answer {
         message: Option<String>,
         /// Where it wrote the batch, if it did.
         written: Written,
+        /// It named a leader that can be reached, so that nobody else has to be asked for one (KIP-951).
+        names_leader: bool,
     },
     /// No answer came; nobody knows what became of the batch.
     Lost(Error),
@@ -322,8 +324,8 @@ impl Outbox {
     ) {
         let Some(partition) = get(&mut self.partitions, slot) else { return };
         partition.in_flight = partition.in_flight.saturating_sub(1);
-        let (code, message, written) = match answer {
-            Answer::Code { code, message, written } => (code, message, written),
+        let (code, message, written, names_leader) = match answer {
+            Answer::Code { code, message, written, names_leader } => (code, message, written, names_leader),
             Answer::Lost(error) => {
                 self.wants_metadata = true;
                 return self.try_again(slot, batch, error, now);
@@ -351,7 +353,7 @@ impl Outbox {
             }
             Verdict::Other if code == ErrorCode::MESSAGE_TOO_LARGE => self.split(slot, batch, error()),
             Verdict::Other if code.is_retriable() => {
-                self.wants_metadata |= code.class() == ErrorClass::RefreshMetadata;
+                self.wants_metadata |= code.class() == ErrorClass::RefreshMetadata && !names_leader;
                 self.try_again(slot, batch, error(), now);
             }
             Verdict::Other => {

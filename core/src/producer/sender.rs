@@ -37,7 +37,7 @@ use crate::{
         runtime::Runtime,
     },
     error::{Error, ErrorKind, Result},
-    metrics::Counter,
+    metrics::{Counter, Durations},
 };
 
 /// The last version of Produce that names topics; from the next on it is their ids (KIP-516).
@@ -62,7 +62,13 @@ pub(super) struct Counters {
     pub records_failed: Counter,
     pub batches_sent: Counter,
     pub batches_retried: Counter,
+    pub records_sent: Counter,
+    pub records_retried: Counter,
     pub requests_sent: Counter,
+    /// From a request to its answer.
+    pub requests: Durations,
+    /// Requests without answer now.
+    pub in_flight: Counter,
     pub batch_bytes_sent: Counter,
     pub throttle_ms: Counter,
 }
@@ -95,6 +101,7 @@ pub(super) struct Sender {
 #[derive(Debug)]
 struct UnderWay {
     broker: BrokerId,
+    sent_at: Instant,
     batches: Vec<(u32, ProducerBatch)>,
 }
 
@@ -280,6 +287,11 @@ impl Sender {
         for outgoing in outgoing {
             self.counters.batches_sent.add(1);
             self.counters.batches_retried.add(u64::from(outgoing.batch.attempts > 1));
+            let records = u64::from(outgoing.batch.record_count);
+            self.counters.records_sent.add(records);
+            if outgoing.batch.attempts > 1 {
+                self.counters.records_retried.add(records);
+            }
             self.counters.batch_bytes_sent.add(outgoing.bytes.len() as u64);
             let partition = outgoing.batch.partition;
             let records = PartitionProduceData { index: partition, records: Some(outgoing.bytes.into()) };
@@ -287,7 +299,8 @@ impl Sender {
             batches.push((outgoing.slot, outgoing.batch));
         }
         self.counters.requests_sent.add(1);
-        self.under_way.insert(id, UnderWay { broker, batches });
+        self.under_way.insert(id, UnderWay { broker, batches, sent_at: Instant::now() });
+        self.counters.in_flight.set(self.under_way.len() as u64);
         if let Err(error) = self.start(broker, id, data, deadline.into()) {
             self.answered(id, Err(error));
         }
@@ -361,15 +374,24 @@ impl Sender {
     }
 
     fn answered(&mut self, id: u64, result: Result<Option<ProduceResponse>>) {
-        let Some(UnderWay { broker, batches }) = self.under_way.remove(&id) else { return };
+        let Some(UnderWay { broker, batches, sent_at }) = self.under_way.remove(&id) else { return };
+        self.counters.in_flight.set(self.under_way.len() as u64);
         let now = Instant::now();
+        if result.is_ok() {
+            self.counters.requests.record(now.saturating_duration_since(sent_at));
+        }
         self.outbox.request_ended(broker);
         match result {
             Ok(Some(response)) => self.response(broker, batches, response, now),
             Ok(None) => {
                 let unknown = Written { base_offset: -1, log_append_time: None };
                 for (slot, batch) in batches {
-                    let answer = Answer::Code { code: ErrorCode::NONE, message: None, written: unknown };
+                    let answer = Answer::Code {
+                        code: ErrorCode::NONE,
+                        message: None,
+                        written: unknown,
+                        names_leader: false,
+                    };
                     self.outbox.handle_answer(slot, batch, answer, now);
                 }
             }
@@ -437,7 +459,15 @@ impl Sender {
                 log_append_time: (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms),
             };
             let message = code.is_error().then(|| refusal(answer)).flatten();
-            self.outbox.handle_answer(slot, batch, Answer::Code { code, message, written }, now);
+            let leader = &answer.current_leader;
+            let known = snapshot.leader(&batch.topic, batch.partition);
+            let names_leader = leader.leader_id != BrokerId::NONE
+                && leader.leader_id != broker
+                && known.is_none_or(|(_, epoch)| leader.leader_epoch >= epoch)
+                && (snapshot.brokers.contains_key(&leader.leader_id)
+                    || response.node_endpoints.iter().any(|node| node.node_id == leader.leader_id));
+            let answer = Answer::Code { code, message, written, names_leader };
+            self.outbox.handle_answer(slot, batch, answer, now);
         }
         if !hints.is_empty() {
             let endpoints = response

@@ -399,7 +399,8 @@ impl Simulation {
         for ((slot, _, batch), result) in underway.batches.into_iter().zip(results) {
             let code = result.err().unwrap_or(ErrorCode::NONE);
             let written = Written { base_offset: result.unwrap_or(-1), log_append_time: None };
-            self.outbox.handle_answer(slot, batch, Answer::Code { code, message: None, written }, self.now);
+            let answer = Answer::Code { code, message: None, written, names_leader: false };
+            self.outbox.handle_answer(slot, batch, answer, self.now);
         }
         self.outbox.request_ended(underway.broker);
     }

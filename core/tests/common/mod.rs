@@ -24,7 +24,7 @@ use ottla_interop::{
 pub(crate) struct Target {
     /// Its name, for messages: `apache`, `ottla`.
     pub(crate) name: String,
-    /// Its address.
+    /// Its address; several with commas between.
     pub(crate) address: String,
 }
 
@@ -61,8 +61,12 @@ pub(crate) fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
 
 impl Target {
     pub(crate) fn admin(&self) -> Admin {
-        Admin::new(AdminConfig { bootstrap_servers: vec![self.address.clone()], ..Default::default() })
-            .unwrap()
+        Admin::new(AdminConfig { bootstrap_servers: self.addresses(), ..Default::default() }).unwrap()
+    }
+
+    /// Each of its nodes' address.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.address.split(',').map(str::to_owned).collect()
     }
 
     /// Creates a topic under a name that is new, and waits until the broker knows of it.

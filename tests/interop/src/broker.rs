@@ -35,6 +35,13 @@ impl TestBroker {
         self.broker = Some(Broker::start(&settings).expect("a broker starts"));
     }
 
+    /// As [`Self::restart`], with this line in place of what it had for the key.
+    pub fn restart_with(&mut self, key: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self.restart();
+    }
+
     /// Its address, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         let broker = self.broker.as_ref().expect("the broker runs");

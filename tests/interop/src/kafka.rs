@@ -18,7 +18,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -78,7 +78,7 @@ pub struct Options {
     pub java_options: &'static [&'static str],
     /// The listeners for clients. The first is also the brokers' among themselves.
     pub listeners: Vec<Listener>,
-    /// Further lines of `server.properties`; they win over those made here.
+    /// Further lines of `server.properties`; they win over those made here. `{node}` stands for the node's number.
     pub properties: Vec<(String, String)>,
     /// Further arguments of `kafka-storage format`, such as `--add-scram`.
     pub format: Vec<String>,
@@ -169,10 +169,33 @@ impl Kafka {
             let properties = QUICK_GROUPS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
             Kafka::start(Options { properties, ..Options::default() })
         });
-        SHARED.as_ref().map_err(|error| match error.downcast_ref::<Missing>() {
-            Some(Missing(what)) => Missing(what.clone()).into(),
-            None => anyhow!("{error:#}"),
-        })
+        SHARED.as_ref().map_err(again)
+    }
+
+    /// Three nodes that tests of this process share, one after the other: each in a rack of its own (`rack-1` and so on), and
+    /// consumers read from the replica in theirs. Whoever ends a node starts it again. No leader moves by itself, and a node
+    /// that is dead is missed soon.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kafka::start`].
+    pub fn three() -> anyhow::Result<MutexGuard<'static, Self>> {
+        static THREE: LazyLock<anyhow::Result<Mutex<Kafka>>> = LazyLock::new(|| {
+            let properties = [
+                ("broker.rack", "rack-{node}"),
+                ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
+                ("min.insync.replicas", "1"),
+                ("auto.leader.rebalance.enable", "false"),
+                ("broker.session.timeout.ms", "3000"),
+                ("broker.heartbeat.interval.ms", "500"),
+                ("replica.lag.time.max.ms", "3000"),
+            ];
+            let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            let options = Options { nodes: 3, heap_mib: 256, properties, ..Options::default() };
+            Kafka::start(options).map(Mutex::new)
+        });
+        // A test that failed with the cluster in its hands may have left it in pieces; the next one says so.
+        THREE.as_ref().map(|three| three.lock().unwrap_or_else(PoisonError::into_inner)).map_err(again)
     }
 
     fn attempt(options: &Options, class_path: &ClassPath) -> anyhow::Result<Self> {
@@ -272,6 +295,21 @@ impl Kafka {
         self.wait_for(node)
     }
 
+    /// As [`Kafka::start_again`], with its listeners on these ports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kafka::start_again`]; and if there are not as many ports as listeners.
+    pub fn start_at(&mut self, node: usize, ports: &[u16]) -> anyhow::Result<()> {
+        self.kill(node)?;
+        ensure!(ports.len() == self.options.listeners.len(), "{} ports for the listeners", ports.len());
+        let listeners = ports.iter().map(|&port| Port { bound: port, advertised: port }).collect();
+        let known = node.checked_sub(1).and_then(|at| self.ports.get_mut(at));
+        known.with_context(|| format!("there is no node {node}"))?.listeners = listeners;
+        self.spawn(node)?;
+        self.wait_for(node)
+    }
+
     fn take(&mut self, node: usize) -> anyhow::Result<Option<Child>> {
         let slot = node.checked_sub(1).and_then(|at| self.nodes.get_mut(at));
         Ok(slot.with_context(|| format!("there is no node {node}"))?.take())
@@ -355,7 +393,8 @@ impl Kafka {
             // A test waits for nobody.
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ];
-        lines.extend(self.options.properties.iter().map(|(key, value)| (key.as_str(), value.clone())));
+        let of_node = |value: &String| value.replace("{node}", &node.to_string());
+        lines.extend(self.options.properties.iter().map(|(key, value)| (key.as_str(), of_node(value))));
         // In a properties file the last line of a key holds.
         Ok(lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect())
     }
@@ -400,6 +439,14 @@ impl Drop for Kafka {
         for child in self.nodes.iter_mut().flatten() {
             end(child);
         }
+    }
+}
+
+/// The same error for the next who asks.
+fn again(error: &anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Missing>() {
+        Some(Missing(what)) => Missing(what.clone()).into(),
+        None => anyhow!("{error:#}"),
     }
 }
 

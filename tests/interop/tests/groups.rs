@@ -3,275 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod members;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io::{BufRead, BufReader},
+    collections::{BTreeSet, VecDeque},
     net::{SocketAddr, TcpListener},
-    process::Child,
-    sync::{Arc, Mutex},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use ottla::{
-    Consumer, Producer, Record, TopicPartition,
-    config::{ConsumerConfig, GroupProtocol, OffsetReset, ProducerConfig},
+use members::{
+    At, Given, Member, PARTITIONS, Place, Protocol, TOPIC, all, come_and_go, has_all, produce, produce_ours,
+    sizes,
 };
+use ottla::TopicPartition;
 use ottla_interop::{
     broker::TestBroker,
     or_skip,
     peers::{self, Peer},
-    record::PeerRecord,
     wire::Wire,
 };
 use ottla_protocol::messages::{ConsumerGroupDescribeRequest, ListGroupsRequest};
-use tokio::sync::oneshot;
-
-const PARTITIONS: i32 = 6;
-const TOPIC: &str = "t";
-/// Longest that anything here may take: a dead member's session, a round, and a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A record by partition and offset.
-type Place = (i32, i64);
-
-/// What members say: what they were given and what they committed, in the order of each.
-#[derive(Clone, Default)]
-struct Given(Arc<Mutex<BTreeMap<usize, Vec<Word>>>>);
-
-/// A member's word. Times are in microseconds since the epoch.
-#[derive(Clone, Copy)]
-enum Word {
-    Given {
-        place: Place,
-        at_us: u64,
-    },
-    /// All that was given since the last word of this kind or the next is committed.
-    Committed {
-        at_us: u64,
-    },
-    Uncommitted,
-}
-
-impl Word {
-    fn read(line: &str) -> Self {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[..] {
-            ["committed", at_us] => Self::Committed { at_us: at_us.parse().unwrap() },
-            ["uncommitted"] => Self::Uncommitted,
-            [partition, offset, at_us] => Self::Given {
-                place: (partition.parse().unwrap(), offset.parse().unwrap()),
-                at_us: at_us.parse().unwrap(),
-            },
-            _ => panic!("a member says {line:?}"),
-        }
-    }
-}
-
-impl Given {
-    fn hear(&self, member: usize, word: Word) {
-        self.0.lock().unwrap().entry(member).or_default().push(word);
-    }
-
-    fn everything(&self) -> Vec<Place> {
-        self.0.lock().unwrap().values().flatten().filter_map(Self::place).collect()
-    }
-
-    fn of(&self, member: usize) -> Vec<Place> {
-        self.0.lock().unwrap().get(&member).into_iter().flatten().filter_map(Self::place).collect()
-    }
-
-    fn place(word: &Word) -> Option<Place> {
-        match *word {
-            Word::Given { place, .. } => Some(place),
-            Word::Committed { .. } | Word::Uncommitted => None,
-        }
-    }
-
-    /// Checks that nobody was given a record after the offset behind it had been committed, by whomever: so no two
-    /// members had a partition at a time, and no committed offset went back.
-    fn check_nothing_committed_comes_again(&self) {
-        // Of each partition, when the group's offset was what: (time, offset).
-        let mut commits: BTreeMap<i32, Vec<(u64, i64)>> = BTreeMap::new();
-        let members = self.0.lock().unwrap();
-        for words in members.values() {
-            let mut since: BTreeMap<i32, i64> = BTreeMap::new();
-            for word in words {
-                match *word {
-                    Word::Given { place: (partition, offset), .. } => _ = since.insert(partition, offset + 1),
-                    Word::Uncommitted => since.clear(),
-                    Word::Committed { at_us } => {
-                        for (partition, offset) in std::mem::take(&mut since) {
-                            commits.entry(partition).or_default().push((at_us, offset));
-                        }
-                    }
-                }
-            }
-        }
-        for (member, words) in &*members {
-            for word in words {
-                let Word::Given { place: (partition, offset), at_us } = *word else { continue };
-                let before =
-                    |&&(committed_us, committed): &&(u64, i64)| committed_us < at_us && offset < committed;
-                let again = commits.get(&partition).and_then(|commits| commits.iter().find(before));
-                assert!(
-                    again.is_none(),
-                    "member {member} was given offset {offset} of partition {partition} at {at_us}, committed {again:?}"
-                );
-            }
-        }
-    }
-
-    /// Waits until `done` says so of what was given.
-    #[track_caller]
-    fn wait_until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !done(self) {
-            assert!(Instant::now() < end, "{what} did not happen; given: {}", self.everything().len());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// How members speak with their coordinator.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Protocol {
-    Classic,
-    /// KIP-848.
-    Consumer,
-}
-
-/// A member that runs.
-struct Member {
-    number: usize,
-    runs: Runs,
-}
-
-enum Runs {
-    /// A peer, and who reads what it prints.
-    Process(Child, JoinHandle<()>),
-    /// Our client, on a thread, until it is told to stop.
-    Ours(oneshot::Sender<()>, JoinHandle<()>),
-}
-
-impl Member {
-    fn start(
-        peer: &Peer,
-        broker: &TestBroker,
-        protocol: Protocol,
-        group: &str,
-        number: usize,
-        given: &Given,
-    ) -> Self {
-        let bootstrap = broker.bootstrap();
-        let mut arguments = vec!["member", &bootstrap, TOPIC, group];
-        if protocol == Protocol::Consumer {
-            arguments.push("consumer");
-        }
-        let mut process = peer.spawn(&arguments).unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        let given = given.clone();
-        let reading = thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                given.hear(number, Word::read(&line));
-            }
-        });
-        Self { number, runs: Runs::Process(process, reading) }
-    }
-
-    /// One of our client's. It finds out by itself what a group of KIP-848 is.
-    fn ours(broker: &TestBroker, protocol: Protocol, group: &str, number: usize, given: &Given) -> Self {
-        let group_protocol = match protocol {
-            Protocol::Classic => GroupProtocol::Classic,
-            Protocol::Consumer => GroupProtocol::Auto,
-        };
-        let config = ConsumerConfig {
-            bootstrap_servers: vec![broker.bootstrap()],
-            group_id: Some(group.to_owned()),
-            auto_offset_reset: OffsetReset::Earliest,
-            session_timeout: Duration::from_secs(6),
-            heartbeat_interval: Duration::from_millis(500),
-            group_protocol,
-            ..Default::default()
-        };
-        let given = given.clone();
-        let (stop, mut stopped) = oneshot::channel();
-        let reading = thread::spawn(move || {
-            let consumer = Consumer::new(config).unwrap();
-            consumer.subscribe([TOPIC]).unwrap();
-            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-                loop {
-                    let batch = tokio::select! {
-                        _ = &mut stopped => break,
-                        batch = consumer.next_batch(500) => batch.unwrap(),
-                    };
-                    let at_us = now_us();
-                    for record in batch.records() {
-                        let place = (batch.partition(), record.unwrap().offset());
-                        given.hear(number, Word::Given { place, at_us });
-                    }
-                }
-                consumer.close(PATIENCE).await.unwrap();
-            });
-        });
-        Self { number, runs: Runs::Ours(stop, reading) }
-    }
-
-    /// Lets it leave the group.
-    fn leave(self) {
-        let reading = match self.runs {
-            Runs::Process(mut process, reading) => {
-                drop(process.stdin.take());
-                assert!(process.wait().unwrap().success());
-                reading
-            }
-            Runs::Ours(stop, reading) => {
-                drop(stop);
-                reading
-            }
-        };
-        reading.join().unwrap();
-    }
-
-    fn kill(self) {
-        let Runs::Process(mut process, reading) = self.runs else { panic!("a thread cannot be killed") };
-        process.kill().unwrap();
-        process.wait().unwrap();
-        reading.join().unwrap();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "records, and peers' words, are of that time")]
-fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
-}
-
-/// Writes `count` records to each partition.
-fn produce(peer: &Peer, broker: &TestBroker, count: usize) {
-    let records: Vec<PeerRecord> = (0..PARTITIONS)
-        .flat_map(|partition| (0..count).map(move |_| partition))
-        .map(|partition| PeerRecord {
-            partition,
-            timestamp: (now_us() / 1000) as i64,
-            key: None,
-            value: Some("dg==".to_owned()),
-            headers: Vec::new(),
-        })
-        .collect();
-    peer.produce(&broker.bootstrap(), TOPIC, "none", &records).unwrap();
-}
-
-/// As [`produce`], by our own client.
-fn produce_ours(broker: &TestBroker, count: usize) {
-    let config = ProducerConfig { bootstrap_servers: vec![broker.bootstrap()], ..Default::default() };
-    let producer = Producer::new(config).unwrap();
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-        for partition in (0..PARTITIONS).flat_map(|partition| std::iter::repeat_n(partition, count)) {
-            producer.send_and_forget(Record::to(TOPIC).partition(partition).value("v")).await.unwrap();
-        }
-        producer.close(PATIENCE).await.unwrap();
-    });
-}
 
 /// A broker for groups. Members know it by its address, which it has again after a restart.
 fn start_broker(initial_rebalance_delay_ms: u32) -> TestBroker {
@@ -287,15 +37,6 @@ fn start_broker(initial_rebalance_delay_ms: u32) -> TestBroker {
 /// An address that nobody listens on.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// All records of a topic with `count` in each partition.
-fn all(count: i64) -> BTreeSet<Place> {
-    (0..PARTITIONS).flat_map(|partition| (0..count).map(move |offset| (partition, offset))).collect()
-}
-
-fn has_all(given: &Given, count: i64) -> bool {
-    given.everything().into_iter().collect::<BTreeSet<_>>() == all(count)
 }
 
 /// That the group is of the kind that was asked for, and has three members: clients may fall back in silence.
@@ -358,16 +99,17 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: 
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
     let mut broker = start_broker(100);
-    produce(peer, &broker, 50);
+    produce(peer, &Place::at(&broker), 50);
     let given = Given::default();
-    let member = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
+    let member =
+        |broker: &TestBroker, number| Member::start(peer, &Place::at(broker), protocol, number, &given);
 
     let mut members: Vec<Member> = (0..3).map(|number| member(&broker, number)).collect();
     given.wait_until("the first records", |given| has_all(given, 50));
     // All of them take part, sooner or later; what each is given then is its own.
     let mut count = 50;
     given.wait_until("a share for each", |given| {
-        produce(peer, &broker, 5);
+        produce(peer, &Place::at(&broker), 5);
         count += 5;
         (0..3).all(|number| !given.of(number).is_empty())
     });
@@ -377,45 +119,34 @@ fn a_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, protocol: 
     check_protocol(&broker, protocol);
 
     members.remove(0).leave();
-    produce(peer, &broker, 20);
+    produce(peer, &Place::at(&broker), 20);
     expected += 20;
     given.wait_until("the records after one has left", |given| has_all(given, expected));
 
     let killed = members.remove(0);
     let died = killed.number;
     killed.kill();
-    produce(peer, &broker, 20);
+    produce(peer, &Place::at(&broker), 20);
     expected += 20;
     given.wait_until("the records after one has died", |given| has_all(given, expected));
     assert_eq!(died, 1);
 
     // The broker dies too; the group's offsets are where they were.
     broker.restart();
-    produce(peer, &broker, 20);
+    produce(peer, &Place::at(&broker), 20);
     expected += 20;
     given.wait_until("the records after a restart", |given| has_all(given, expected));
     members.into_iter().for_each(Member::leave);
 
     // Whoever comes next begins where the group is, and sees nothing twice.
     let late = Given::default();
-    let next = Member::start(peer, &broker, protocol, "g", 9, &late);
-    produce(peer, &broker, 7);
-    let fresh: BTreeSet<Place> = all(expected + 7).difference(&all(expected)).copied().collect();
+    let next = Member::start(peer, &Place::at(&broker), protocol, 9, &late);
+    produce(peer, &Place::at(&broker), 7);
+    let fresh: BTreeSet<At> = all(expected + 7).difference(&all(expected)).copied().collect();
     late.wait_until("the records of who came late", |late| late.everything().len() >= fresh.len());
     assert_eq!(late.everything().into_iter().collect::<BTreeSet<_>>(), fresh, "{}", peer.name);
     next.leave();
     given.check_nothing_committed_comes_again();
-}
-
-/// Most members that a group has at a time, one run each.
-fn sizes() -> Vec<usize> {
-    let text = std::env::var("OTTLA_GROUP_SIZES").unwrap_or("7".to_owned());
-    text.split(',').map(|size| size.parse().expect("sizes with commas between")).collect()
-}
-
-/// How often somebody comes or goes, in a run.
-fn changes() -> usize {
-    std::env::var("OTTLA_GROUP_CHANGES").map_or(6, |text| text.parse().expect("a number"))
 }
 
 #[test]
@@ -470,35 +201,9 @@ fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: 
     let Some(writer) = or_skip(peers::franz_go()) else { return };
     for size in sizes() {
         let broker = start_broker(0);
-        produce(&writer, &broker, 1);
-        let given = Given::default();
-        let (mut next, mut members) = (0, Vec::new());
-        let mut join = |members: &mut Vec<Member>| {
-            members.push(Member::start(&peer, &broker, protocol, "g", next, &given));
-            next += 1;
-        };
-        (0..size).for_each(|_| join(&mut members));
-        let mut random = fastrand::Rng::with_seed(size as u64);
-        let mut written = 1;
-        for _ in 0..changes() {
-            for _ in 0..3 {
-                produce(&writer, &broker, 20);
-                written += 20;
-                thread::sleep(Duration::from_millis(random.u64(0..300)));
-            }
-            match random.u8(0..3) {
-                0 if members.len() > 1 => members.swap_remove(random.usize(..members.len())).leave(),
-                1 if !members.is_empty() => members.swap_remove(random.usize(..members.len())).kill(),
-                _ if members.len() < size => join(&mut members),
-                _ => {}
-            }
-        }
-        if members.is_empty() {
-            join(&mut members);
-        }
-        given.wait_until("all records", |given| has_all(given, written));
-        members.into_iter().for_each(Member::leave);
-        given.check_nothing_committed_comes_again();
+        let place = Place::at(&broker);
+        let start = |number, given: &Given| Member::start(&peer, &place, protocol, number, given);
+        come_and_go(size, start, |count| produce(&writer, &place, count));
     }
 }
 
@@ -528,11 +233,12 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, prot
     let Some(peer) = or_skip(peer) else { return };
     let peer = &peer;
     let mut broker = start_broker(0);
-    produce_ours(&broker, 20);
+    produce_ours(&Place::at(&broker), 20);
     let mut count = 20;
     let given = Given::default();
-    let ours = |broker: &TestBroker, number| Member::ours(broker, protocol, "g", number, &given);
-    let theirs = |broker: &TestBroker, number| Member::start(peer, broker, protocol, "g", number, &given);
+    let ours = |broker: &TestBroker, number| Member::ours(&Place::at(broker), protocol, number, &given);
+    let theirs =
+        |broker: &TestBroker, number| Member::start(peer, &Place::at(broker), protocol, number, &given);
     // Ours comes first and leads; then theirs, as the oldest.
     let our_first = ours(&broker, 0);
     let their_first = theirs(&broker, 1);
@@ -557,7 +263,7 @@ fn a_mixed_group_goes_on_whoever_comes_and_goes(peer: anyhow::Result<Peer>, prot
 fn share(broker: &TestBroker, given: &Given, count: &mut i64, members: &[&Member]) {
     let before: Vec<usize> = members.iter().map(|member| given.of(member.number).len()).collect();
     given.wait_until("a share for each", |given| {
-        produce_ours(broker, 5);
+        produce_ours(&Place::at(broker), 5);
         *count += 5;
         let now = members.iter().map(|member| given.of(member.number).len());
         now.zip(&before).all(|(now, before)| now > *before)
@@ -597,10 +303,11 @@ fn a_group_changes_its_protocol_and_back(peer: anyhow::Result<Peer>) {
     const SIZE: usize = 3;
     let Some(peer) = or_skip(peer) else { return };
     let broker = start_broker(0);
-    produce_ours(&broker, 20);
+    let place = Place::at(&broker);
+    produce_ours(&place, 20);
     let mut count = 20;
     let given = Given::default();
-    let member = |protocol, number| Member::start(&peer, &broker, protocol, "g", number, &given);
+    let member = |protocol, number| Member::start(&peer, &place, protocol, number, &given);
     let mut members: VecDeque<Member> = (0..SIZE).map(|number| member(Protocol::Classic, number)).collect();
     share(&broker, &given, &mut count, &members.iter().collect::<Vec<_>>());
     check_protocol(&broker, Protocol::Classic);

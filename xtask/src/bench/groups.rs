@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// How many partitions they share.
     #[arg(long, default_value_t = 1_000)]
     partitions: usize,
+    /// Only the CPU time of a member that has nothing to read.
+    #[arg(long)]
+    idle: bool,
     /// Leave Apache Kafka out.
     #[arg(long)]
     without_kafka: bool,
@@ -46,12 +49,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory)?);
     }
     let program = loads.program(Client::Ottla);
-    println!("{} members, {} partitions; seconds until each has its share", args.members, args.partitions);
-    println!("  {:14} {:10} {:>9} {:>9} {:>9}", "broker", "protocol", "all join", "one goes", "one comes");
     for broker in &brokers {
         loads.create_topic(broker, "shared", args.partitions)?;
+    }
+    if !args.idle {
+        rebalances(args, &program, &brokers)?;
+    }
+    println!("a member alone, {} partitions, nothing to read", args.partitions);
+    println!("  {:14} {:10} {:>9} {:>9}", "broker", "protocol", "% of core", "wakes/s");
+    for broker in &brokers {
         for protocol in PROTOCOLS {
-            let told = rebalance(args, &program, broker, protocol)?;
+            let (percent, wakes) = idle(args, &program, broker, protocol)?;
+            println!("  {:14} {protocol:10} {percent:>9.3} {wakes:>9.1}", broker.name());
+        }
+    }
+    Ok(())
+}
+
+fn rebalances(args: &Args, program: &Path, brokers: &[Broker]) -> anyhow::Result<()> {
+    println!("{} members, {} partitions; seconds until each has its share", args.members, args.partitions);
+    println!("  {:14} {:10} {:>9} {:>9} {:>9}", "broker", "protocol", "all join", "one goes", "one comes");
+    for broker in brokers {
+        for protocol in PROTOCOLS {
+            let told = rebalance(args, program, broker, protocol)?;
             let seconds =
                 |name: &str| told[name].as_f64().with_context(|| format!("the load tells `{name}`"));
             println!(
@@ -61,13 +81,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
                 seconds("leave_s")?,
                 seconds("come_s")?
             );
-        }
-    }
-    println!("a member alone, nothing to read; per cent of a core");
-    for broker in &brokers {
-        for protocol in PROTOCOLS {
-            let percent = idle(args, &program, broker, protocol)?;
-            println!("  {:14} {protocol:10} {percent:>9.3}", broker.name());
         }
     }
     Ok(())
@@ -95,7 +108,8 @@ fn rebalance(
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn idle(args: &Args, program: &Path, broker: &Broker, protocol: &str) -> anyhow::Result<f64> {
+/// Per cent of a core that a member takes, and how often a second its threads are woken.
+fn idle(args: &Args, program: &Path, broker: &Broker, protocol: &str) -> anyhow::Result<(f64, f64)> {
     let mut child =
         load(args, program, "idle", broker, protocol).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let pid = child.id();
@@ -104,12 +118,14 @@ fn idle(args: &Args, program: &Path, broker: &Broker, protocol: &str) -> anyhow:
     let mut next =
         || lines.next().context("the load ended early; it said why above")?.map_err(anyhow::Error::from);
     ensure!(next()? == "ready", "the load did not say `ready`");
-    let before = process::cpu(pid)?;
+    let before = process::threads(pid)?;
     writeln!(stdin)?;
     let done: serde_json::Value = serde_json::from_str(&next()?)?;
-    let took = (process::cpu(pid)? - before).as_secs_f64();
+    let after = process::threads(pid)?;
+    let took = (after.cpu - before.cpu).as_secs_f64();
+    let wakes = (after.wakes - before.wakes) as f64;
     let watched = done["wall_s"].as_f64().context("the load tells `wall_s`")?;
     writeln!(stdin)?;
     child.wait()?;
-    Ok(took / watched * 100.0)
+    Ok((took / watched * 100.0, wakes / watched))
 }

@@ -14,6 +14,36 @@ pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     ticks(&stat).map(of_ticks).with_context(|| format!("`{path}` is not as proc(5) says"))
 }
 
+/// What the threads of a process have done since each began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Threads {
+    /// Time on a core, to the nanosecond: [`cpu`] is too coarse for a process that hardly does anything.
+    pub(super) cpu: Duration,
+    /// How often they went to sleep by themselves, and so were woken.
+    pub(super) wakes: u64,
+}
+
+/// What the threads that the process has now have done; to be compared only while none of them ends.
+pub(super) fn threads(pid: u32) -> anyhow::Result<Threads> {
+    let path = format!("/proc/{pid}/task");
+    let mut sum = Threads::default();
+    for thread in fs::read_dir(&path).with_context(|| format!("reading `{path}`: has it ended?"))? {
+        let thread = thread?.path();
+        let read = |name: &str| {
+            let path = thread.join(name);
+            fs::read_to_string(&path).with_context(|| format!("reading `{}`", path.display()))
+        };
+        // Of `schedstat` the first number is the nanoseconds on a core.
+        let ns = read("schedstat")?.split_whitespace().next().and_then(|ns| ns.parse().ok());
+        sum.cpu += Duration::from_nanos(ns.context("`schedstat` is not as sched(7) says")?);
+        let status = read("status")?;
+        let wakes = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum.wakes +=
+            wakes.and_then(|n| n.trim().parse::<u64>().ok()).context("`status` tells no switches")?;
+    }
+    Ok(sum)
+}
+
 /// Its memory that is in RAM, in bytes.
 pub(super) fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
@@ -41,6 +71,11 @@ fn rss_kib(status: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -54,6 +89,31 @@ mod tests {
     fn memory_is_found_among_the_other_lines() {
         assert_eq!(rss_kib("Name:\tx\nVmPeak:\t 99 kB\nVmRSS:\t    5896 kB\n"), Some(5896));
         assert_eq!(rss_kib("Name:\tx\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_line_wakes_who_waits_for_it_and_takes_some_time() {
+        const LINES: u64 = 5;
+        let mut command = Command::new("cat");
+        let mut cat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut lines, mut echo) = (cat.stdin.take().unwrap(), BufReader::new(cat.stdout.take().unwrap()));
+        let mut say = || {
+            lines.write_all(b"x\n").unwrap();
+            echo.read_line(&mut String::new()).unwrap();
+        };
+        say();
+        let before = threads(cat.id()).unwrap();
+        (0..LINES).for_each(|_| say());
+        let after = threads(cat.id()).unwrap();
+        drop(lines);
+        cat.wait().unwrap();
+        // It may have found some lines without a wait.
+        assert!(
+            after.wakes > before.wakes && after.wakes <= before.wakes + 2 * LINES,
+            "{before:?} {after:?}"
+        );
+        assert!(after.cpu > before.cpu && after.cpu < Duration::from_secs(1), "{before:?} {after:?}");
     }
 
     #[cfg(target_os = "linux")]

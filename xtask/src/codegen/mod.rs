@@ -4,6 +4,7 @@ mod config;
 mod errors;
 mod files;
 pub mod messages;
+mod metrics;
 pub mod schema;
 
 use std::path::PathBuf;
@@ -46,5 +47,6 @@ fn generate() -> anyhow::Result<Files> {
     messages::generate(&mut files)?;
     errors::generate(&mut files)?;
     config::generate(&mut files)?;
+    metrics::generate(&mut files)?;
     Ok(files)
 }

@@ -36,7 +36,8 @@ use super::{
         metadata::{read_assignment, write_assignment},
     },
     Identity, NO_GENERATION,
-    member::{Action, MemberSettings, find_failed, max_poll_exceeded, millis},
+    health::WaitsFor,
+    member::{Action, Coordinator, MemberSettings, find_failed, max_poll_exceeded, millis},
 };
 use crate::{
     cluster::{TopicPartition, retry::Failures},
@@ -104,13 +105,6 @@ enum Phase {
 }
 
 #[derive(Debug)]
-enum Coordinator {
-    Unknown { retry_at: Option<Instant> },
-    Asking,
-    Known(BrokerId),
-}
-
-#[derive(Debug)]
 enum Awaited {
     LetGo(Vec<TopicPartition>),
     Assign,
@@ -135,7 +129,7 @@ impl ClassicMember {
             owned: BTreeSet::new(),
             given: Vec::new(),
             given_generation: NO_GENERATION,
-            coordinator: Coordinator::Unknown { retry_at: None },
+            coordinator: Coordinator::NEW,
             awaited: None,
             queue: VecDeque::new(),
             rejoin: None,
@@ -215,9 +209,19 @@ impl ClassicMember {
 
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
-        match self.coordinator {
-            Coordinator::Known(broker) => Some(broker),
-            Coordinator::Unknown { .. } | Coordinator::Asking => None,
+        self.coordinator.known()
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match self.phase {
+            Phase::Idle => WaitsFor::Subscription,
+            Phase::Leaving => WaitsFor::Leaving,
+            Phase::Expired => WaitsFor::Program,
+            _ if self.awaited.is_some() => WaitsFor::Program,
+            _ if self.coordinator().is_none() => WaitsFor::Coordinator,
+            Phase::Stable => WaitsFor::Records,
+            _ => WaitsFor::Group,
         }
     }
 
@@ -244,12 +248,10 @@ impl ClassicMember {
         if self.phase == Phase::Idle {
             return None;
         }
-        if let Coordinator::Unknown { retry_at } = self.coordinator
-            && self.is_member()
-            && retry_at.is_none_or(|at| now >= at)
+        if self.is_member()
+            && let Some(look_up) = self.coordinator.poll(now)
         {
-            self.coordinator = Coordinator::Asking;
-            return Some(Action::FindCoordinator);
+            return Some(look_up);
         }
         self.coordinator()?;
         if self.beats() && !self.heartbeat.is_sent && now >= self.heartbeat.due_at {
@@ -280,10 +282,7 @@ impl ClassicMember {
         let beats = self.beats() && self.coordinator().is_some();
         let heartbeat = (beats && !self.heartbeat.is_sent).then_some(self.heartbeat.due_at);
         let session = beats.then(|| self.heartbeat.heard_at + self.settings.session_timeout);
-        let look_up = match self.coordinator {
-            Coordinator::Unknown { retry_at } if self.is_member() => retry_at,
-            _ => None,
-        };
+        let look_up = self.coordinator.retry_at().filter(|_| self.is_member());
         let may_join = self.phase == Phase::Ready && self.coordinator().is_some() && self.awaited.is_none();
         let join = self.retry_at.filter(|_| may_join);
         [expires, heartbeat, session, look_up, join].into_iter().flatten().min()
@@ -427,7 +426,7 @@ impl ClassicMember {
             }
             Err(error) if error.is_retriable() => self.forget_coordinator(now),
             Err(error) => {
-                self.coordinator = Coordinator::Unknown { retry_at: None };
+                self.coordinator = Coordinator::NEW;
                 self.fail(find_failed(&self.settings.group, error));
             }
         }
@@ -436,7 +435,7 @@ impl ClassicMember {
     /// The coordinator is another one, or not there; a request to it failed on the way.
     pub(crate) fn forget_coordinator(&mut self, now: Instant) {
         let wait = self.failures.record(&self.settings.backoff, &mut self.random);
-        self.coordinator = Coordinator::Unknown { retry_at: Some(now + wait) };
+        self.coordinator.forget(now + wait);
         self.heartbeat.is_sent = false;
     }
 

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     super::{fetcher::Shared, subscription::Mode},
     Identity, Order,
+    health::Pulse,
     offsets::GroupOffsets,
 };
 use crate::{
@@ -66,6 +67,7 @@ pub(crate) struct Commits {
     shared: Arc<Shared>,
     /// As whom to commit.
     identity: Arc<watch::Sender<Identity>>,
+    pulse: Arc<Pulse>,
     /// Where the member is told that a commit was refused. Leaf lock.
     orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
     /// What the next request will commit. Leaf lock.
@@ -81,6 +83,7 @@ impl Commits {
         offsets: Arc<GroupOffsets>,
         shared: Arc<Shared>,
         identity: Arc<watch::Sender<Identity>>,
+        pulse: Arc<Pulse>,
         api_timeout: Duration,
         retry_backoff: Duration,
     ) -> Self {
@@ -88,6 +91,7 @@ impl Commits {
             offsets,
             shared,
             identity,
+            pulse,
             orders: Mutex::default(),
             next: Mutex::default(),
             came: Notify::new(),
@@ -188,7 +192,12 @@ impl Commits {
             }
             let sent = self.identity.borrow().clone();
             let offsets = entries.iter().map(|(tp, entry)| (tp.clone(), entry.offset.clone())).collect();
-            let codes = match self.offsets.commit(&offsets, &sent, deadline).await {
+            let began = Instant::now();
+            let answer = self.offsets.commit(&offsets, &sent, deadline).await;
+            if answer.is_ok() {
+                self.pulse.commits.record(began.elapsed());
+            }
+            let codes = match answer {
                 Ok(codes) => codes,
                 Err(error) => {
                     self.forget(&entries);

@@ -37,7 +37,8 @@ use ottla_protocol::{
 
 use super::{
     Identity,
-    member::{Action, MemberSettings, find_failed, max_poll_exceeded, millis, unique},
+    health::WaitsFor,
+    member::{Action, Coordinator, MemberSettings, find_failed, max_poll_exceeded, millis, unique},
 };
 use crate::{
     cluster::{TopicPartition, retry::Failures},
@@ -141,13 +142,6 @@ enum Phase {
     Leaving,
 }
 
-#[derive(Debug)]
-enum Coordinator {
-    Unknown { retry_at: Option<Instant> },
-    Asking,
-    Known(BrokerId),
-}
-
 /// A heartbeat on its way.
 #[derive(Debug)]
 struct Sent {
@@ -198,7 +192,7 @@ impl ConsumerMember {
             is_told: false,
             to_reconcile: false,
             names: Names::default(),
-            coordinator: Coordinator::Unknown { retry_at: None },
+            coordinator: Coordinator::NEW,
             said: None,
             to_acknowledge: false,
             is_unsure: false,
@@ -283,9 +277,19 @@ impl ConsumerMember {
 
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
-        match self.coordinator {
-            Coordinator::Known(broker) => Some(broker),
-            Coordinator::Unknown { .. } | Coordinator::Asking => None,
+        self.coordinator.known()
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match self.phase {
+            Phase::Idle => WaitsFor::Subscription,
+            Phase::Leaving => WaitsFor::Leaving,
+            Phase::Expired => WaitsFor::Program,
+            _ if self.awaited.is_some() => WaitsFor::Program,
+            _ if self.coordinator().is_none() => WaitsFor::Coordinator,
+            Phase::Inside if self.is_told && !self.to_reconcile => WaitsFor::Records,
+            Phase::Inside | Phase::Outside => WaitsFor::Group,
         }
     }
 
@@ -305,12 +309,10 @@ impl ConsumerMember {
         {
             return Some(action);
         }
-        if let Coordinator::Unknown { retry_at } = self.coordinator
-            && self.is_watched()
-            && retry_at.is_none_or(|at| now >= at)
+        if self.is_watched()
+            && let Some(look_up) = self.coordinator.poll(now)
         {
-            self.coordinator = Coordinator::Asking;
-            return Some(Action::FindCoordinator);
+            return Some(look_up);
         }
         if let Some(farewell) = self.poll_farewell() {
             return Some(farewell);
@@ -330,10 +332,7 @@ impl ConsumerMember {
     /// When [`Self::poll`] may have something without anything having been told; `None` if never.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let expires = self.is_watched().then(|| self.progressed_at + self.settings.max_poll_interval);
-        let look_up = match self.coordinator {
-            Coordinator::Unknown { retry_at } if self.is_watched() => retry_at,
-            _ => None,
-        };
+        let look_up = self.coordinator.retry_at().filter(|_| self.is_watched());
         let heartbeat = match (self.may_beat(), self.is_urgent()) {
             (false, _) => None,
             (true, true) => self.retry_at,
@@ -535,7 +534,7 @@ impl ConsumerMember {
             Ok(broker) => self.coordinator = Coordinator::Known(broker),
             Err(error) if error.is_retriable() => self.forget_coordinator(now),
             Err(error) => {
-                self.coordinator = Coordinator::Unknown { retry_at: None };
+                self.coordinator = Coordinator::NEW;
                 if self.is_watched() {
                     self.fail(find_failed(&self.settings.group, error));
                 }
@@ -546,7 +545,7 @@ impl ConsumerMember {
     /// The coordinator is another one, or not there; a request to it failed on the way.
     pub(crate) fn forget_coordinator(&mut self, now: Instant) {
         let wait = self.failures.record(&self.settings.backoff, &mut self.random);
-        self.coordinator = Coordinator::Unknown { retry_at: Some(now + wait) };
+        self.coordinator.forget(now + wait);
     }
 
     /// A heartbeat is over.

@@ -24,6 +24,7 @@ use super::{
     Identity, Order, Told,
     classic::ClassicMember,
     consumer::{ConsumerMember, Reads},
+    health::{Pulse, WaitsFor},
     member::{Action, EitherMember, MemberSettings},
     progress::Progress,
     standing,
@@ -79,6 +80,8 @@ pub(crate) struct Program {
     pub identity: Arc<watch::Sender<Identity>>,
     /// When it asked for records.
     pub progress: Arc<Progress>,
+    /// What is counted.
+    pub pulse: Arc<Pulse>,
 }
 
 /// A member and its I/O.
@@ -173,6 +176,7 @@ impl Driver {
             // The answer matters to nobody; that the request went out does.
             _ = timeout(self.cluster.config().request_timeout, leaving).await;
         }
+        self.program.pulse.stand(false, WaitsFor::Leaving, Instant::now().into_std());
         self.program.identity.send_replace(Identity::NONE);
     }
 
@@ -338,6 +342,7 @@ impl Driver {
             Action::Heartbeat(request) => {
                 let sent = self.member.identity().clone();
                 let beaten = self.ask(request, request_timeout.min(self.settings.session_timeout));
+                let beaten = timed(self.program.pulse.clone(), beaten);
                 let code = async move { beaten.await.map(|response| response.error_code) };
                 self.spawn(async move { Event::Beaten(sent, code.await) });
             }
@@ -354,7 +359,7 @@ impl Driver {
                 if self.protocol == GroupProtocol::Auto && request.member_epoch == JOIN_EPOCH {
                     self.join_if_it_is_not_classic(attempt, request, timeout);
                 } else {
-                    let beaten = self.ask(request, timeout);
+                    let beaten = timed(self.program.pulse.clone(), self.ask(request, timeout));
                     self.spawn(async move { Event::ConsumerBeaten(attempt, beaten.await) });
                 }
             }
@@ -368,6 +373,7 @@ impl Driver {
             Action::Lost(partitions) => self.tell(|done| Told::Lost(partitions, done)),
             Action::Assign(partitions) => {
                 self.was_refused = false;
+                self.program.pulse.rebalanced(Instant::now().into_std());
                 self.tell(|done| Told::Assign(partitions, done));
             }
             Action::Fail(error) if self.may_be_of_the_other_kind(&error) => {
@@ -431,6 +437,8 @@ impl Driver {
     /// Lets everybody know as whom to commit.
     fn publish(&self) {
         let identity = self.member.identity();
+        let is_member = identity.generation != Identity::NONE.generation;
+        self.program.pulse.stand(is_member, self.member.waits_for(), Instant::now().into_std());
         self.program.identity.send_if_modified(|known| {
             let is_new = known != identity;
             if is_new {
@@ -481,6 +489,15 @@ impl Driver {
             connection.call(&request, deadline)?.await
         }
     }
+}
+
+/// Counts a heartbeat that is answered.
+async fn timed<T>(pulse: Arc<Pulse>, beaten: impl Future<Output = Result<T>>) -> Result<T> {
+    let sent = Instant::now();
+    let answer = beaten.await?;
+    let now = Instant::now();
+    pulse.beaten(now - sent, now.into_std());
+    Ok(answer)
 }
 
 fn classic(settings: &MemberSettings, now: Instant) -> EitherMember {

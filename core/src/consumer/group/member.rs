@@ -16,6 +16,7 @@ use super::{
     Identity,
     classic::ClassicMember,
     consumer::{ConsumerMember, Reads},
+    health::WaitsFor,
 };
 use crate::{
     cluster::{TopicPartition, retry::Backoff},
@@ -73,6 +74,56 @@ pub(crate) enum Action {
     /// The program is told; nothing goes on before [`EitherMember::subscribe`], or, if it was out for want of progress,
     /// [`EitherMember::progressed`].
     Fail(Error),
+}
+
+/// The group's coordinator, as a member knows it.
+#[derive(Debug)]
+pub(super) enum Coordinator {
+    /// It is to be looked up; not before a time.
+    Unknown {
+        /// That time, if there is one.
+        retry_at: Option<Instant>,
+    },
+    /// It is being looked up.
+    Asking,
+    /// It is this broker.
+    Known(BrokerId),
+}
+
+impl Coordinator {
+    /// To be looked up as soon as somebody needs it.
+    pub(super) const NEW: Self = Self::Unknown { retry_at: None };
+
+    /// Whom to ask, if that is known.
+    pub(super) fn known(&self) -> Option<BrokerId> {
+        match self {
+            Self::Known(broker) => Some(*broker),
+            Self::Unknown { .. } | Self::Asking => None,
+        }
+    }
+
+    /// Begins to look it up, if that is due; then the answer is to come.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Action> {
+        let Self::Unknown { retry_at } = self else { return None };
+        if retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        *self = Self::Asking;
+        Some(Action::FindCoordinator)
+    }
+
+    /// When [`Self::poll`] has something, if that is a matter of time.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Self::Unknown { retry_at } => *retry_at,
+            Self::Asking | Self::Known(_) => None,
+        }
+    }
+
+    /// It is another one, or not there; to be looked up after a while.
+    pub(super) fn forget(&mut self, retry_at: Instant) {
+        *self = Self::Unknown { retry_at: Some(retry_at) };
+    }
 }
 
 /// A member of either protocol.
@@ -141,6 +192,11 @@ impl EitherMember {
     /// Whom to ask, if that is known.
     pub(crate) fn coordinator(&self) -> Option<BrokerId> {
         either!(self, member => member.coordinator())
+    }
+
+    /// What it waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        either!(self, member => member.waits_for())
     }
 
     /// What to do now, if anything; to be asked until there is nothing.

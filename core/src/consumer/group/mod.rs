@@ -8,6 +8,7 @@ mod classic;
 mod commits;
 mod consumer;
 mod driver;
+mod health;
 mod member;
 mod offsets;
 mod pattern;
@@ -15,6 +16,7 @@ mod progress;
 mod rebalance;
 #[cfg(test)]
 mod simulation;
+mod stall;
 mod standing;
 
 use std::{
@@ -26,19 +28,26 @@ use ottla_protocol::{
     error_code::ErrorCode,
     types::{Str, TopicName},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
+};
 
 pub use self::{
     commits::Commit,
-    rebalance::{Rebalance, RebalanceKind, Rebalances},
+    health::{Health, WaitsFor},
+    rebalance::{Event, Events, Rebalance, RebalanceKind, Rebalances},
+    stall::Stalled,
 };
 use self::{
     commits::Commits,
     driver::{Driver, Program},
+    health::Pulse,
     member::MemberSettings,
     rebalance::{Handover, Listener},
+    stall::StallWatch,
 };
-pub(crate) use self::{offsets::GroupOffsets, pattern::Pattern, progress::Progress};
+pub(crate) use self::{offsets::GroupOffsets, pattern::Pattern, progress::Progress, stall::Reading};
 use super::{assignor::Assignor, fetcher::Shared};
 use crate::{
     cluster::{Cluster, TopicPartition, retry::Backoff, runtime::Runtime},
@@ -101,6 +110,7 @@ pub(crate) struct Group {
     pub(crate) commits: Arc<Commits>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) pulse: Arc<Pulse>,
     /// `auto.commit.interval.ms`, where `enable.auto.commit` says so.
     pub(crate) auto_commit: Option<Duration>,
     settings: MemberSettings,
@@ -131,10 +141,12 @@ impl Group {
         let instance_id = settings.instance_id.clone();
         let offsets = Arc::new(GroupOffsets::new(cluster.clone(), settings.group.clone(), instance_id));
         let identity = Arc::new(watch::Sender::new(Identity::NONE));
+        let pulse = Arc::new(Pulse::new(Instant::now()));
         let commits = Commits::new(
             offsets.clone(),
             shared.clone(),
             identity.clone(),
+            pulse.clone(),
             config.default_api_timeout,
             config.retry_backoff,
         );
@@ -143,6 +155,7 @@ impl Group {
             commits: Arc::new(commits),
             listener: Arc::default(),
             progress: Arc::new(Progress::new(Instant::now())),
+            pulse,
             auto_commit: config.enable_auto_commit.then_some(config.auto_commit_interval),
             settings,
             protocol: config.group_protocol,
@@ -159,6 +172,26 @@ impl Group {
         if let Some(every) = self.auto_commit {
             runtime.spawn(self.commits.clone().run_auto(every));
         }
+        let (shared, progress, listener) =
+            (self.shared.clone(), self.progress.clone(), self.listener.clone());
+        let mut watch = StallWatch::new(self.settings.max_poll_interval);
+        runtime.spawn(async move {
+            loop {
+                sleep(watch.look_interval()).await;
+                let now = Instant::now();
+                let readings = shared.lock().readings();
+                for stalled in watch.look(progress.last(now), readings, now) {
+                    listener.stalled(stalled);
+                    shared.tell();
+                }
+            }
+        });
+    }
+
+    /// How the consumer does as a member.
+    pub(crate) fn health(&self) -> Health {
+        let now = Instant::now();
+        self.pulse.health(self.progress.last(now), now)
     }
 
     /// Gives the member an order; one that is not there comes to be, as soon as one before it has left.
@@ -179,6 +212,7 @@ impl Group {
             told: tell,
             identity: self.identity.clone(),
             progress: self.progress.clone(),
+            pulse: self.pulse.clone(),
         };
         let driver = Driver::new(self.cluster.clone(), self.protocol, self.settings.clone(), program);
         let handover = Handover {

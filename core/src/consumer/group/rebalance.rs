@@ -1,7 +1,7 @@
 //! What the program hears of rebalances, and carries them out at the subscription.
 //!
 //! There is one queue of [`Rebalance`]s, and the group waits until the program has dropped each. The program takes them
-//! itself ([`Rebalances`]), between its batches, or has a function called with them, on a thread of its own, which may
+//! itself ([`Rebalances`], or [`Events`]), between its batches, or has a function called with them, on a thread of its own, which may
 //! block: nothing here runs on the I/O thread.
 
 use std::{
@@ -17,10 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Identity, Told,
     commits::{Commit, Commits, not_ours},
+    stall::Stalled,
 };
 use crate::{
     cluster::{OffsetAndMetadata, OffsetSpec, TopicPartition},
-    consumer::fetcher::Shared,
+    consumer::{fetcher::Shared, truncation::Reached},
     error::Result,
 };
 
@@ -79,15 +80,57 @@ impl Rebalance {
         self.commits.commit(offsets.into_iter().map(|(tp, offset)| (tp, offset.into())), None)
     }
 
-    /// Where a partition that is assigned begins, in place of what is committed.
-    pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<()> {
-        self.shared.lock().seek(partition, offset)
+    /// Where a partition that is assigned begins, in place of what is committed; as [`crate::Consumer::seek`].
+    pub fn seek(&self, partition: &TopicPartition, offset: impl Into<OffsetAndMetadata>) -> Result<()> {
+        self.shared.lock().seek(partition, Reached::from(offset.into()))
     }
 
     /// As [`Self::seek`], for a place that is still to be looked for.
     pub fn seek_to(&self, partition: &TopicPartition, spec: OffsetSpec) -> Result<()> {
         self.shared.lock().seek_to(partition, spec)
     }
+}
+
+/// What a member tells its program, besides records.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A step of a rebalance; the group waits until it is dropped.
+    Rebalance(Rebalance),
+    /// Reading stands still. Nobody waits for this to be dropped.
+    Stalled(Stalled),
+}
+
+/// What a consumer tells, in its order: rebalances, and that reading stands still.
+///
+/// As long as this is there, each step of a rebalance waits to be taken and dropped; see [`Rebalances`].
+#[derive(Debug)]
+pub struct Events {
+    queue: mpsc::UnboundedReceiver<Event>,
+    /// How many calls wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Events {
+    /// The next, once there is one; `None` once others listen in its place, or the consumer is gone. Dropping the future loses
+    /// nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        let _waiting = Waiting::new(&self.waiting);
+        Some(taken(self.queue.recv().await?))
+    }
+
+    /// The next, if there is one now.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.queue.try_recv().ok().map(taken)
+    }
+}
+
+/// The program has it.
+fn taken(event: Event) -> Event {
+    if let Event::Rebalance(rebalance) = &event {
+        rebalance.is_taken.store(true, Ordering::Release);
+    }
+    event
 }
 
 /// The rebalances of a consumer, in their order.
@@ -108,27 +151,26 @@ impl Rebalance {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Rebalances {
-    queue: mpsc::UnboundedReceiver<Rebalance>,
-    /// How many calls wait.
-    waiting: Arc<AtomicUsize>,
-}
+pub struct Rebalances(Events);
 
 impl Rebalances {
     /// The next step, once there is one; `None` once others listen in its place, or the consumer is gone. Dropping the
     /// future loses nothing.
     pub async fn next(&mut self) -> Option<Rebalance> {
-        let _waiting = Waiting::new(&self.waiting);
-        let rebalance = self.queue.recv().await?;
-        rebalance.is_taken.store(true, Ordering::Release);
-        Some(rebalance)
+        loop {
+            if let Event::Rebalance(rebalance) = self.0.next().await? {
+                return Some(rebalance);
+            }
+        }
     }
 
     /// The next step, if there is one now.
     pub fn try_next(&mut self) -> Option<Rebalance> {
-        let rebalance = self.queue.try_recv().ok()?;
-        rebalance.is_taken.store(true, Ordering::Release);
-        Some(rebalance)
+        loop {
+            if let Event::Rebalance(rebalance) = self.0.try_next()? {
+                return Some(rebalance);
+            }
+        }
     }
 
     /// Calls `listener` with each, one after the other.
@@ -165,7 +207,7 @@ pub(crate) struct Listener {
 
 #[derive(Clone, Debug)]
 struct Audience {
-    queue: mpsc::UnboundedSender<Rebalance>,
+    queue: mpsc::UnboundedSender<Event>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -177,12 +219,34 @@ impl Default for Listener {
 
 impl Listener {
     /// The rebalances from now on; whoever listened before hears no more.
-    pub(crate) fn listen(&self) -> Rebalances {
+    pub(crate) fn rebalances(&self) -> Rebalances {
+        Rebalances(self.listen())
+    }
+
+    /// Reading stands still; whoever listens may want to know.
+    pub(crate) fn stalled(&self, stalled: Stalled) {
+        match &stalled {
+            Stalled::Program(since) => {
+                tracing::warn!(since_ms = since.as_millis(), "the program asks for no records");
+            }
+            Stalled::Partition { partition, position, lag, since } => {
+                let since_ms = since.as_millis();
+                tracing::warn!(%partition, position, lag, since_ms, "a partition makes no progress");
+            }
+        }
+        if let Some(audience) = self.current() {
+            // Nobody listens any more, if it cannot be sent.
+            _ = audience.queue.send(Event::Stalled(stalled));
+        }
+    }
+
+    /// All that there is to tell from now on; whoever listened before hears no more.
+    pub(crate) fn listen(&self) -> Events {
         let (sender, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let audience = Audience { queue: sender, waiting: waiting.clone() };
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(audience);
-        Rebalances { queue, waiting }
+        Events { queue, waiting }
     }
 
     /// The program is leaving, and may take nothing any more; or it is not.
@@ -306,7 +370,7 @@ impl Handover {
             is_taken: is_taken.clone(),
             _done: done,
         };
-        if audience.queue.send(rebalance).is_err() {
+        if audience.queue.send(Event::Rebalance(rebalance)).is_err() {
             return;
         }
         self.shared.tell();

@@ -96,6 +96,7 @@ impl TestProgram {
             told: tell,
             identity: identity.clone(),
             progress: Arc::new(Progress::new(std::time::Instant::now())),
+            pulse: Arc::new(Pulse::new(std::time::Instant::now())),
         };
         let driver = prepare(Driver::new(cluster, kind.protocol, settings, program));
         let driver = Some(runtime.spawn(driver.run()));
@@ -284,6 +285,52 @@ fn auto_is_the_new_protocol_unless_the_group_has_members_of_the_classic_one() {
     for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
         eprintln!("at {bootstrap}");
         block_on(choose(&bootstrap));
+    }
+}
+
+/// A group that one member brings over to KIP-848 while another, with `auto`, is in it by the classic protocol.
+async fn bring_over(bootstrap: &str) {
+    let (admin, name) = topic(bootstrap, "over").await;
+    let join = |kind| TestProgram::join(bootstrap, &name, &name, kind);
+    let mut programs = vec![join(CLASSIC)];
+    settle(&mut programs).await;
+    programs.push(join(AUTO));
+    settle(&mut programs).await;
+    programs.remove(0).leave().await;
+    settle(&mut programs).await;
+    assert_eq!(type_of(&admin, &name).await, GroupType::Classic, "the one with `auto` is a classic member");
+
+    programs.push(join(CONSUMER));
+    settle(&mut programs).await;
+    assert_eq!(type_of(&admin, &name).await, GroupType::Consumer, "somebody asked for it");
+    programs.push(join(AUTO));
+    settle(&mut programs).await;
+    // It stays what it is: only when it comes anew, it comes by the new protocol.
+    programs.remove(2).leave().await;
+    programs.remove(1).leave().await;
+    settle(&mut programs).await;
+    assert_eq!(type_of(&admin, &name).await, GroupType::Classic, "a classic member is all that is left");
+    programs.push(join(CONSUMER));
+    settle(&mut programs).await;
+    programs.remove(0).leave().await;
+    programs.push(join(AUTO));
+    settle(&mut programs).await;
+    programs.remove(0).leave().await;
+    settle(&mut programs).await;
+    assert_eq!(
+        type_of(&admin, &name).await,
+        GroupType::Consumer,
+        "the one with `auto` is of the new protocol now"
+    );
+    programs.remove(0).leave().await;
+}
+
+#[test]
+fn an_auto_member_stays_as_it_joined_in_a_group_that_is_brought_over_and_changes_when_it_comes_anew() {
+    let (ours, apache) = brokers();
+    for bootstrap in [ours.bootstrap()].into_iter().chain(apache.map(Kafka::bootstrap)) {
+        eprintln!("at {bootstrap}");
+        block_on(bring_over(&bootstrap));
     }
 }
 
