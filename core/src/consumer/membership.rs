@@ -89,6 +89,12 @@ impl Consumer {
         self.commit_of([(tp, batch.next_offset().into())], Some(batch.tenure))
     }
 
+    /// Commits that all records of a batch below `offset`, and all before it in its partition, are done.
+    pub fn commit_below(&self, batch: &Batch, offset: i64) -> Commit {
+        let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
+        self.commit_of([(tp, offset.into())], Some(batch.tenure))
+    }
+
     /// Commits that a record, and all before it in its partition, is done.
     pub fn commit_record(&self, record: &RecordView<'_>) -> Commit {
         let tp = TopicPartition::new(record.topic.clone(), record.partition);
