@@ -32,7 +32,7 @@ pub struct Wait<'a> {
     is_interrupted: Option<&'a mut dyn FnMut() -> bool>,
 }
 
-impl<'a> Wait<'a> {
+impl Wait<'_> {
     /// Until it is done.
     pub fn forever() -> Self {
         Self { deadline: None, is_interrupted: None }
@@ -51,9 +51,8 @@ impl<'a> Wait<'a> {
     }
 
     /// Asks `is_interrupted` every [`SLICE`], on this thread; once it says so, the wait fails with `CANCELLED`.
-    pub fn unless(mut self, is_interrupted: &'a mut dyn FnMut() -> bool) -> Self {
-        self.is_interrupted = Some(is_interrupted);
-        self
+    pub fn unless<'b>(self, is_interrupted: &'b mut dyn FnMut() -> bool) -> Wait<'b> {
+        Wait { deadline: self.deadline, is_interrupted: Some(is_interrupted) }
     }
 
     /// How long it still goes on; `None` for ever.

@@ -36,7 +36,8 @@ impl<T: Send + 'static> Call<T> {
         Self(State::Ready { future: Box::pin(future), spawner })
     }
 
-    pub(crate) fn refused(error: BindingError) -> Self {
+    /// One that fails at once.
+    pub fn refused(error: BindingError) -> Self {
         Self(State::Refused(error))
     }
 

@@ -27,6 +27,7 @@ mod consumer;
 pub mod error;
 pub mod fork;
 mod handle;
+pub mod log;
 pub mod packed;
 pub mod panic;
 mod producer;

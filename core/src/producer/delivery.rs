@@ -227,18 +227,21 @@ impl ReportBatch {
 
     /// The records in the order in which they were sent: of each its token, and where it was written.
     pub fn reports(&self) -> impl ExactSizeIterator<Item = TokenReport> + '_ {
-        self.tokens.iter().map(|token| {
-            let (offset, timestamp) = match &self.outcome.result {
-                Ok(written) => self.outcome.place(written, token.index, token.timestamp),
-                Err(_) => (-1, token.timestamp),
-            };
-            TokenReport { token: token.token, offset, timestamp }
-        })
+        self.tokens.iter().map(|token| self.told(token))
     }
 
     /// The `index`-th of [`Self::reports`].
     pub fn report(&self, index: usize) -> Option<TokenReport> {
-        self.reports().nth(index)
+        self.tokens.get(index).map(|token| self.told(token))
+    }
+
+    #[inline]
+    fn told(&self, token: &Token) -> TokenReport {
+        let (offset, timestamp) = match &self.outcome.result {
+            Ok(written) => self.outcome.place(written, token.index, token.timestamp),
+            Err(_) => (-1, token.timestamp),
+        };
+        TokenReport { token: token.token, offset, timestamp }
     }
 }
 
