@@ -32,6 +32,7 @@ pub struct Batch {
     pub(super) count: usize,
     pub(super) next_offset: i64,
     pub(super) watermarks: Option<Watermarks>,
+    pub(super) leader_epoch: Option<i32>,
     /// In which tenure it was read: the one in which it can be committed.
     pub(super) tenure: u32,
 }
@@ -70,6 +71,16 @@ impl Batch {
     /// Offset behind the partition's last record, as of the fetch that brought this batch.
     pub fn high_watermark(&self) -> Option<i64> {
         self.watermarks.map(|marks| marks.high)
+    }
+
+    /// Epoch of the leader that wrote it; `None` where that is not known.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.leader_epoch
+    }
+
+    /// The bytes that keys, values and headers of all records lie in, inflated.
+    pub fn data(&self) -> &Bytes {
+        self.records.block()
     }
 
     /// `part`, a key or value of one of these records, as bytes that live on. They share the batch's memory and keep

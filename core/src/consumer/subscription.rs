@@ -41,6 +41,8 @@ pub(crate) struct Subscription {
     in_group: bool,
     /// Counts how often the program asked for records.
     asks: u64,
+    /// What the program has in its hands and is not done with, though it commits: of a partition in a tenure, from an offset on.
+    kept_back: Option<(TopicPartition, u32, i64)>,
     /// Counts tenures, over all partitions; four bytes, as each record that is looked at names its own.
     last_tenure: u32,
     /// To be told to the program: the group cannot be read.
@@ -181,6 +183,7 @@ impl Subscription {
             mode: Mode::Free,
             in_group: false,
             asks: 0,
+            kept_back: None,
             last_tenure: 0,
             failure: None,
             is_abandoned: false,
@@ -312,7 +315,28 @@ impl Subscription {
 
     /// The program asks for records: it is done with what it was handed.
     pub(crate) fn ask(&mut self) {
+        self.finish();
+        self.kept_back = None;
+    }
+
+    /// The program is done with what it was handed, but for what it kept back.
+    pub(crate) fn finish(&mut self) {
         self.asks += 1;
+    }
+
+    /// The program is not done yet with what it was handed of a partition from `offset` on.
+    pub(crate) fn keep_back(&mut self, tp: &TopicPartition, tenure: u32, offset: i64) {
+        if self.tenure(tp) == Some(tenure) {
+            self.kept_back = Some((tp.clone(), tenure, offset));
+        }
+    }
+
+    /// Up to where what was handed out before `position` may count as done.
+    fn let_go(&self, tp: &TopicPartition, tenure: u32, position: i64) -> i64 {
+        match &self.kept_back {
+            Some((of, since, offset)) if of == tp && *since == tenure => position.min(*offset),
+            _ => position,
+        }
     }
 
     /// Why the group cannot be read. That the program asked too late is told once; all else until it subscribes anew.
@@ -481,7 +505,7 @@ impl Subscription {
     /// The positions of all partitions, up to what was handed out; those that have one.
     pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, i64> {
         let position = |(tp, partition): (&TopicPartition, &Partition)| match partition.place {
-            Place::At { position, .. } => Some((tp.clone(), position)),
+            Place::At { position, .. } => Some((tp.clone(), self.let_go(tp, partition.tenure, position))),
             _ => None,
         };
         self.partitions.iter().filter_map(position).collect()
@@ -496,6 +520,7 @@ impl Subscription {
             let Place::At { position, .. } = partition.place else { return None };
             let handed = partition.handed.filter(|(asks, _)| *asks == self.asks);
             let done = handed.map_or(position, |(_, from)| from);
+            let done = self.let_go(tp, partition.tenure, done);
             let again = self.mode == Mode::Assigned;
             let is_due = |committed: i64| done > committed || again && done == committed;
             partition.committed.is_none_or(is_due).then(|| (tp.clone(), done))
