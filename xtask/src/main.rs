@@ -1,6 +1,7 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
 mod bench;
+mod c;
 mod demo;
 mod frames;
 mod planted;
@@ -26,6 +27,7 @@ enum Verb {
     Bench(Box<bench::Args>),
     Codegen(codegen::Args),
     Frames(frames::Args),
+    InstallC(c::install::Args),
     Planted(planted::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::InstallC(args) => c::install::run(&args),
         Verb::Frames(args) => frames::run(&args),
         Verb::Planted(args) => planted::run(&args),
         Verb::Test(args) => test::run(&args),

@@ -30,10 +30,10 @@ pub struct Args {
 
 /// What came of some tests.
 #[derive(Clone, Copy, Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
+pub struct Tally {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
 }
 
 struct Stage {
@@ -53,6 +53,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", what: "lints, warnings denied", run: clippy },
     Stage { name: "schemas", what: "every field of every version against Kafka's jars", run: schemas },
     Stage { name: "licences", what: "cargo deny: licences, bans, sources", run: licences },
+    Stage { name: "c", what: "the C interface: installed, symbols, tests, sanitizers, examples", run: crate::c::test::lane },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 
@@ -101,7 +102,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Run {
+/// How the tests are run.
+pub struct Run {
     require_all: bool,
 }
 
@@ -124,7 +126,7 @@ impl Run {
     }
 
     /// Something is missing: skipped loudly, or a failure if all is required.
-    fn missing(&self, what: &str) -> Tally {
+    pub fn missing(&self, what: &str) -> Tally {
         println!("{}: {what}", if self.require_all { "MISSING" } else { "SKIPPED" });
         if self.require_all {
             Tally { failed: 1, ..Tally::default() }
