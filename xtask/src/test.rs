@@ -53,7 +53,11 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", what: "lints, warnings denied", run: clippy },
     Stage { name: "schemas", what: "every field of every version against Kafka's jars", run: schemas },
     Stage { name: "licences", what: "cargo deny: licences, bans, sources", run: licences },
-    Stage { name: "c", what: "the C interface: installed, symbols, tests, sanitizers, examples", run: crate::c::test::lane },
+    Stage {
+        name: "libottla",
+        what: "the C interface: installed, symbols, tests, sanitizers, examples",
+        run: crate::c::test::lane,
+    },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

@@ -27,6 +27,15 @@
 #  define OTTLA_API
 #endif
 
+// The same call may succeed later, unchanged.
+#define OTTLA_ERR_RETRIABLE 1
+
+// Configuration or authorization is wrong: nothing helps before a person acted.
+#define OTTLA_ERR_FATAL 2
+
+// The transaction must be aborted; then the producer can go on.
+#define OTTLA_ERR_ABORTABLE 4
+
 // The version of the binary interface, as the library's name has it: libottla.so.1. Another number means that an existing
 // function changed; new ones may come at any time.
 #define OTTLA_ABI_VERSION 1

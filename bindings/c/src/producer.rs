@@ -16,8 +16,8 @@ use ottla_bindings::{
 
 use crate::{
     border::{
-        self,         Plain, borrow, bytes, ffi, give, give_shared, list, nth, ottla_status, sized, take, take_shared,
-        text, write,
+        self, Plain, borrow, bytes, ffi, give, give_shared, list, nth, ottla_status, sized, take,
+        take_shared, text, write,
     },
     call::{call, ottla_call},
     config::ottla_config,

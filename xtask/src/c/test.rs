@@ -117,7 +117,9 @@ impl Lane {
         let source = self.directory.join("header.h.in");
         fs::write(&source, "#include <ottla.h>\nint main(void) { return 0; }\n")?;
         let include = format!("-I{}", self.prefix.join("include").display());
-        success(Command::new(compiler).args(language).args(STRICT).args(["-fsyntax-only", &include]).arg(source))
+        success(
+            Command::new(compiler).args(language).args(STRICT).args(["-fsyntax-only", &include]).arg(source),
+        )
     }
 
     fn sanitizers_work(&self) -> bool {
@@ -166,8 +168,12 @@ impl Lane {
             Form::Plain | Form::Valgrind => (self.directory.join(name), &[][..]),
         };
         if form != Form::Valgrind {
-            let compiled =
-                self.compile("cc", &[&["-std=c99", "-Wno-unused-function"], switches].concat(), &source, &output);
+            let compiled = self.compile(
+                "cc",
+                &[&["-std=c99", "-Wno-unused-function"], switches].concat(),
+                &source,
+                &output,
+            );
             if let Err(error) = compiled {
                 self.step(&format!("{name}.c compiles"), Err(error));
                 return Ok(());
@@ -179,7 +185,12 @@ impl Lane {
             Form::Valgrind => {
                 let mut valgrind = Command::new("valgrind");
                 valgrind
-                    .args(["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite"])
+                    .args([
+                        "--quiet",
+                        "--leak-check=full",
+                        "--show-leak-kinds=definite",
+                        "--errors-for-leak-kinds=definite",
+                    ])
                     .args(["--error-exitcode", VALGRIND_FOUND])
                     .arg(&output);
                 (valgrind, " under valgrind")
@@ -207,10 +218,16 @@ impl Lane {
 
     /// The examples, each built and run: they write to a topic and read it.
     fn examples(&mut self, has_cpp: bool, address: &str) -> anyhow::Result<()> {
-        let languages: &[(&str, &str, &[&str])] = &[("c", "cc", &["-std=c99"]), ("cpp", "c++", &["-std=c++17"])];
-        for (language, compiler, standard) in languages.iter().filter(|(language, ..)| has_cpp || *language == "c") {
-            for (task, told) in [("first_producer", "written"), ("first_consumer", "hello"), ("group", "hello")] {
-                let source = tree::path("examples").join(task).join(language).join(format!("main.{language}"));
+        let languages: &[(&str, &str, &[&str])] =
+            &[("c", "cc", &["-std=c99"]), ("cpp", "c++", &["-std=c++17"])];
+        for (language, compiler, standard) in
+            languages.iter().filter(|(language, ..)| has_cpp || *language == "c")
+        {
+            for (task, told) in
+                [("first_producer", "written"), ("first_consumer", "hello"), ("group", "hello")]
+            {
+                let source =
+                    tree::path("examples").join(task).join(language).join(format!("main.{language}"));
                 let output = self.directory.join(format!("{task}-{language}"));
                 let outcome = self.compile(compiler, standard, &source, &output).and_then(|()| {
                     let told_by = Command::new(&output)
@@ -282,8 +299,10 @@ fn every_function_is_guarded() -> anyhow::Result<()> {
 /// The library exports what the list has, and nothing else of ours.
 fn symbols(shared: &Path) -> anyhow::Result<()> {
     let listed = fs::read_to_string(tree::path("bindings/c/abi/ottla.abi"))?;
-    let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(shared).output().context("running nm")?;
+    let listed: BTreeSet<&str> =
+        listed.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let output =
+        Command::new("nm").args(["-D", "--defined-only"]).arg(shared).output().context("running nm")?;
     let text = String::from_utf8(output.stdout)?;
     let exported: BTreeSet<&str> = text
         .lines()
