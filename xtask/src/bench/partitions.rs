@@ -2,9 +2,8 @@
 //! after `kill -9`.
 
 use std::{
-    fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,8 +12,8 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 
 use super::{
-    brokers, process,
-    running::{Running, tool},
+    process,
+    running::{Running, Subject, tool},
 };
 
 /// How long a broker is left alone before its memory is read.
@@ -42,28 +41,12 @@ pub(super) struct Args {
     /// Longest start after a kill, in ms.
     #[arg(long, default_value_t = 5_000)]
     killed_ms_max: u128,
-    /// The program to measure, instead of one built here.
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
-    /// Cargo's profile to build it with.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Where the data lie meanwhile, instead of the system's place for temporary files.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => brokers::build_ottla(&args.profile)?,
-    };
-    let data = args.data.clone().unwrap_or_else(std::env::temp_dir);
-    let data = data.join(format!("ottla-partitions-{}", std::process::id()));
-    let measured = measure(args, &program, &data);
-    // What is left of a failed run is of no use either.
-    let _ = fs::remove_dir_all(&data);
-    measured
+    args.subject.measure("partitions", |program, data| measure(args, program, data))
 }
 
 fn measure(args: &Args, program: &Path, data: &Path) -> anyhow::Result<()> {

@@ -1,19 +1,14 @@
 //! `cargo xtask bench retained`: whether a log that keeps much is slower than one that keeps little: to append to, to
 //! read the end of, and to start.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 
 use super::{
-    brokers, process,
-    running::{Running, tool},
+    process,
+    running::{Running, Subject, tool},
 };
 
 const GIB: u64 = 1 << 30;
@@ -47,15 +42,8 @@ pub(super) struct Args {
     /// How much longer a start may take than before in any case, in ms: of less than that nothing can be told.
     #[arg(long, default_value_t = 100)]
     start_ms_slack: u64,
-    /// The program to measure, instead of one built here.
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
-    /// Cargo's profile to build it with.
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Where the data lie meanwhile, instead of the system's place for temporary files.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 /// What one state of the log costs: each figure the median of its rounds.
@@ -72,17 +60,7 @@ struct Figures {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => brokers::build_ottla(&args.profile)?,
-    };
-    let data = args.data.clone().unwrap_or_else(std::env::temp_dir);
-    let data = data.join(format!("ottla-retained-{}", std::process::id()));
-    fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
-    let measured = measure(args, &program, &data);
-    // What is left of a failed run is of no use either.
-    let _ = fs::remove_dir_all(&data);
-    measured
+    args.subject.measure("retained", |program, data| measure(args, program, data))
 }
 
 fn measure(args: &Args, program: &Path, data: &Path) -> anyhow::Result<()> {

@@ -1,13 +1,52 @@
 //! One broker of a measurement that is about the broker alone: started, told to stop, killed.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
+use clap::Parser;
+
+use super::brokers;
+
+/// What is measured, and where.
+#[derive(Parser)]
+pub(super) struct Subject {
+    /// The program to measure, instead of one built here.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Cargo's profile to build it with.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Where the data lie meanwhile, instead of the system's place for temporary files.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Subject {
+    /// Calls `measure` with the program and a directory that is there for so long only.
+    pub(super) fn measure(
+        &self,
+        name: &str,
+        measure: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => brokers::build_ottla(&self.profile)?,
+        };
+        let data = self.data.clone().unwrap_or_else(std::env::temp_dir);
+        let data = data.join(format!("ottla-{name}-{}", std::process::id()));
+        fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
+        let measured = measure(&program, &data);
+        // What is left of a failed run is of no use either.
+        let _ = fs::remove_dir_all(&data);
+        measured
+    }
+}
 
 /// A broker that runs.
 pub(super) struct Running {

@@ -18,6 +18,8 @@ const BUFFERED_RECORDS_MAX: &str = "1000000";
 const REPORTS_EVERY: u64 = 1024;
 /// Records that a consumer takes at a time.
 const TAKEN_MAX: usize = 1024;
+/// `RD_KAFKA_PARTITION_UA`: a record's partition is for the partitioner, a subscription's for the group to say.
+const ANY_PARTITION: i32 = -1;
 /// How long one call waits for something to happen.
 const WAIT_MS: i32 = 1000;
 
@@ -94,20 +96,23 @@ fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
     )?;
     let name = CString::new(job.topic.as_str())?;
     // SAFETY: the client is alive, and the list is not used behind its end.
-    let queue = unsafe {
+    let (queue, begun) = unsafe {
         rd::rd_kafka_poll_set_consumer(client.0);
         let list = rd::rd_kafka_topic_partition_list_new(job.partitions);
-        for partition in 0..job.partitions {
-            let place = rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition);
-            (*place).offset = i64::from(rd::RD_KAFKA_OFFSET_BEGINNING);
-        }
-        match in_group {
-            true => rd::rd_kafka_subscribe(client.0, list),
-            false => rd::rd_kafka_assign(client.0, list),
+        let begun = if in_group {
+            rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), ANY_PARTITION);
+            rd::rd_kafka_subscribe(client.0, list)
+        } else {
+            for partition in 0..job.partitions {
+                let place = rd::rd_kafka_topic_partition_list_add(list, name.as_ptr(), partition);
+                (*place).offset = i64::from(rd::RD_KAFKA_OFFSET_BEGINNING);
+            }
+            rd::rd_kafka_assign(client.0, list)
         };
         rd::rd_kafka_topic_partition_list_destroy(list);
-        rd::rd_kafka_queue_get_consumer(client.0)
+        (rd::rd_kafka_queue_get_consumer(client.0), begun)
     };
+    ensure!(begun == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, "librdkafka does not read: {begun:?}");
     let mut taken = [ptr::null_mut(); TAKEN_MAX];
     let mut read = 0;
     while read < job.records {
@@ -161,14 +166,13 @@ impl Client {
     }
 
     fn send(&self, topic: *mut RDKafkaTopic, value: &[u8]) -> anyhow::Result<()> {
-        /// Any partition, and librdkafka makes a copy of the value.
-        const ANY: i32 = -1;
         loop {
             // SAFETY: with F_COPY the value is read during the call only.
             let result = unsafe {
                 rd::rd_kafka_produce(
                     topic,
-                    ANY,
+                    ANY_PARTITION,
+                    // librdkafka makes a copy of the value.
                     rd::RD_KAFKA_MSG_F_COPY,
                     value.as_ptr() as *mut c_void,
                     value.len(),
