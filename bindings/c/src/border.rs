@@ -6,6 +6,7 @@
 
 use std::{
     ffi::{CStr, c_char},
+    mem::MaybeUninit,
     ptr, slice,
     sync::Arc,
 };
@@ -116,18 +117,44 @@ pub(crate) fn write<T>(place: *mut T, value: T) {
     }
 }
 
-/// Fills a list that C gave room for, and answers how many it wrote.
-pub(crate) fn fill<T>(places: *mut T, room: usize, values: impl Iterator<Item = T>) -> usize {
-    if places.is_null() {
-        return 0;
+/// Room for `count` structs that C has; what stands there is not read.
+pub(crate) fn room<'a, T: Plain>(places: *mut T, count: usize) -> Result<Room<'a, T>> {
+    if places.is_null() && count > 0 {
+        return Err(BindingError::invalid("there is no room for what is asked for"));
     }
-    let mut count = 0;
-    for value in values.take(room) {
-        // SAFETY: there is room for `room`, by the contract above.
-        unsafe { places.add(count).write(value) }
-        count += 1;
+    let places = places.cast::<MaybeUninit<T>>();
+    // SAFETY: there is room for `count`, by the contract above, and nobody else writes there meanwhile.
+    let places = if count == 0 { &mut [] } else { unsafe { slice::from_raw_parts_mut(places, count) } };
+    Ok(Room { places, filled: 0 })
+}
+
+/// Places to be filled one after the other.
+pub(crate) struct Room<'a, T> {
+    places: &'a mut [MaybeUninit<T>],
+    filled: usize,
+}
+
+impl<T> Room<'_, T> {
+    /// Fills the next place, of which there must be one.
+    #[inline]
+    pub(crate) fn push(&mut self, value: T) {
+        if let Some(place) = self.places.get_mut(self.filled) {
+            place.write(value);
+            self.filled += 1;
+        }
     }
-    count
+
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.places.len()
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.places.len() - self.filled
+    }
 }
 
 /// Copies a struct whose first word says how many bytes C knows of it: no more is read, and the rest is zero.
@@ -143,7 +170,7 @@ pub(crate) fn sized<T: Plain>(given: *const T, smallest: usize) -> Result<T> {
         );
         return Err(BindingError::invalid(text));
     }
-    let mut ours = std::mem::MaybeUninit::<T>::zeroed();
+    let mut ours = MaybeUninit::<T>::zeroed();
     // SAFETY: as many bytes are there on both sides, and any bits are a value of `T`.
     unsafe {
         ptr::copy_nonoverlapping(

@@ -15,7 +15,7 @@ use ottla_bindings::{
 };
 
 use crate::{
-    border::{Opaque, Plain, borrow, ffi, fill, give, give_shared, ottla_status, take_shared, write},
+    border::{self, Opaque, Plain, Room, borrow, ffi, give, give_shared, ottla_status, take_shared, write},
     error::ottla_error,
     producer::ottla_producer,
     rebalance::ottla_rebalance,
@@ -142,17 +142,14 @@ impl ottla_queue {
         }
     }
 
-    /// Fills `out` with what is there.
-    fn drain(inner: &Inner, room: usize) -> Vec<ottla_event> {
-        let mut events = Vec::with_capacity(room.min(1_024));
+    /// Fills `events` with what is there.
+    fn drain(inner: &Inner, events: &mut Room<'_, ottla_event>) {
         let mut items = Vec::new();
-        inner.items.drain(&mut items, room);
+        inner.items.drain(&mut items, events.left());
         let mut items = VecDeque::from(items);
-        while let Some(item) = items.pop_front() {
-            if events.len() == room {
-                items.push_front(item);
-                break;
-            }
+        while !events.is_full()
+            && let Some(item) = items.pop_front()
+        {
             let reports = match item {
                 Item::Deliveries(producer) => Reports {
                     batches: producer.producer.take_deliveries().unwrap_or_default().into(),
@@ -165,18 +162,17 @@ impl ottla_queue {
                     continue;
                 }
             };
-            if let Some(left) = reports.expand(&mut events, room) {
+            if let Some(left) = reports.expand(events) {
                 items.push_front(Item::Left(left));
             }
         }
         items.into_iter().rev().for_each(|item| inner.items.put_back(item));
-        events
     }
 }
 
 impl Reports {
-    /// Adds events until there are `room` of them; gives what is left.
-    fn expand(mut self, events: &mut Vec<ottla_event>, room: usize) -> Option<Self> {
+    /// Adds events until there is no room for another; gives what is left.
+    fn expand(mut self, events: &mut Room<'_, ottla_event>) -> Option<Self> {
         let source = Arc::as_ptr(&self.producer).cast();
         while let Some(batch) = self.batches.front() {
             let error = batch.error().map(BindingError::from);
@@ -185,7 +181,7 @@ impl Reports {
             while let Some(report) = batch.report(self.next) {
                 // Whoever gives no token wants to hear of failures alone.
                 if report.token != 0 || status != 0 {
-                    if events.len() == room {
+                    if events.is_full() {
                         return Some(self);
                     }
                     let object = error.clone().map_or(ptr::null_mut(), ottla_error::owned).cast();
@@ -319,15 +315,16 @@ pub extern "C" fn ottla_queue_drain(
 ) -> usize {
     ffi!(0; {
         let inner = borrow(queue)?.inner.get()?;
-        if out.is_null() || room == 0 {
+        let mut events = border::room(out, room)?;
+        if events.is_full() {
             return Ok(0);
         }
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let events = ottla_queue::drain(inner, room);
-            if !events.is_empty() || timeout_ms == 0 {
-                return Ok(fill(out, room, events.into_iter()));
+            ottla_queue::drain(inner, &mut events);
+            if events.filled() > 0 || timeout_ms == 0 {
+                return Ok(events.filled());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if !inner.items.wait(left) {

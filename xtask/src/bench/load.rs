@@ -40,7 +40,7 @@ impl Client {
         match self {
             Self::FranzGo => "franz-go",
             Self::Ottla => "Ottla",
-            Self::OttlaC => "Ottla in C",
+            Self::OttlaC => "Ottla C",
             Self::Librdkafka => "librdkafka",
             Self::KafkaClients => "Java",
         }

@@ -24,7 +24,7 @@ const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 /// Opened and closed clients, where that is slow.
 const CYCLES_SLOWLY: &str = "20";
 /// What valgrind exits with when it found something.
-const VALGRIND_FOUND: &str = "99";
+const VALGRIND_FOUND: u8 = 99;
 /// The compiler's switches for the sanitizers.
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
@@ -191,7 +191,7 @@ impl Lane {
                         "--show-leak-kinds=definite",
                         "--errors-for-leak-kinds=definite",
                     ])
-                    .args(["--error-exitcode", VALGRIND_FOUND])
+                    .arg(format!("--error-exitcode={VALGRIND_FOUND}"))
                     .arg(&output);
                 (valgrind, " under valgrind")
             }
