@@ -200,7 +200,7 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file
 /// named by `OTTLA_SKIPPED`, or fails if `OTTLA_REQUIRE_ALL` is set.
 fn crates(run: &Run) -> anyhow::Result<Tally> {
-    install_kcat();
+    install(&[("kcat", "kcat")]);
     let skipped = tree::path("target/skipped-tests");
     let _ = std::fs::remove_file(&skipped);
     let mut cargo = Command::new("cargo");
@@ -236,18 +236,20 @@ fn crates(run: &Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The other peers come by their languages' own registries; kcat comes from the system's packages, where we may
-/// install them.
-fn install_kcat() {
-    let there = Command::new("kcat").arg("-V").output().is_ok();
+/// What comes from the system's packages is installed where we may; the other peers come by their languages' own registries.
+/// Each is a program, and the package that brings it.
+pub fn install(wanted: &[(&str, &str)]) {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let packages: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
-    if there || !is_root {
+    if packages.is_empty() || !is_root {
         return;
     }
-    for args in [&["update"][..], &["install", "--yes", "kcat"]] {
-        let done = Command::new("apt-get").arg("-qq").args(args).stdout(Stdio::null()).status();
+    for args in [vec!["update"], [&["install", "--yes"], &packages[..]].concat()] {
+        let done = Command::new("apt-get").arg("-qq").args(&args).stdout(Stdio::null()).status();
         if !done.is_ok_and(|status| status.success()) {
-            println!("kcat could not be installed: apt-get {}", args.join(" "));
+            println!("not installed: apt-get {}", args.join(" "));
         }
     }
 }

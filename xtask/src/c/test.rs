@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use super::{build, built, install::install};
 use crate::{
     demo::DevBroker,
-    test::{Run, Tally},
+    test::{Run, Tally, install as install_packages},
     tree,
 };
 
@@ -25,6 +25,8 @@ const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 const CYCLES_SLOWLY: &str = "20";
 /// What valgrind exits with when it found something.
 const VALGRIND_FOUND: u8 = 99;
+/// Most that is told of what a program said.
+const SAID_CHARS_MAX: usize = 8_000;
 /// The compiler's switches for the sanitizers.
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
@@ -44,6 +46,13 @@ struct Lane {
 }
 
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
+    install_packages(&[
+        ("cc", "gcc"),
+        ("c++", "g++"),
+        ("pkg-config", "pkg-config"),
+        ("cmake", "cmake"),
+        ("valgrind", "valgrind"),
+    ]);
     if !works("cc") {
         return Ok(run.missing("a C compiler: `cc`, as of the package gcc or clang"));
     }
@@ -333,6 +342,8 @@ fn success(command: &mut Command) -> anyhow::Result<()> {
 
 /// What a program said, and how it ended.
 fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    // What goes wrong first says most; valgrind says much.
+    let text =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(SAID_CHARS_MAX).collect::<String>();
     format!("{}: {} {}", output.status, text(&output.stdout), text(&output.stderr))
 }
