@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -361,7 +361,13 @@ impl Consumer {
     }
 
     fn rebalance(&self) -> Option<Rebalance> {
-        self.reading.rebalances.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.try_next()
+        let mut rebalances = match self.reading.rebalances.try_lock() {
+            Ok(rebalances) => rebalances,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Another thread is closing, and takes them itself.
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        rebalances.as_mut()?.try_next()
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<BindingError>> {

@@ -88,7 +88,8 @@ struct ToSink;
 
 impl ToSink {
     fn wants(metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("ottla") && level_of(metadata.level()) as u8 <= LEVEL.load(Ordering::Relaxed)
+        metadata.target().starts_with("ottla")
+            && level_of(metadata.level()) as u8 <= LEVEL.load(Ordering::Relaxed)
     }
 }
 

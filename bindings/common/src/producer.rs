@@ -8,7 +8,10 @@ use std::{
 use crate::{
     blocking::Wait,
     call::Call,
-    core::{self, Delivery, ErrorKind, Header, ProducerMetrics, Record, ReportBatch, config::ProducerConfig},
+    core::{
+        self, Delivery, ErrorKind, Header, ProducerMetrics, Record, RecordMetadata, ReportBatch,
+        config::ProducerConfig,
+    },
     error::Result,
     handle::Handle,
     packed::{self, Packed},
@@ -94,6 +97,11 @@ impl Producer {
         self.handle.with(|client| Ok(wait.on(client.send(record.clone()))??))
     }
 
+    /// What becomes of a record, told on the I/O thread.
+    pub fn outcome(&self, delivery: Delivery) -> Call<RecordMetadata> {
+        self.handle.call(|_| async move { delivery.await.map_err(Into::into) })
+    }
+
     /// Takes a record, waiting on the I/O thread where it must; its delivery comes with `token`. The call's outcome is a
     /// failure, or that it was taken.
     pub fn send_later(&self, record: OwnedRecord, token: u64) -> Call<()> {
@@ -174,7 +182,8 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
-    fn borrow(&self) -> Record<'_> {
+    /// The record.
+    pub fn borrow(&self) -> Record<'_> {
         Record {
             topic: &self.topic,
             partition: self.partition,

@@ -39,12 +39,23 @@ pub struct RecordMetadata {
 pub struct Delivery {
     fate: Arc<Fate>,
     index: u32,
+    /// Which of those that wait for this record it is.
+    waiter: u32,
     timestamp: i64,
 }
 
 impl Delivery {
     pub(super) fn new(fate: Arc<Fate>, index: u32, timestamp: i64) -> Self {
-        Self { fate, index, timestamp }
+        Self { fate, index, waiter: 0, timestamp }
+    }
+
+    /// Another one of the same record, for somebody else to await.
+    pub fn again(&self) -> Self {
+        let mut state = self.fate.lock();
+        state.waiters = state.waiters.wrapping_add(1);
+        let waiter = state.waiters;
+        drop(state);
+        Self { fate: Arc::clone(&self.fate), waiter, ..*self }
     }
 
     /// The outcome, if it is known already.
@@ -66,10 +77,10 @@ impl Future for Delivery {
             drop(state);
             return Poll::Ready(self.read(&outcome));
         }
-        match state.wakers.get_mut(&self.index) {
+        match state.wakers.get_mut(&(self.index, self.waiter)) {
             Some(waker) => waker.clone_from(cx.waker()),
             None => {
-                state.wakers.insert(self.index, cx.waker().clone());
+                state.wakers.insert((self.index, self.waiter), cx.waker().clone());
             }
         }
         Poll::Pending
@@ -87,8 +98,10 @@ pub(super) struct Fate {
 #[derive(Debug, Default)]
 struct FateState {
     outcomes: Vec<Outcome>,
-    /// By index of the record: a future that is polled again takes its own place, not another.
-    wakers: HashMap<u32, Waker>,
+    /// By index of the record and who waits for it: a future that is polled again takes its own place, not another.
+    wakers: HashMap<(u32, u32), Waker>,
+    /// The last number given to one who waits beside the first.
+    waiters: u32,
 }
 
 /// What became of some records that follow each other in a batch.
@@ -157,7 +170,7 @@ impl Fate {
     pub(super) fn resolve(&self, outcome: Outcome) {
         let mut state = self.lock();
         let mut woken: Vec<Waker> = Vec::new();
-        state.wakers.retain(|&index, waker| {
+        state.wakers.retain(|&(index, _), waker| {
             let waits = !outcome.has(index);
             if !waits {
                 woken.push(waker.clone());
@@ -383,6 +396,21 @@ mod tests {
         drop(deliveries.pop());
         fate.resolve(written(2, 2, 0));
         assert_eq!(counter.0.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn several_may_await_one_record() {
+        let fate = fate();
+        let counter = Arc::new(CountingWaker(AtomicUsize::new(0)));
+        let waker = Waker::from(counter.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut first = Delivery::new(fate.clone(), 0, 0);
+        let mut second = first.again();
+        assert!(Pin::new(&mut first).poll(&mut cx).is_pending());
+        assert!(Pin::new(&mut second).poll(&mut cx).is_pending());
+        fate.resolve(written(0, 1, 7));
+        assert_eq!(counter.0.load(Ordering::SeqCst), 2);
+        assert!(Pin::new(&mut second).poll(&mut cx).is_ready());
     }
 
     #[test]
