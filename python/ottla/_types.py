@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Generator, Iterator, Mapping, NamedTuple, Optional, Sequence
@@ -174,7 +175,7 @@ def await_delivery(delivery: DeliveryFuture) -> Generator[Any, None, RecordMetad
 
 def to_arrow(batch: RecordBatch) -> Any:
     try:
-        import pyarrow
+        pyarrow: Any = importlib.import_module("pyarrow")
     except ImportError as error:
         raise ImportError("`to_arrow` needs pyarrow: pip install 'ottla[arrow]'") from error
     columns = {

@@ -13,11 +13,12 @@ which they are made.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import weakref
-from typing import Any, AsyncIterator, Optional
+from typing import Any, AsyncIterator, Iterable, Optional
 
 from . import _ottla
-from ._ottla import Record, RecordBatch
+from ._ottla import Record, RecordBatch, RecordMetadata
 from .errors import ClosedError
 
 __all__ = ["Admin", "Consumer", "Producer"]
@@ -41,6 +42,14 @@ class Producer(_ottla.Producer):
 
     def __new__(cls, *args: Any, **options: Any) -> Producer:
         return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+
+    async def send_batch(
+        self, topic: str, values: Iterable[Any], keys: Optional[Iterable[Any]] = None, *, partition: Optional[int] = None
+    ) -> list[RecordMetadata]:
+        """Sends many values for a topic, each a record; `keys` are as many, or none."""
+        of_keys = itertools.repeat(None) if keys is None else keys
+        pairs = zip(values, of_keys)
+        return await asyncio.gather(*(self.send(topic, value, key, partition=partition) for value, key in pairs))
 
     async def __aenter__(self) -> Producer:
         return self

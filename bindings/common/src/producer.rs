@@ -1,7 +1,9 @@
 //! A producer for programs that have neither Rust's types nor its futures.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -12,7 +14,7 @@ use crate::{
         self, Delivery, ErrorKind, Header, ProducerMetrics, Record, RecordMetadata, ReportBatch,
         config::ProducerConfig,
     },
-    error::Result,
+    error::{BindingError, QUEUE_FULL, Result},
     handle::Handle,
     packed::{self, Packed},
 };
@@ -24,12 +26,17 @@ pub struct Producer {
     handle: Arc<Handle<core::Producer>>,
     /// The topics that packed records name by number.
     topics: Arc<RwLock<Vec<Arc<str>>>>,
+    backlog: Arc<Backlog>,
 }
 
 impl Producer {
     /// Makes one. Connections come in the background.
     pub fn new(config: ProducerConfig) -> Result<Self> {
-        Ok(Self { handle: Handle::new(core::Producer::new(config)?), topics: Arc::default() })
+        Ok(Self {
+            handle: Handle::new(core::Producer::new(config)?),
+            topics: Arc::default(),
+            backlog: Arc::default(),
+        })
     }
 
     /// Has `wake` called when deliveries have come where there were none; [`Self::take_deliveries`] gives them. On the I/O
@@ -102,12 +109,51 @@ impl Producer {
         self.handle.call(|_| async move { delivery.await.map_err(Into::into) })
     }
 
-    /// Takes a record, waiting on the I/O thread where it must; its delivery comes with `token`. The call's outcome is a
-    /// failure, or that it was taken.
-    pub fn send_later(&self, record: OwnedRecord, token: u64) -> Call<()> {
-        self.handle.call(move |client| async move {
-            client.get()?.send_with_token(record.borrow(), token).await.map_err(Into::into)
-        })
+    /// Takes a record without waiting: where it would have to wait, a copy does, on the I/O thread, and all that come after it
+    /// queue behind it, so that records are taken in the order of the calls. One that cannot be taken after all is told to who
+    /// asked by [`Self::on_refusal`]. For event loops, which must not block, and whose program has as many under way as it likes.
+    pub fn send_in_turn(&self, record: &Record<'_>, token: u64) -> Result<()> {
+        let mut backlog = self.backlog.lock();
+        if backlog.records.is_empty() && !backlog.is_moving {
+            match self.try_send(record, Some(token)) {
+                Err(error) if error.code == QUEUE_FULL => {}
+                sent => return sent,
+            }
+        }
+        backlog.records.push_back((OwnedRecord::from(record), token));
+        let is_moving = std::mem::replace(&mut backlog.is_moving, true);
+        drop(backlog);
+        if !is_moving {
+            self.move_backlog();
+        }
+        Ok(())
+    }
+
+    /// Has `refused` called with the token of each record of [`Self::send_in_turn`] that could not be taken, and why. On the I/O
+    /// thread; it must not block.
+    pub fn on_refusal(&self, refused: impl Fn(u64, BindingError) + Send + Sync + 'static) {
+        self.backlog.lock().refused = Some(Arc::new(refused));
+    }
+
+    /// Takes the records that wait, one after the other, until there are none.
+    fn move_backlog(&self) {
+        let (backlog, last) = (self.backlog.clone(), self.backlog.clone());
+        let moving = self.handle.call(move |client| async move {
+            while let Some((record, token)) = backlog.next() {
+                let sent = client.get()?.send_with_token(record.borrow(), token).await;
+                if let Err(error) = sent {
+                    backlog.refuse(token, &error.into());
+                }
+            }
+            Ok(())
+        });
+        // A client that is gone, or has panicked, takes none of the rest.
+        moving.start(move |ended| {
+            let Err(error) = ended else { return };
+            while let Some((_, token)) = last.next() {
+                last.refuse(token, &error);
+            }
+        });
     }
 
     /// Waits, up to `max.block.ms`, until a record of so many bytes, key, value and headers together, may be taken: its topic
@@ -167,6 +213,46 @@ impl Producer {
     /// What it has counted.
     pub fn metrics(&self) -> Result<ProducerMetrics> {
         Ok(self.handle.client()?.metrics())
+    }
+}
+
+/// The records of [`Producer::send_in_turn`] that wait.
+#[derive(Debug, Default)]
+struct Backlog(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    records: VecDeque<(OwnedRecord, u64)>,
+    /// Somebody takes them; the one in hand is not among them any more.
+    is_moving: bool,
+    refused: Option<Arc<dyn Fn(u64, BindingError) + Send + Sync>>,
+}
+
+impl Backlog {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next; without one, nobody takes them any more.
+    fn next(&self) -> Option<(OwnedRecord, u64)> {
+        let mut waiting = self.lock();
+        let next = waiting.records.pop_front();
+        waiting.is_moving = next.is_some();
+        next
+    }
+
+    fn refuse(&self, token: u64, error: &BindingError) {
+        // Called without the lock: it may push to a queue.
+        let refused = self.lock().refused.clone();
+        if let Some(refused) = refused {
+            refused(token, error.clone());
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("records", &self.records.len()).finish_non_exhaustive()
     }
 }
 

@@ -35,15 +35,20 @@ pub(crate) fn push(job: Job) {
     queue().push(job);
 }
 
-/// What is received from once all that were pushed before have been called.
-pub(crate) fn mark() -> mpsc::Receiver<()> {
-    let (sender, receiver) = mpsc::channel();
-    push(Job::Mark(sender));
-    receiver
+/// Whether any was ever pushed.
+pub(crate) fn is_used() -> bool {
+    QUEUE.get().is_some()
 }
 
+/// A job, and what is received from once all that were pushed before it have been called.
+pub(crate) fn mark() -> (Job, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    (Job::Mark(sender), receiver)
+}
+
+static QUEUE: OnceLock<Arc<CompletionQueue<Job>>> = OnceLock::new();
+
 fn queue() -> &'static CompletionQueue<Job> {
-    static QUEUE: OnceLock<Arc<CompletionQueue<Job>>> = OnceLock::new();
     QUEUE.get_or_init(|| {
         let queue = Arc::new(CompletionQueue::new());
         let taken = Arc::clone(&queue);

@@ -115,16 +115,6 @@ impl EventLoop {
         self.waiting().futures.remove(&token)
     }
 
-    /// Starts a call that matters only where it fails: then the future of `token` does, too.
-    pub(crate) fn start_for(&self, call: Call<()>, token: u64) {
-        let queue = Arc::clone(&self.queue);
-        call.start(move |outcome| {
-            if let Err(error) = outcome {
-                queue.push(Ended::Operation(token, Err(error)));
-            }
-        });
-    }
-
     /// From now on the deliveries of a producer end the futures of their tokens.
     pub(crate) fn deliveries_of(&self, producer: &Producer) -> Result<(), BindingError> {
         let mut waiting = self.waiting();
@@ -132,6 +122,8 @@ impl EventLoop {
         let number = waiting.next;
         waiting.producers.insert(number, producer.clone());
         drop(waiting);
+        let queue = Arc::clone(&self.queue);
+        producer.on_refusal(move |token, error| queue.push(Ended::Operation(token, Err(error))));
         let queue = Arc::clone(&self.queue);
         producer.on_deliveries(move || queue.push(Ended::Deliveries(number)))
     }

@@ -222,12 +222,19 @@ impl Producer {
     #[pyo3(signature = (timeout=None))]
     fn close(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         let timeout = seconds(timeout)?;
+        if self.event_loop.is_none() && callback::is_used() {
+            // Callbacks come from the thread that closing ends. What fails here fails there, too.
+            let flush = self.producer.flush();
+            if wait(py, timeout, |wait| Ok(flush.wait(wait)))?.is_ok() {
+                self.called(py, timeout)?;
+            }
+        }
         let close = self.producer.close(timeout.unwrap_or(CLOSE_MAX));
         if let Some(event_loop) = &self.event_loop {
             return event_loop.get().start(py, close, |py, ()| Ok(py.None()));
         }
         wait(py, None, |wait| close.wait(wait))?;
-        self.called(py, timeout)
+        Ok(py.None())
     }
 
     /// How many partitions a topic has.
@@ -311,24 +318,21 @@ impl Producer {
     /// The send of an asyncio program: a future of its loop.
     fn send_in(&self, py: Python<'_>, event_loop: &EventLoop, given: &Given<'_>) -> PyResult<Py<PyAny>> {
         let (token, future) = event_loop.future(py)?;
-        match given.with(|record| self.producer.try_send(record, Some(token)))? {
-            Ok(()) => {}
-            Err(error) if error.code == QUEUE_FULL => {
-                let record = given.own()?;
-                event_loop.start_for(self.producer.send_later(record, token), token);
-            }
+        match given.with(|record| self.producer.send_in_turn(record, token))? {
+            Ok(()) => Ok(future),
             Err(error) => {
                 event_loop.forget(token);
-                return Err(raised(py, &error));
+                Err(raised(py, &error))
             }
         }
-        Ok(future)
     }
 
     /// Waits until the callbacks of what has been delivered were called.
     fn called(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Py<PyAny>> {
-        if !callback::is_current() {
-            let reached = callback::mark();
+        if callback::is_used() && !callback::is_current() {
+            let (mark, reached) = callback::mark();
+            // By way of the I/O thread, which may still be about to push some.
+            self.producer.flush().start(move |_| callback::push(mark));
             let is_reached = move |slice: Option<Duration>| match slice {
                 Some(slice) => reached.recv_timeout(slice).is_ok(),
                 None => reached.recv().is_ok(),

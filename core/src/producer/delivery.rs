@@ -4,7 +4,7 @@
 //! index in it; a token and its index lie in one list per batch.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -99,7 +99,8 @@ pub(super) struct Fate {
 struct FateState {
     outcomes: Vec<Outcome>,
     /// By index of the record and who waits for it: a future that is polled again takes its own place, not another.
-    wakers: HashMap<(u32, u32), Waker>,
+    /// They are woken in the order of their records.
+    wakers: BTreeMap<(u32, u32), Waker>,
     /// The last number given to one who waits beside the first.
     waiters: u32,
 }
