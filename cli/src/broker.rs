@@ -26,17 +26,30 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     args.log.start()?;
     let settings = args.settings.read(args.config.as_ref(), &[]);
-    serve(&settings, |_| Ok(()))
+    serve(&settings, Until::Signal, |_| Ok(()))
 }
 
-/// Runs a broker until a signal asks it to stop; calls `ready` once it takes connections.
+/// What ends a broker.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Until {
+    /// SIGTERM or Ctrl-C.
+    Signal,
+    /// Either, or the end of the standard input.
+    EndOfStdin,
+}
+
+/// Runs a broker until it is asked to stop; calls `ready` once it takes connections.
 pub(crate) fn serve(
     settings: &Settings,
+    until: Until,
     ready: impl FnOnce(&Broker) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     // Before the broker starts, so that no signal is missed.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = runtime.block_on(async { StopSignal::new() })?;
+    if until == Until::EndOfStdin {
+        stop = stop.or_end_of_stdin()?;
+    }
     #[cfg(unix)]
     let _file_size = runtime.block_on(async { survive_file_size_limit() })?;
     let broker = Broker::start(settings)?;

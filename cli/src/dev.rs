@@ -4,7 +4,11 @@ use std::{io::Write, path::PathBuf, time::Instant};
 
 use anyhow::Context;
 
-use crate::{broker, logging::LogArgs, settings::SettingsArgs};
+use crate::{
+    broker::{self, Until},
+    logging::LogArgs,
+    settings::SettingsArgs,
+};
 
 /// Start a broker to develop against.
 ///
@@ -22,6 +26,9 @@ pub(crate) struct Args {
     /// Print nothing but the address, once it is ready.
     #[arg(long, short)]
     quiet: bool,
+    /// Stop when the standard input ends, as it does when the program that started this one is gone: for tests.
+    #[arg(long)]
+    until_stdin_ends: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -54,7 +61,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ("ottla.http.listener", "127.0.0.1:0".to_owned()),
     ];
     let settings = args.settings.read(None, &preset);
-    broker::serve(&settings, |broker| {
+    let until = if args.until_stdin_ends { Until::EndOfStdin } else { Until::Signal };
+    broker::serve(&settings, until, |broker| {
         let address = broker.addresses().first().context("the broker has no listener")?;
         let mut out = std::io::stdout().lock();
         if args.quiet {

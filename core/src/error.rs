@@ -1,5 +1,7 @@
 //! The one error of the client: what kind, whether to try again, what was being done, what to do about it.
 
+mod number;
+
 use std::{error, fmt, sync::Arc};
 
 use ottla_config::ConfigErrors;

@@ -46,4 +46,4 @@ pub use ottla_protocol::{
     error_code::ErrorCode,
     types::{BrokerId, TopicName, Uuid},
 };
-pub use producer::{Delivery, Header, Producer, Record, RecordMetadata, Report};
+pub use producer::{Delivery, Header, Producer, Record, RecordMetadata, Report, ReportBatch, TokenReport};

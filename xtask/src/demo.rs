@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("input      {} lines, {:.1} MB: {}", sent.count, sent.bytes as f64 / 1e6, file.display());
 
     let began = Instant::now();
-    let broker = DevBroker::start(&ottla)?;
+    let broker = DevBroker::start(&ottla, &[])?;
     println!("broker     ready after {} ms on {}", began.elapsed().as_millis(), broker.address);
     let run = |args: &[&str]| {
         let mut command = Command::new(&ottla);
@@ -183,15 +183,18 @@ fn report(what: &str, lines: &Lines, took: Duration) {
 }
 
 /// `ottla dev` on a free port; stopped when dropped.
-struct DevBroker {
+pub struct DevBroker {
     child: Child,
-    address: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 impl DevBroker {
-    fn start(ottla: &Path) -> anyhow::Result<Self> {
+    /// Starts this program; `settings` are `key=value`.
+    pub fn start(ottla: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(ottla)
             .args(["dev", "--listen", "127.0.0.1:0", "--quiet", "--log", "warn"])
+            .args(settings.iter().flat_map(|setting| ["--set", *setting]))
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("running {}", ottla.display()))?;

@@ -1,9 +1,12 @@
 //! The project's own verbs. `cargo xtask --help` lists them.
 
 mod bench;
+mod c;
 mod demo;
 mod frames;
+mod package;
 mod planted;
+mod python;
 mod test;
 mod tidy;
 
@@ -26,6 +29,8 @@ enum Verb {
     Bench(Box<bench::Args>),
     Codegen(codegen::Args),
     Frames(frames::Args),
+    InstallC(c::install::Args),
+    Package(package::Args),
     Planted(planted::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -36,7 +41,9 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::InstallC(args) => c::install::run(&args),
         Verb::Frames(args) => frames::run(&args),
+        Verb::Package(args) => package::run(&args),
         Verb::Planted(args) => planted::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Tidy(args) => tidy::run(&args),

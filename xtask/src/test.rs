@@ -30,10 +30,10 @@ pub struct Args {
 
 /// What came of some tests.
 #[derive(Clone, Copy, Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
+pub struct Tally {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
 }
 
 struct Stage {
@@ -53,6 +53,16 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", what: "lints, warnings denied", run: clippy },
     Stage { name: "schemas", what: "every field of every version against Kafka's jars", run: schemas },
     Stage { name: "licences", what: "cargo deny: licences, bans, sources", run: licences },
+    Stage {
+        name: "libottla",
+        what: "the C interface: installed, symbols, tests, sanitizers, examples",
+        run: crate::c::test::lane,
+    },
+    Stage {
+        name: "python",
+        what: "the wheel: built, installed, its tests, its types",
+        run: crate::python::lane,
+    },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 
@@ -101,7 +111,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Run {
+/// How the tests are run.
+pub struct Run {
     require_all: bool,
 }
 
@@ -124,7 +135,7 @@ impl Run {
     }
 
     /// Something is missing: skipped loudly, or a failure if all is required.
-    fn missing(&self, what: &str) -> Tally {
+    pub fn missing(&self, what: &str) -> Tally {
         println!("{}: {what}", if self.require_all { "MISSING" } else { "SKIPPED" });
         if self.require_all {
             Tally { failed: 1, ..Tally::default() }
@@ -194,7 +205,7 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file
 /// named by `OTTLA_SKIPPED`, or fails if `OTTLA_REQUIRE_ALL` is set.
 fn crates(run: &Run) -> anyhow::Result<Tally> {
-    install_kcat();
+    install(&[("kcat", "kcat")]);
     let skipped = tree::path("target/skipped-tests");
     let _ = std::fs::remove_file(&skipped);
     let mut cargo = Command::new("cargo");
@@ -230,18 +241,20 @@ fn crates(run: &Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The other peers come by their languages' own registries; kcat comes from the system's packages, where we may
-/// install them.
-fn install_kcat() {
-    let there = Command::new("kcat").arg("-V").output().is_ok();
+/// What comes from the system's packages is installed where we may; the other peers come by their languages' own registries.
+/// Each is a program, and the package that brings it.
+pub fn install(wanted: &[(&str, &str)]) {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let packages: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
-    if there || !is_root {
+    if packages.is_empty() || !is_root {
         return;
     }
-    for args in [&["update"][..], &["install", "--yes", "kcat"]] {
-        let done = Command::new("apt-get").arg("-qq").args(args).stdout(Stdio::null()).status();
+    for args in [vec!["update"], [&["install", "--yes"], &packages[..]].concat()] {
+        let done = Command::new("apt-get").arg("-qq").args(&args).stdout(Stdio::null()).status();
         if !done.is_ok_and(|status| status.success()) {
-            println!("kcat could not be installed: apt-get {}", args.join(" "));
+            println!("not installed: apt-get {}", args.join(" "));
         }
     }
 }

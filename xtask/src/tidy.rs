@@ -92,6 +92,8 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ("core/config", &[], &["tokio"]),
     ("core", &["ottla-config", "ottla-protocol", "ottla-transport"], &[]),
     ("broker", &["ottla-config", "ottla-protocol", "ottla-transport"], &[]),
+    ("bindings/common", &["ottla"], &["tokio"]),
+    ("bindings/c", &["ottla-bindings"], &["tokio", "libc"]),
 ];
 
 /// Longest source file, in lines; generated ones are not counted.

@@ -64,6 +64,12 @@ impl Admin {
         Ok(Self { cluster, timeout: config.default_api_timeout, runtime })
     }
 
+    /// Runs a future on this client's I/O thread, for programs that have no runtime of their own. It must not block, and is
+    /// dropped if the client is before it ends.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(future));
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }

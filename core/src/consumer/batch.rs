@@ -79,6 +79,11 @@ impl Batch {
         self.watermarks.map(|marks| marks.high)
     }
 
+    /// The bytes that keys, values and headers of all records lie in, inflated.
+    pub fn data(&self) -> &Bytes {
+        self.records.block()
+    }
+
     /// `part`, a key or value of one of these records, as bytes that live on. They share the batch's memory and keep
     /// all of it alive.
     pub fn bytes_of(&self, part: &[u8]) -> Bytes {

@@ -91,11 +91,24 @@ impl Consumer {
         self.commit_of([(tp, reached.into())], Some(batch.tenure))
     }
 
+    /// Commits that all records of a batch below `offset`, and all before it in its partition, are done.
+    pub fn commit_below(&self, batch: &Batch, offset: i64) -> Commit {
+        let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
+        self.commit_of([(tp, offset.into())], Some(batch.tenure))
+    }
+
     /// Commits that a record, and all before it in its partition, is done.
     pub fn commit_record(&self, record: &RecordView<'_>) -> Commit {
         let tp = TopicPartition::new(record.topic.clone(), record.partition);
         let reached = Reached { offset: record.offset().saturating_add(1), epoch: record.leader_epoch() };
         self.commit_of([(tp, reached.into())], Some(record.tenure))
+    }
+
+    /// The program is not done yet with a batch from `offset` on, though it commits, unsubscribes or closes: for those that go
+    /// through a batch record by record. Holds until it asks for more, which says that it is done with all.
+    pub fn keep_back(&self, batch: &Batch, offset: i64) {
+        let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
+        self.shared.lock().keep_back(&tp, batch.tenure, offset);
     }
 
     /// What the group has committed of these partitions; those of which nothing is are left out.
@@ -188,7 +201,7 @@ impl Consumer {
 
     /// The program is done with what it was handed.
     pub(super) fn finish(&self) {
-        self.shared.lock().ask();
+        self.shared.lock().finish();
         self.shared.asked.notify_waiters();
     }
 

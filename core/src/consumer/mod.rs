@@ -41,7 +41,7 @@ use self::{
     group::Group,
     offsets::reset_to,
     subscription::{Fetched, Subscription, Taken},
-    truncation::{Reached, epoch_of},
+    truncation::Reached,
 };
 use crate::{
     cluster::{
@@ -281,6 +281,16 @@ impl Consumer {
         }
     }
 
+    /// Waits until [`Self::try_next_batch`], or [`Rebalances::try_next`], may have something; now and then it has nothing after
+    /// all. Whoever waits makes progress. The future does not keep the consumer.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (shared, group) = (self.shared.clone(), self.group.clone());
+        async move {
+            let _waiting = group.as_ref().map(|group| group.progress.wait());
+            shared.arrived.notified().await;
+        }
+    }
+
     /// Has `wake` called when batches, errors, or rebalances have come. It runs on the I/O thread and must not block.
     pub fn on_batches(&self, wake: impl Fn() + Send + Sync + 'static) {
         let wake = Wake(Arc::new(wake));
@@ -311,6 +321,12 @@ impl Consumer {
         let wanted = times.into_iter().map(|(tp, ms)| (tp, OffsetSpec::Timestamp(ms)));
         let listed = self.list(wanted).await?;
         Ok(listed.into_iter().filter(|(_, listed)| listed.offset.is_some()).collect())
+    }
+
+    /// Runs a future on this client's I/O thread, for programs that have no runtime of their own. It must not block, and is
+    /// dropped if the client is before it ends.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(future));
     }
 
     /// What this consumer has counted.
@@ -451,7 +467,7 @@ impl Consumer {
             count: opened.count,
             next_offset,
             watermarks: taken.watermarks,
-            leader_epoch: epoch_of(&taken.fetched.batch).unwrap_or(-1),
+            leader_epoch: taken.fetched.batch.leader_epoch().unwrap_or(-1),
             tenure: taken.tenure,
         }))
     }

@@ -50,6 +50,8 @@ pub(crate) struct Subscription {
     in_group: bool,
     /// Counts how often the program asked for records.
     asks: u64,
+    /// What the program has in its hands and is not done with, though it commits: of a partition in a tenure, from an offset on.
+    kept_back: Option<(TopicPartition, u32, i64)>,
     /// Counts tenures, over all partitions; four bytes, as each record that is looked at names its own.
     last_tenure: u32,
     /// To be told to the program: the group cannot be read.
@@ -212,6 +214,7 @@ impl Subscription {
             mode: Mode::Free,
             in_group: false,
             asks: 0,
+            kept_back: None,
             last_tenure: 0,
             failure: None,
             is_abandoned: false,
@@ -371,7 +374,30 @@ impl Subscription {
 
     /// The program asks for records: it is done with what it was handed.
     pub(crate) fn ask(&mut self) {
+        self.finish();
+        self.kept_back = None;
+    }
+
+    /// The program is done with what it was handed, but for what it kept back.
+    pub(crate) fn finish(&mut self) {
         self.asks += 1;
+    }
+
+    /// The program is not done yet with what it was handed of a partition from `offset` on.
+    pub(crate) fn keep_back(&mut self, tp: &TopicPartition, tenure: u32, offset: i64) {
+        if self.tenure(tp) == Some(tenure) {
+            self.kept_back = Some((tp.clone(), tenure, offset));
+        }
+    }
+
+    /// Up to where what was handed out before `position` may count as done.
+    fn let_go(&self, tp: &TopicPartition, tenure: u32, position: Reached) -> Reached {
+        match &self.kept_back {
+            Some((of, since, offset)) if of == tp && *since == tenure => {
+                Reached { offset: position.offset.min(*offset), ..position }
+            }
+            _ => position,
+        }
     }
 
     /// Why the group cannot be read. That the program asked too late is told once; all else until it subscribes anew.
@@ -428,7 +454,7 @@ impl Subscription {
                 partition.handed = Some((self.asks, reached));
             }
             if next > *position {
-                let of_batch = || truncation::epoch_of(&taken.fetched.batch);
+                let of_batch = || taken.fetched.batch.leader_epoch();
                 partition.epoch = if rest.is_some() { of_batch() } else { taken.fetched.next_epoch };
             }
             *position = next;
@@ -553,7 +579,8 @@ impl Subscription {
     pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, Reached> {
         let position = |(tp, partition): (&TopicPartition, &Partition)| match partition.place {
             Place::At { position, .. } => {
-                Some((tp.clone(), Reached { offset: position, epoch: partition.epoch }))
+                let reached = Reached { offset: position, epoch: partition.epoch };
+                Some((tp.clone(), self.let_go(tp, partition.tenure, reached)))
             }
             _ => None,
         };
@@ -570,6 +597,7 @@ impl Subscription {
             let handed = partition.handed.filter(|(asks, _)| *asks == self.asks);
             let position = Reached { offset: position, epoch: partition.epoch };
             let done = handed.map_or(position, |(_, from)| from);
+            let done = self.let_go(tp, partition.tenure, done);
             let again = self.mode == Mode::Assigned;
             let is_due = |committed: i64| done.offset > committed || again && done.offset == committed;
             partition.committed.is_none_or(is_due).then(|| (tp.clone(), done))
@@ -710,7 +738,7 @@ impl Subscription {
                 continue;
             }
             self.revision += 1;
-            let next_epoch = truncation::epoch_of(&batch);
+            let next_epoch = batch.leader_epoch();
             if shown {
                 let bytes = size(&batch);
                 partition.buffered_bytes += bytes;

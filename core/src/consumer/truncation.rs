@@ -13,7 +13,6 @@ use ottla_protocol::{
         EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
         OffsetForLeaderTopic,
     },
-    record::AnyBatch,
     types::{BrokerId, TopicName},
 };
 
@@ -116,14 +115,6 @@ pub(crate) fn judge(offset: i64, end: Option<EpochEnd>) -> Verdict {
         Some(end) if end.offset >= offset => Verdict::Intact,
         Some(end) => Verdict::Diverged(Some(Reached { offset: end.offset, epoch: Some(end.epoch) })),
         None => Verdict::Diverged(None),
-    }
-}
-
-/// The epoch of the leader that wrote a batch, where its format tells.
-pub(crate) fn epoch_of(batch: &AnyBatch) -> Option<i32> {
-    match batch {
-        AnyBatch::Batch(batch) => known(batch.header().partition_leader_epoch),
-        AnyBatch::Legacy(_) => None,
     }
 }
 

@@ -221,9 +221,9 @@ impl Accumulator {
         self.topics.load().get(name.as_bytes()).map(|topic| topic.slots.len())
     }
 
-    /// Memory with which `record` is taken for sure, and others after it: a batch's worth, if there is as much.
-    pub(crate) fn roomy_bytes(&self, record: &Record<'_>) -> usize {
-        let needed = record.bytes_max() + BATCH_HEADER_BYTES;
+    /// Memory with which a record is taken for sure, and others after it: a batch's worth, if there is as much.
+    pub(crate) fn roomy_bytes(&self, record_bytes: usize) -> usize {
+        let needed = record_bytes.saturating_add(BATCH_HEADER_BYTES);
         // A buffer that is about to double asks for half as much again, at most.
         needed.max((2 * self.settings.batch_bytes).min(self.budget.total_bytes() / 2))
     }

@@ -4,7 +4,7 @@
 //! index in it; a token and its index lie in one list per batch.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,12 +39,23 @@ pub struct RecordMetadata {
 pub struct Delivery {
     fate: Arc<Fate>,
     index: u32,
+    /// Which of those that wait for this record it is.
+    waiter: u32,
     timestamp: i64,
 }
 
 impl Delivery {
     pub(super) fn new(fate: Arc<Fate>, index: u32, timestamp: i64) -> Self {
-        Self { fate, index, timestamp }
+        Self { fate, index, waiter: 0, timestamp }
+    }
+
+    /// Another one of the same record, for somebody else to await.
+    pub fn again(&self) -> Self {
+        let mut state = self.fate.lock();
+        state.waiters = state.waiters.wrapping_add(1);
+        let waiter = state.waiters;
+        drop(state);
+        Self { fate: Arc::clone(&self.fate), waiter, ..*self }
     }
 
     /// The outcome, if it is known already.
@@ -66,10 +77,10 @@ impl Future for Delivery {
             drop(state);
             return Poll::Ready(self.read(&outcome));
         }
-        match state.wakers.get_mut(&self.index) {
+        match state.wakers.get_mut(&(self.index, self.waiter)) {
             Some(waker) => waker.clone_from(cx.waker()),
             None => {
-                state.wakers.insert(self.index, cx.waker().clone());
+                state.wakers.insert((self.index, self.waiter), cx.waker().clone());
             }
         }
         Poll::Pending
@@ -87,8 +98,11 @@ pub(super) struct Fate {
 #[derive(Debug, Default)]
 struct FateState {
     outcomes: Vec<Outcome>,
-    /// By index of the record: a future that is polled again takes its own place, not another.
-    wakers: HashMap<u32, Waker>,
+    /// By index of the record and who waits for it: a future that is polled again takes its own place, not another.
+    /// They are woken in the order of their records.
+    wakers: BTreeMap<(u32, u32), Waker>,
+    /// The last number given to one who waits beside the first.
+    waiters: u32,
 }
 
 /// What became of some records that follow each other in a batch.
@@ -124,12 +138,17 @@ impl Outcome {
         timestamp: i64,
     ) -> Result<RecordMetadata> {
         let written = self.result.clone()?;
+        let (offset, timestamp) = self.place(&written, index, timestamp);
+        Ok(RecordMetadata { topic: topic.clone(), partition, offset, timestamp })
+    }
+
+    /// Offset and timestamp of a record.
+    fn place(&self, written: &Written, index: u32, timestamp: i64) -> (i64, i64) {
         let offset = match written.base_offset {
             ..0 => -1,
             base => base.saturating_add(i64::from(index.saturating_sub(self.first))),
         };
-        let timestamp = written.log_append_time.unwrap_or(timestamp);
-        Ok(RecordMetadata { topic: topic.clone(), partition, offset, timestamp })
+        (offset, written.log_append_time.unwrap_or(timestamp))
     }
 }
 
@@ -152,7 +171,7 @@ impl Fate {
     pub(super) fn resolve(&self, outcome: Outcome) {
         let mut state = self.lock();
         let mut woken: Vec<Waker> = Vec::new();
-        state.wakers.retain(|&index, waker| {
+        state.wakers.retain(|&(index, _), waker| {
             let waits = !outcome.has(index);
             if !waits {
                 woken.push(waker.clone());
@@ -183,15 +202,72 @@ pub(super) struct Token {
     pub timestamp: i64,
 }
 
-/// Reports of one batch, not yet drained.
+/// The outcomes of those records of one batch that were sent with a token. Nothing is copied or allocated for a record.
 #[derive(Debug)]
-struct BatchReports {
+pub struct ReportBatch {
     topic: TopicName,
     partition: i32,
     outcome: Outcome,
     tokens: Vec<Token>,
-    /// The tokens' memory counts as the producer's until they are drained.
+    /// The tokens' memory counts as the producer's until this is dropped.
     _memory: Option<Reservation>,
+}
+
+impl ReportBatch {
+    /// The topic.
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// How many records it tells of; at least one.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether it tells of none, which is never so.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Why none of them was written; `None` if all were.
+    pub fn error(&self) -> Option<&Error> {
+        self.outcome.result.as_ref().err()
+    }
+
+    /// The records in the order in which they were sent: of each its token, and where it was written.
+    pub fn reports(&self) -> impl ExactSizeIterator<Item = TokenReport> + '_ {
+        self.tokens.iter().map(|token| self.told(token))
+    }
+
+    /// The `index`-th of [`Self::reports`].
+    pub fn report(&self, index: usize) -> Option<TokenReport> {
+        self.tokens.get(index).map(|token| self.told(token))
+    }
+
+    #[inline]
+    fn told(&self, token: &Token) -> TokenReport {
+        let (offset, timestamp) = match &self.outcome.result {
+            Ok(written) => self.outcome.place(written, token.index, token.timestamp),
+            Err(_) => (-1, token.timestamp),
+        };
+        TokenReport { token: token.token, offset, timestamp }
+    }
+}
+
+/// One record of a [`ReportBatch`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenReport {
+    /// The caller's own name for the record.
+    pub token: u64,
+    /// Its offset; -1 where it was not written, or the broker did not tell.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since the epoch; see [`RecordMetadata::timestamp`].
+    pub timestamp: i64,
 }
 
 type WakeFn = Box<dyn Fn() + Send + Sync>;
@@ -199,7 +275,7 @@ type WakeFn = Box<dyn Fn() + Send + Sync>;
 /// The reports that nobody has drained yet.
 #[derive(Default)]
 pub(super) struct Reports {
-    queue: Mutex<Vec<BatchReports>>,
+    queue: Mutex<Vec<ReportBatch>>,
     /// Called when the first report came into an empty queue.
     wake: Mutex<Option<Arc<WakeFn>>>,
 }
@@ -223,7 +299,7 @@ impl Reports {
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let first = queue.is_empty();
-        queue.push(BatchReports { topic, partition, outcome, tokens, _memory: memory });
+        queue.push(ReportBatch { topic, partition, outcome, tokens, _memory: memory });
         drop(queue);
         if first {
             let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -233,12 +309,17 @@ impl Reports {
         }
     }
 
+    /// All reports, batch by batch, in the order in which the outcomes came.
+    pub(super) fn take(&self) -> Vec<ReportBatch> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Moves all reports to the end of `reports`; answers how many there were.
     pub(super) fn drain(&self, reports: &mut Vec<Report>) -> usize {
-        let batches = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        let batches = self.take();
         let before = reports.len();
         reports.reserve(batches.iter().map(|batch| batch.tokens.len()).sum());
-        for BatchReports { topic, partition, outcome, tokens, .. } in batches {
+        for ReportBatch { topic, partition, outcome, tokens, .. } in batches {
             reports.extend(tokens.iter().map(|token| Report {
                 token: token.token,
                 result: outcome.of_record(&topic, partition, token.index, token.timestamp),
@@ -319,6 +400,21 @@ mod tests {
     }
 
     #[test]
+    fn several_may_await_one_record() {
+        let fate = fate();
+        let counter = Arc::new(CountingWaker(AtomicUsize::new(0)));
+        let waker = Waker::from(counter.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut first = Delivery::new(fate.clone(), 0, 0);
+        let mut second = first.again();
+        assert!(Pin::new(&mut first).poll(&mut cx).is_pending());
+        assert!(Pin::new(&mut second).poll(&mut cx).is_pending());
+        fate.resolve(written(0, 1, 7));
+        assert_eq!(counter.0.load(Ordering::SeqCst), 2);
+        assert!(Pin::new(&mut second).poll(&mut cx).is_ready());
+    }
+
+    #[test]
     fn an_offset_that_the_broker_did_not_tell_stays_unknown() {
         let fate = fate();
         fate.resolve(written(0, 3, -1));
@@ -344,5 +440,23 @@ mod tests {
         assert_eq!(offsets, [(1_000, 10), (1_001, 11), (1_000, 12)]);
         reports.push(TopicName::from("t"), 0, written(0, 1, 13), vec![token(0)], None);
         assert_eq!(woken.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_batch_of_reports_tells_the_same_without_copies() {
+        let reports = Reports::default();
+        let token = |index| Token { index, token: 7 + u64::from(index), timestamp: 5 };
+        reports.push(TopicName::from("t"), 3, written(0, 2, 10), vec![token(0), token(1)], None);
+        let failed = Outcome { first: 0, count: 1, result: Err(Error::new(ErrorKind::Timeout, "t")) };
+        reports.push(TopicName::from("t"), 3, failed, vec![token(0)], None);
+        let batches = reports.take();
+        assert!(reports.take().is_empty());
+        let told: Vec<_> = batches[0].reports().collect();
+        assert_eq!((batches[0].topic().to_string(), batches[0].partition()), ("t".to_owned(), 3));
+        let second = TokenReport { token: 8, offset: 11, timestamp: 5 };
+        assert_eq!((told.len(), told[1], batches[0].report(1)), (2, second, Some(second)));
+        assert!(batches[0].error().is_none());
+        assert_eq!(batches[1].error().unwrap().kind(), ErrorKind::Timeout);
+        assert_eq!(batches[1].report(0), Some(TokenReport { token: 7, offset: -1, timestamp: 5 }));
     }
 }

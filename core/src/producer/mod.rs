@@ -41,7 +41,7 @@ use self::{
     sender::{Command, Counters, Sender},
 };
 pub use self::{
-    delivery::{Delivery, RecordMetadata, Report},
+    delivery::{Delivery, RecordMetadata, Report, ReportBatch, TokenReport},
     record::{Header, Record},
 };
 use crate::{
@@ -158,8 +158,23 @@ impl Producer {
     ///
     /// Fails with [`ErrorKind::BufferFull`] where [`Self::send`] would wait: await [`Self::ready`], then try again.
     pub fn try_send(&self, record: &Record<'_>, token: u64) -> Result<()> {
-        match self.append(record, Want::Token(token), &mut None) {
-            Ok(_) => Ok(()),
+        self.append_now(record, Want::Token(token)).map(drop)
+    }
+
+    /// As [`Self::try_send`], for records whose fate nobody asks for; failures are logged and counted.
+    pub fn try_send_and_forget(&self, record: &Record<'_>) -> Result<()> {
+        self.append_now(record, Want::Nothing).map(drop)
+    }
+
+    /// As [`Self::try_send`], with a [`Delivery`] in place of a report.
+    pub fn try_send_awaited(&self, record: &Record<'_>) -> Result<Delivery> {
+        self.append_now(record, Want::Delivery)?.ok_or_else(Error::closed)
+    }
+
+    #[inline]
+    fn append_now(&self, record: &Record<'_>, want: Want) -> Result<Option<Delivery>> {
+        match self.append(record, want, &mut None) {
+            Ok(delivery) => Ok(delivery),
             Err(AppendError::Failed(error)) => Err(error),
             Err(AppendError::UnknownTopic) => {
                 self.cluster.want(&TopicName::from(record.topic));
@@ -174,9 +189,14 @@ impl Producer {
     /// Waits, up to `max.block.ms`, until [`Self::try_send`] of this record may succeed: its topic is known, and there is
     /// room for a whole batch.
     pub async fn ready(&self, record: &Record<'_>) -> Result<()> {
+        self.ready_for(record.topic, record.bytes_max()).await
+    }
+
+    /// As [`Self::ready`], for a record of so many bytes, key, value and headers together, that is not at hand.
+    pub async fn ready_for(&self, topic: &str, record_bytes: usize) -> Result<()> {
         let deadline = Instant::now() + self.max_block;
-        self.know_topic(record.topic, deadline).await?;
-        self.take_memory(self.accumulator.roomy_bytes(record), deadline).await.map(drop)
+        self.know_topic(topic, deadline).await?;
+        self.take_memory(self.accumulator.roomy_bytes(record_bytes), deadline).await.map(drop)
     }
 
     /// Moves the reports that have come to the end of `reports`; answers how many.
@@ -184,6 +204,11 @@ impl Producer {
     /// Reports take room in `buffer.memory` until they are drained.
     pub fn drain_reports(&self, reports: &mut Vec<Report>) -> usize {
         self.reports.drain(reports)
+    }
+
+    /// As [`Self::drain_reports`], batch by batch, which costs nothing for a record. They take room until they are dropped.
+    pub fn take_report_batches(&self) -> Vec<ReportBatch> {
+        self.reports.take()
     }
 
     /// Has `wake` called when there are reports to drain where there were none. It runs on the I/O thread and must
@@ -214,6 +239,12 @@ impl Producer {
     /// The number of partitions of a topic; waits up to `max.block.ms` for it to be known.
     pub async fn partition_count(&self, topic: &str) -> Result<usize> {
         self.know_topic(topic, Instant::now() + self.max_block).await
+    }
+
+    /// Runs a future on this client's I/O thread, for programs that have no runtime of their own. It must not block, and is
+    /// dropped if the client is before it ends.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(future));
     }
 
     /// What this producer has counted.

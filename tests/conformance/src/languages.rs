@@ -2,21 +2,26 @@
 
 use std::process::Command;
 
+use ottla_interop::{Missing, path};
+
 /// A language that has a runner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Language {
     /// The crate `ottla`.
     Rust,
+    /// The package `ottla` from its wheel.
+    Python,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Rust];
+    pub const ALL: [Self; 2] = [Self::Rust, Self::Python];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Python => "python",
         }
     }
 
@@ -24,10 +29,22 @@ impl Language {
     ///
     /// # Errors
     ///
-    /// [`ottla_interop::Missing`] if its package is not installed: `cargo xtask test` does that.
+    /// [`Missing`] if its package is not installed: `cargo xtask package` does that.
     pub fn runner(self, rust: &str) -> anyhow::Result<Command> {
         match self {
             Self::Rust => Ok(Command::new(rust)),
+            Self::Python => {
+                let python = path("target/packages/python/bin/python");
+                if !python.exists() {
+                    return Err(Missing(
+                        "the package for Python is not installed: `cargo xtask package`".into(),
+                    )
+                    .into());
+                }
+                let mut command = Command::new(python);
+                command.arg(path("tests/conformance/runners/runner.py"));
+                Ok(command)
+            }
         }
     }
 }

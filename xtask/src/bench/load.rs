@@ -27,6 +27,8 @@ pub(super) enum Client {
     FranzGo,
     /// Ours, the crate `ottla`.
     Ottla,
+    /// Ours, through its C interface.
+    OttlaC,
     /// librdkafka, built from its source.
     Librdkafka,
     /// kafka-clients, Java's.
@@ -38,6 +40,7 @@ impl Client {
         match self {
             Self::FranzGo => "franz-go",
             Self::Ottla => "Ottla",
+            Self::OttlaC => "Ottla C",
             Self::Librdkafka => "librdkafka",
             Self::KafkaClients => "Java",
         }
@@ -50,6 +53,8 @@ pub(super) struct Loads {
     franz_go: PathBuf,
     /// Where the loads in Rust are.
     rust: PathBuf,
+    /// Our load in C.
+    c: PathBuf,
     /// The class path of Java's.
     java: String,
     /// Read as a group's only member, instead of by assignment.
@@ -78,7 +83,7 @@ impl Loads {
         ensure!(status.success(), "the load in `benches/peers/go` does not build");
         let target = directory.join("loads");
         let programs = clients.iter().filter_map(|client| match client {
-            Client::FranzGo | Client::KafkaClients => None,
+            Client::FranzGo | Client::KafkaClients | Client::OttlaC => None,
             Client::Ottla => Some("ottla"),
             Client::Librdkafka => Some("librdkafka"),
         });
@@ -90,6 +95,10 @@ impl Loads {
                 .status()
                 .context("running `cargo`")?;
             ensure!(status.success(), "the load `{program}` in `benches/peers/rust` does not build");
+        }
+        let c = directory.join("load-c");
+        if clients.contains(&Client::OttlaC) {
+            crate::c::build_load(&tree::path("benches/peers/c/load.c"), &directory.join("c"), &c)?;
         }
         let mut java = String::new();
         if clients.contains(&Client::KafkaClients) {
@@ -104,7 +113,7 @@ impl Loads {
             ensure!(status.success(), "the load in `benches/peers/java` does not build");
             java = format!("{}:{jars}", classes.display());
         }
-        Ok(Self { franz_go, rust: target.join("release"), java, in_group })
+        Ok(Self { franz_go, rust: target.join("release"), c, java, in_group })
     }
 
     /// The program of a load in Rust.
@@ -214,6 +223,7 @@ impl Job<'_> {
     fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<Figures> {
         let mut load = match self.client {
             Client::FranzGo => Command::new(&self.loads.franz_go),
+            Client::OttlaC => Command::new(&self.loads.c),
             Client::Ottla | Client::Librdkafka => Command::new(self.loads.program(self.client)),
             Client::KafkaClients => {
                 let mut java = Command::new("java");

@@ -3,6 +3,7 @@
 mod config;
 mod errors;
 mod files;
+mod header;
 pub mod messages;
 mod metrics;
 pub mod schema;
@@ -33,13 +34,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.import.is_empty() {
         return schema::import::run(&args.import);
     }
-    let files = generate()?;
-    if args.check { files.check() } else { files.write() }
+    if args.check {
+        return check();
+    }
+    generate()?.write()?;
+    // Made of Rust files, some of which were made just now.
+    header::generate()?.write()
 }
 
 /// Fails if a generated file is not what its source makes.
 pub fn check() -> anyhow::Result<()> {
-    generate()?.check()
+    generate()?.check()?;
+    header::generate()?.check()
 }
 
 fn generate() -> anyhow::Result<Files> {

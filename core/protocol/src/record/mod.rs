@@ -91,6 +91,14 @@ impl AnyBatch {
         }
     }
 
+    /// Epoch of the leader that wrote it; `None` before version 2, or where it is not known.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        match self {
+            Self::Batch(batch) => Some(batch.header().partition_leader_epoch).filter(|epoch| *epoch >= 0),
+            Self::Legacy(_) => None,
+        }
+    }
+
     /// The content, inflated if need be.
     pub fn records(&self, decompressor: &mut Decompressor, limits: &Limits) -> Result<Records, BatchError> {
         match self {

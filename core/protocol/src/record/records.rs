@@ -284,6 +284,16 @@ impl<'a> Headers<'a> {
         &self.0
     }
 
+    /// Their bytes as they lie in a record that was read, behind the count: of each the length of its name, its name, the
+    /// length of its value or -1, its value; the lengths are varints. `None` for a list that was made.
+    pub fn encoded(&self) -> Option<&'a [u8]> {
+        match self.0 {
+            HeadersForm::List([]) => Some(&[]),
+            HeadersForm::List(_) => None,
+            HeadersForm::Encoded { bytes, .. } => Some(bytes),
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         match self.0 {

@@ -65,6 +65,7 @@ fn name(error: &ottla::Error) -> String {
         ErrorKind::Timeout => "TIMEOUT".into(),
         ErrorKind::BufferFull => "QUEUE_FULL".into(),
         ErrorKind::RecordTooLarge => "RECORD_TOO_LARGE".into(),
+        ErrorKind::LogTruncated => "LOG_TRUNCATED".into(),
         ErrorKind::NoOffset => "NO_OFFSET".into(),
         ErrorKind::CommitFailed => "COMMIT_FAILED".into(),
         ErrorKind::MaxPollExceeded => "MAX_POLL_EXCEEDED".into(),
@@ -250,7 +251,7 @@ async fn consume(consumer: &Consumer, line: &Line, records: &mut Vec<Line>) -> a
             match line.need("offset")? {
                 "earliest" => consumer.seek_to(&tp, OffsetSpec::Earliest)?,
                 "latest" => consumer.seek_to(&tp, OffsetSpec::Latest)?,
-                offset => consumer.seek(&tp, offset.parse()?)?,
+                offset => consumer.seek(&tp, offset.parse::<i64>()?)?,
             }
         }
         "pause" => consumer.pause(&partitions(line)?)?,

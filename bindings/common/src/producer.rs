@@ -1,0 +1,304 @@
+//! A producer for programs that have neither Rust's types nor its futures.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use crate::{
+    blocking::Wait,
+    call::Call,
+    core::{
+        self, Delivery, ErrorKind, Header, ProducerMetrics, Record, RecordMetadata, ReportBatch,
+        config::ProducerConfig,
+    },
+    error::{BindingError, QUEUE_FULL, Result},
+    handle::Handle,
+    packed::{self, Packed},
+};
+
+/// A handle on a producer. Clones share it; the last one that is dropped frees it, which sends in the background what was
+/// taken, as long as the program runs. [`Self::close`] it to know.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    handle: Arc<Handle<core::Producer>>,
+    /// The topics that packed records name by number.
+    topics: Arc<RwLock<Vec<Arc<str>>>>,
+    backlog: Arc<Backlog>,
+}
+
+impl Producer {
+    /// Makes one. Connections come in the background.
+    pub fn new(config: ProducerConfig) -> Result<Self> {
+        Ok(Self {
+            handle: Handle::new(core::Producer::new(config)?),
+            topics: Arc::default(),
+            backlog: Arc::default(),
+        })
+    }
+
+    /// Has `wake` called when deliveries have come where there were none; [`Self::take_deliveries`] gives them. On the I/O
+    /// thread; it must not block.
+    pub fn on_deliveries(&self, wake: impl Fn() + Send + Sync + 'static) -> Result<()> {
+        self.handle.client()?.on_reports(wake);
+        Ok(())
+    }
+
+    /// The deliveries that have come, batch by batch, in the order in which they came. They take room in `buffer.memory` until
+    /// they are dropped.
+    pub fn take_deliveries(&self) -> Result<Vec<ReportBatch>> {
+        Ok(self.handle.client()?.take_report_batches())
+    }
+
+    /// Takes a record if that needs no waiting; copied before this returns. Its delivery comes with `token`; without one nobody
+    /// is told, and failures are logged and counted.
+    ///
+    /// Fails with `QUEUE_FULL` where it would have to wait: wait for [`Self::ready`], then try again.
+    #[inline]
+    pub fn try_send(&self, record: &Record<'_>, token: Option<u64>) -> Result<()> {
+        self.handle.with(|client| Ok(append(client, record, token)?))
+    }
+
+    /// As [`Self::try_send`] for each, until one is not taken; answers how many were, and what became of the next.
+    pub fn try_send_all<'r>(
+        &self,
+        records: impl IntoIterator<Item = (Record<'r>, Option<u64>)>,
+    ) -> (usize, Result<()>) {
+        let mut taken = 0;
+        let sent = self.handle.with(|client| {
+            for (record, token) in records {
+                append(client, &record, token)?;
+                taken += 1;
+            }
+            Ok(())
+        });
+        (taken, sent)
+    }
+
+    /// Takes a record; where there is no room, or its topic is not known yet, waits as long as `wait` and `max.block.ms` say.
+    pub fn send(&self, record: &Record<'_>, token: Option<u64>, wait: Wait<'_>) -> Result<()> {
+        self.handle.with(|client| match append(client, record, token) {
+            Err(error) if error.kind() == ErrorKind::BufferFull => {
+                // In the queue of those who wait; given up, it was not taken.
+                let record = record.clone();
+                match token {
+                    Some(token) => wait.on(client.send_with_token(record, token))??,
+                    None => wait.on(client.send_and_forget(record))??,
+                }
+                Ok(())
+            }
+            sent => Ok(sent?),
+        })
+    }
+
+    /// As [`Self::try_send`], with a delivery that can be asked, or awaited, for itself.
+    #[inline]
+    pub fn try_send_awaited(&self, record: &Record<'_>) -> Result<Delivery> {
+        self.handle.with(|client| Ok(client.try_send_awaited(record)?))
+    }
+
+    /// As [`Self::send`], with a delivery that can be asked, or awaited, for itself.
+    pub fn send_awaited(&self, record: &Record<'_>, wait: Wait<'_>) -> Result<Delivery> {
+        self.handle.with(|client| Ok(wait.on(client.send(record.clone()))??))
+    }
+
+    /// What becomes of a record, told on the I/O thread.
+    pub fn outcome(&self, delivery: Delivery) -> Call<RecordMetadata> {
+        self.handle.call(|_| async move { delivery.await.map_err(Into::into) })
+    }
+
+    /// Takes a record without waiting: where it would have to wait, a copy does, on the I/O thread, and all that come after it
+    /// queue behind it, so that records are taken in the order of the calls. One that cannot be taken after all is told to who
+    /// asked by [`Self::on_refusal`]. For event loops, which must not block, and whose program has as many under way as it likes.
+    pub fn send_in_turn(&self, record: &Record<'_>, token: u64) -> Result<()> {
+        let mut backlog = self.backlog.lock();
+        if backlog.records.is_empty() && !backlog.is_moving {
+            match self.try_send(record, Some(token)) {
+                Err(error) if error.code == QUEUE_FULL => {}
+                sent => return sent,
+            }
+        }
+        backlog.records.push_back((OwnedRecord::from(record), token));
+        let is_moving = std::mem::replace(&mut backlog.is_moving, true);
+        drop(backlog);
+        if !is_moving {
+            self.move_backlog();
+        }
+        Ok(())
+    }
+
+    /// Has `refused` called with the token of each record of [`Self::send_in_turn`] that could not be taken, and why. On the I/O
+    /// thread; it must not block.
+    pub fn on_refusal(&self, refused: impl Fn(u64, BindingError) + Send + Sync + 'static) {
+        self.backlog.lock().refused = Some(Arc::new(refused));
+    }
+
+    /// Takes the records that wait, one after the other, until there are none.
+    fn move_backlog(&self) {
+        let (backlog, last) = (self.backlog.clone(), self.backlog.clone());
+        let moving = self.handle.call(move |client| async move {
+            while let Some((record, token)) = backlog.next() {
+                let sent = client.get()?.send_with_token(record.borrow(), token).await;
+                if let Err(error) = sent {
+                    backlog.refuse(token, &error.into());
+                }
+            }
+            Ok(())
+        });
+        // A client that is gone, or has panicked, takes none of the rest.
+        moving.start(move |ended| {
+            let Err(error) = ended else { return };
+            while let Some((_, token)) = last.next() {
+                last.refuse(token, &error);
+            }
+        });
+    }
+
+    /// Waits, up to `max.block.ms`, until a record of so many bytes, key, value and headers together, may be taken: its topic
+    /// is known and there is room.
+    pub fn ready(&self, topic: impl Into<String>, record_bytes: usize) -> Call<()> {
+        let topic = topic.into();
+        self.handle.call(move |client| async move {
+            client.get()?.ready_for(&topic, record_bytes).await.map_err(Into::into)
+        })
+    }
+
+    /// A number for a topic, by which packed records name it; the same for the same name.
+    pub fn intern(&self, topic: &str) -> u32 {
+        let find = |topics: &[Arc<str>]| topics.iter().position(|known| **known == *topic);
+        let found = find(&self.topics.read().unwrap_or_else(PoisonError::into_inner));
+        let at = found.unwrap_or_else(|| {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            find(&topics).unwrap_or_else(|| {
+                topics.push(topic.into());
+                topics.len() - 1
+            })
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// Takes records that lie in one buffer, in one crossing: [`packed`] says how they lie there. Their tokens count up from
+    /// `first_token`.
+    ///
+    /// Ends early only where there is no room: what is left can be sent again, once [`Self::ready`] says so. A record that can
+    /// never be taken counts as taken and is named in [`Packed::rejected`]; no delivery tells of it.
+    pub fn send_packed(&self, data: &[u8], table: &[u32], first_token: Option<u64>) -> Result<Packed> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        self.handle.with(|client| {
+            packed::send(data, table, first_token, &topics, |record, token| append(client, record, token))
+        })
+    }
+
+    /// Sends all that was taken without further linger; done when each of it is acknowledged or has failed.
+    pub fn flush(&self) -> Call<()> {
+        self.handle.call(|client| async move { client.get()?.flush().await.map_err(Into::into) })
+    }
+
+    /// Takes no more records, sends what was taken, and ends. What is not acknowledged within `timeout` fails, and then so does
+    /// this. Closing again does nothing.
+    pub fn close(&self, timeout: Duration) -> Call<()> {
+        self.handle.call(move |client| async move { client.get()?.close(timeout).await.map_err(Into::into) })
+    }
+
+    /// How many partitions a topic has; waits up to `max.block.ms` for it to be known.
+    pub fn partition_count(&self, topic: impl Into<String>) -> Call<usize> {
+        let topic = topic.into();
+        self.handle.call(move |client| async move {
+            client.get()?.partition_count(&topic).await.map_err(Into::into)
+        })
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> Result<ProducerMetrics> {
+        Ok(self.handle.client()?.metrics())
+    }
+}
+
+/// The records of [`Producer::send_in_turn`] that wait.
+#[derive(Debug, Default)]
+struct Backlog(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    records: VecDeque<(OwnedRecord, u64)>,
+    /// Somebody takes them; the one in hand is not among them any more.
+    is_moving: bool,
+    refused: Option<Arc<dyn Fn(u64, BindingError) + Send + Sync>>,
+}
+
+impl Backlog {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next; without one, nobody takes them any more.
+    fn next(&self) -> Option<(OwnedRecord, u64)> {
+        let mut waiting = self.lock();
+        let next = waiting.records.pop_front();
+        waiting.is_moving = next.is_some();
+        next
+    }
+
+    fn refuse(&self, token: u64, error: &BindingError) {
+        // Called without the lock: it may push to a queue.
+        let refused = self.lock().refused.clone();
+        if let Some(refused) = refused {
+            refused(token, error.clone());
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
+
+/// A record with its own bytes, for one that has to wait.
+#[derive(Clone, Debug, Default)]
+pub struct OwnedRecord {
+    topic: String,
+    partition: Option<i32>,
+    timestamp: Option<i64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl OwnedRecord {
+    /// The record.
+    pub fn borrow(&self) -> Record<'_> {
+        Record {
+            topic: &self.topic,
+            partition: self.partition,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: self.headers.iter().map(|(name, value)| Header::new(name, value.as_deref())).collect(),
+        }
+    }
+}
+
+impl From<&Record<'_>> for OwnedRecord {
+    fn from(record: &Record<'_>) -> Self {
+        let owned = |header: &Header<'_>| (header.name().into_owned(), header.value.map(<[u8]>::to_vec));
+        Self {
+            topic: record.topic.to_owned(),
+            partition: record.partition,
+            timestamp: record.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.iter().map(owned).collect(),
+        }
+    }
+}
+
+#[inline]
+fn append(client: &core::Producer, record: &Record<'_>, token: Option<u64>) -> core::Result<()> {
+    match token {
+        Some(token) => client.try_send(record, token),
+        None => client.try_send_and_forget(record),
+    }
+}

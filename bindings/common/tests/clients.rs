@@ -1,0 +1,366 @@
+//! The handles against a real broker, as a binding uses them.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ottla_bindings::{
+    Admin, BindingError, CompletionQueue, Config, Consumer, Next, Producer, RecordBatch, Wait,
+    core::{ErrorCode, Header, NewTopic, OffsetSpec, RebalanceKind, Record, TopicPartition},
+    error::{CANCELLED, CLOSED, FORKED, INVALID_ARG, QUEUE_FULL, RECORD_TOO_LARGE},
+};
+use ottla_interop::{broker::TestBroker, kafka::QUICK_GROUPS};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn patience() -> Wait<'static> {
+    Wait::at_most(PATIENCE)
+}
+
+fn bootstrap() -> String {
+    static BROKER: OnceLock<TestBroker> = OnceLock::new();
+    let at_once = [("group.initial.rebalance.delay.ms", "0")];
+    let start = || TestBroker::start(&QUICK_GROUPS.into_iter().chain(at_once).collect::<Vec<_>>());
+    BROKER.get_or_init(start).bootstrap()
+}
+
+fn config(settings: &[(&str, &str)]) -> Config {
+    let mut config = Config::new();
+    config.set("bootstrap.servers", &bootstrap()).unwrap();
+    settings.iter().for_each(|(key, value)| config.set(key, value).unwrap());
+    config
+}
+
+/// A topic of a name that no other test has.
+fn topic(stem: &str, partitions: i32) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{stem}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let admin = Admin::new(config(&[]).admin().unwrap()).unwrap();
+    let created = admin.create_topics(vec![NewTopic::new(&name).partitions(partitions)], false);
+    created.wait(patience()).unwrap().remove(0).1.unwrap();
+    name
+}
+
+fn producer(settings: &[(&str, &str)]) -> Producer {
+    Producer::new(config(settings).producer().unwrap()).unwrap()
+}
+
+fn consumer(settings: &[(&str, &str)]) -> Consumer {
+    let mut config = config(settings);
+    config.set("auto.offset.reset", "earliest").unwrap();
+    Consumer::new(config.consumer().unwrap()).unwrap()
+}
+
+/// Sends records and waits until they are written.
+fn fill(topic: &str, partition: i32, count: usize) {
+    let producer = producer(&[]);
+    for i in 0..count {
+        let value = i.to_string();
+        producer.send(&Record::to(topic).partition(partition).value(&value), None, patience()).unwrap();
+    }
+    producer.close(PATIENCE).wait(patience()).unwrap();
+}
+
+/// The next batch, where nothing else is to come.
+fn batch(consumer: &Consumer) -> RecordBatch {
+    match consumer.next(usize::MAX, patience()).unwrap() {
+        Next::Batch(batch) => batch,
+        next => panic!("{next:?}"),
+    }
+}
+
+#[test]
+fn deliveries_come_in_batches_after_one_wake() {
+    let topic = topic("deliveries", 1);
+    let producer = producer(&[]);
+    let queue = Arc::new(CompletionQueue::new());
+    let bell = queue.clone();
+    producer.on_deliveries(move || bell.push(())).unwrap();
+    let mut told = BTreeMap::new();
+    for token in 0..2_000u64 {
+        let value = token.to_string();
+        producer.send(&Record::to(&topic).value(&value), Some(token), patience()).unwrap();
+    }
+    while told.len() < 2_000 {
+        patience().until(|slice| queue.wait(slice)).unwrap();
+        queue.drain(&mut Vec::new(), usize::MAX);
+        for batch in producer.take_deliveries().unwrap() {
+            assert!(batch.error().is_none());
+            told.extend(batch.reports().map(|report| (report.token, report.offset)));
+        }
+    }
+    assert!(told.iter().all(|(token, offset)| *token as i64 == *offset), "one partition, in order");
+    producer.close(PATIENCE).wait(patience()).unwrap();
+    let error = producer.try_send(&Record::to(&topic), None).unwrap_err();
+    assert_eq!(error.code, CLOSED);
+}
+
+#[test]
+fn packed_records_come_back_equal() {
+    let (one, other) = (topic("packed", 1), topic("packed", 2));
+    let producer = producer(&[("max.request.size", "2000")]);
+    assert_eq!((producer.intern(&one), producer.intern(&other), producer.intern(&one)), (0, 1, 0));
+    let mut data = Vec::new();
+    let mut table: Vec<u32> = Vec::new();
+    let none = u32::MAX;
+    // A key and a value; nulls; empty ones with headers, to a partition, with a timestamp; too large.
+    data.extend(b"keyvalue");
+    table.extend([0, none, 3, 5, 0, 0, none, none]);
+    table.extend([0, none, none, none, 0, 0, none, none]);
+    let headers = data.len();
+    for (name, value) in [("h", Some(&b"1"[..])), ("h", None), ("ü", Some(b""))] {
+        data.extend((name.len() as u32).to_le_bytes());
+        data.extend(name.as_bytes());
+        data.extend(value.map_or(-1, |value| value.len() as i32).to_le_bytes());
+        data.extend(value.unwrap_or_default());
+    }
+    table.extend([1, 1, 0, 0, 3, (data.len() - headers) as u32, 1_700, 1]);
+    data.extend([7; 3_000]);
+    table.extend([0, none, none, 3_000, 0, 0, none, none]);
+    producer.ready(&one, 0).wait(patience()).unwrap();
+    producer.ready(&other, 0).wait(patience()).unwrap();
+    let packed = producer.send_packed(&data, &table, Some(100)).unwrap();
+    assert_eq!((packed.taken, packed.data_bytes), (4, data.len()));
+    assert_eq!((packed.rejected[0].0, packed.rejected[0].1.code), (3, RECORD_TOO_LARGE));
+    producer.flush().wait(patience()).unwrap();
+
+    let consumer = consumer(&[]);
+    consumer.assign(vec![TopicPartition::new(&*one, 0)]).unwrap();
+    let first = batch(&consumer);
+    assert_eq!((first.key(0), first.value(0)), (Some(&b"key"[..]), Some(&b"value"[..])));
+    assert_eq!((first.key(1), first.value(1), first.headers(1).count()), (None, None, 0));
+    let view = first.views()[0];
+    let data = first.data();
+    assert_eq!(&data[view.key_off as usize..][..3], b"key", "the table says where it lies");
+    assert_eq!((view.offset, view.partition, first.view_bytes().len()), (0, 0, 128));
+    consumer.assign(vec![TopicPartition::new(&*other, 1)]).unwrap();
+    let second = batch(&consumer);
+    assert_eq!((second.key(0), second.value(0)), (Some(&b""[..]), Some(&b""[..])));
+    let headers: Vec<_> = second.headers(0).collect();
+    assert_eq!(headers, [(&b"h"[..], Some(&b"1"[..])), (b"h", None), ("ü".as_bytes(), Some(b""))]);
+    assert_eq!(second.views()[0].timestamp_ms, (1 << 32) + 1_700);
+    drop(consumer);
+    assert_eq!(first.value(0), Some(&b"value"[..]), "a batch outlives its consumer");
+}
+
+#[test]
+fn a_full_buffer_is_said_at_once_or_waited_for_until_somebody_interrupts() {
+    let topic = topic("full", 1);
+    let producer = producer(&[("buffer.memory", "65536"), ("batch.size", "16384")]);
+    let value = vec![0; 8_000];
+    let record = Record::to(&topic).value(&value);
+    producer.send(&record, Some(0), patience()).unwrap();
+    // Reports take room, so that whoever does not drain them comes to an end.
+    let mut sent = 0u64;
+    let full = loop {
+        match producer.try_send(&Record::to(&topic), Some(sent)) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        producer.flush().wait(patience()).unwrap();
+    };
+    assert_eq!((full.code, full.is_retriable()), (QUEUE_FULL, true));
+    let began = Instant::now();
+    let mut is_interrupted = || began.elapsed() > Duration::from_millis(10);
+    let error = producer.send(&record, None, patience().unless(&mut is_interrupted)).unwrap_err();
+    assert_eq!(error.code, CANCELLED);
+    producer.take_deliveries().unwrap();
+    producer.ready(&topic, 8_000).wait(patience()).unwrap();
+    producer.try_send(&record, None).unwrap();
+}
+
+#[test]
+fn calls_end_on_a_queue_whatever_becomes_of_their_client() {
+    let topic = topic("calls", 3);
+    let queue = Arc::new(CompletionQueue::new());
+    let tell = |what: &'static str| {
+        let queue: Arc<CompletionQueue<_>> = queue.clone();
+        move |outcome: Result<usize, BindingError>| queue.push((what, outcome))
+    };
+    let producer = producer(&[]);
+    producer.partition_count(&topic).start(tell("known"));
+    let consumer = consumer(&[]);
+    // Nothing is assigned: it would wait for ever.
+    consumer.ready().map(|()| 0).start(tell("freed"));
+    drop(consumer);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        patience().until(|slice| queue.wait(slice)).unwrap();
+        queue.drain(&mut told, usize::MAX);
+    }
+    told.sort_by_key(|(what, _)| *what);
+    assert_eq!(told[0].1.as_ref().unwrap_err().code, CANCELLED);
+    assert_eq!(told[1], ("known", Ok(3)));
+}
+
+#[test]
+fn an_event_loop_reads_without_waiting_in_a_call() {
+    let topic = topic("loop", 1);
+    let consumer = consumer(&[]);
+    consumer.assign(vec![TopicPartition::new(&*topic, 0)]).unwrap();
+    let queue = Arc::new(CompletionQueue::new());
+    let sending = thread::spawn({
+        let topic = topic.clone();
+        move || fill(&topic, 0, 500)
+    });
+    let mut read = 0;
+    while read < 500 {
+        match consumer.try_next(100).unwrap() {
+            Next::Batch(batch) => {
+                assert_eq!(batch.views()[0].offset, read, "none is missing");
+                read += batch.len() as i64;
+            }
+            Next::Rebalance(rebalance) => panic!("{rebalance:?}"),
+            Next::Nothing => {
+                let bell = queue.clone();
+                consumer.ready().start(move |_| bell.push(()));
+                patience().until(|slice| queue.wait(slice)).unwrap();
+                queue.drain(&mut Vec::new(), 1);
+            }
+        }
+    }
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_wait_for_records_ends_when_it_is_woken() {
+    let consumer = consumer(&[]);
+    let waker = consumer.clone();
+    let waking = thread::spawn(move || waker.wake());
+    assert!(matches!(consumer.next(1, patience()), Ok(Next::Nothing)));
+    waking.join().unwrap();
+    assert!(matches!(consumer.next(1, Wait::ms(1)), Ok(Next::Nothing)), "one wake ends one wait");
+}
+
+#[test]
+fn rebalances_come_in_line_with_records_and_when_closing() {
+    let topic = topic("rebalances", 2);
+    fill(&topic, 0, 10);
+    fill(&topic, 1, 10);
+    let group = [("group.id", &*topic), ("enable.auto.commit", "false")];
+    let first = consumer(&group);
+    first.listen().unwrap();
+    first.subscribe(vec![topic.clone()]).unwrap();
+    let mut read = 0;
+    let mut steps = Vec::new();
+    let step = |next: Next, read: &mut usize, steps: &mut Vec<(RebalanceKind, usize)>| match next {
+        Next::Batch(batch) => *read += batch.len(),
+        Next::Rebalance(rebalance) => {
+            if rebalance.kind() == RebalanceKind::Revoked {
+                // Under way before the step is let go; what came of it shows in what the other reads.
+                drop(rebalance.commit());
+            }
+            steps.push((rebalance.kind(), rebalance.partitions().len()));
+        }
+        Next::Nothing => {}
+    };
+    while read < 20 {
+        step(first.next(100, patience()).unwrap(), &mut read, &mut steps);
+    }
+    assert_eq!(steps, [(RebalanceKind::Assigned, 2)]);
+
+    let second = consumer(&group);
+    second.subscribe(vec![topic.clone()]).unwrap();
+    let mut of_second = 0;
+    while second.assignment().unwrap().is_empty() {
+        step(first.next(100, Wait::ms(20)).unwrap(), &mut read, &mut steps);
+        if let Next::Batch(batch) = second.try_next(100).unwrap() {
+            of_second += batch.len();
+        }
+    }
+    assert!(steps.iter().any(|(kind, _)| *kind == RebalanceKind::Revoked), "{steps:?}");
+    let mut on_close = Vec::new();
+    let take = |rebalance: ottla_bindings::core::Rebalance| on_close.push(rebalance.kind());
+    first.close_with(PATIENCE, take, patience()).unwrap();
+    assert_eq!(on_close, [RebalanceKind::Revoked]);
+    assert_eq!(of_second, 0, "what was read is committed");
+    second.close(PATIENCE).wait(patience()).unwrap();
+}
+
+#[test]
+fn commits_are_of_batches_or_parts_of_them() {
+    let topic = topic("commits", 1);
+    fill(&topic, 0, 10);
+    let tp = TopicPartition::new(&*topic, 0);
+    let reader = consumer(&[("group.id", &topic), ("enable.auto.commit", "false")]);
+    reader.assign(vec![tp.clone()]).unwrap();
+    let batch = batch(&reader);
+    let committed = || reader.committed(vec![tp.clone()]).wait(patience()).unwrap()[&tp].offset;
+    reader.commit_below(&batch, batch.views()[0].offset + 1).wait(patience()).unwrap();
+    assert_eq!(committed(), 1);
+    reader.commit_batch(&batch).wait(patience()).unwrap();
+    assert_eq!(committed(), batch.next_offset());
+    assert_eq!(reader.end_offsets(vec![tp.clone()]).wait(patience()).unwrap()[&tp], 10);
+    let ungrouped = consumer(&[]);
+    let error = ungrouped.commit_batch(&batch).wait(patience()).unwrap_err();
+    assert!(error.hint.unwrap().contains("group.id"));
+}
+
+#[test]
+fn an_admin_tells_what_became_of_each() {
+    let name = topic("admin", 2);
+    let admin = Admin::new(config(&[]).admin().unwrap()).unwrap();
+    let outcomes = admin.create_topics(vec![NewTopic::new(&name)], false).wait(patience()).unwrap();
+    let error = outcomes[0].1.as_ref().unwrap_err();
+    assert_eq!(error.code, i32::from(ErrorCode::TOPIC_ALREADY_EXISTS.0), "Kafka's own number");
+    assert_eq!(error.name, "TOPIC_ALREADY_EXISTS");
+    let described = admin.describe_topics(vec![name.clone()]).wait(patience()).unwrap();
+    assert_eq!(described[0].1.as_ref().unwrap().partitions.len(), 2);
+    let offsets = vec![(TopicPartition::new(&*name, 0), OffsetSpec::Latest)];
+    assert_eq!(admin.list_offsets(offsets).wait(patience()).unwrap()[0].1.as_ref().unwrap().offset, Some(0));
+    assert!(!admin.describe_cluster().wait(patience()).unwrap().brokers.is_empty());
+    assert_eq!(admin.delete_topics(vec![name]).wait(patience()).unwrap()[0].1, Ok(()));
+}
+
+#[test]
+fn what_can_never_be_sent_is_refused_by_its_kind() {
+    let topic = topic("refused", 1);
+    let producer = producer(&[]);
+    let at_nine = producer.send(&Record::to(&topic).partition(9), None, patience()).unwrap_err();
+    assert_eq!(at_nine.code, INVALID_ARG);
+    let headers = [Header::new("a", None)];
+    let mut record = Record::to(&topic);
+    record.headers = headers[..].into();
+    producer.send(&record, None, patience()).unwrap();
+    let large = vec![0; 2 << 20];
+    let error = producer.try_send(&Record::to(&topic).value(&large), None).unwrap_err();
+    assert_eq!(error.code, RECORD_TOO_LARGE);
+    assert!(error.hint.unwrap().contains("max.request.size"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_gets_forked_from_every_handle_and_frees_them_without_waiting() {
+    let topic = topic("fork", 1);
+    let (producer, consumer) = (producer(&[]), consumer(&[]));
+    producer.send(&Record::to(&topic), None, patience()).unwrap();
+    let codes = || {
+        [
+            producer.try_send(&Record::to(&topic), None).unwrap_err().code,
+            producer.flush().wait(Wait::forever()).unwrap_err().code,
+            consumer.try_next(1).unwrap_err().code,
+        ]
+    };
+    // SAFETY: the child calls handles, which take no lock of the parent's, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_told = codes() == [FORKED; 3];
+        drop((producer, consumer));
+        // SAFETY: ends the child without what the parent's threads have registered.
+        unsafe { libc::_exit(i32::from(!is_told)) }
+    }
+    let mut status = -1;
+    // SAFETY: `status` lives through the call.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    producer.send(&Record::to(&topic), None, patience()).unwrap();
+    producer.close(PATIENCE).wait(patience()).unwrap();
+}

@@ -1,0 +1,132 @@
+"""The same clients for asyncio: what takes time is awaited, and nothing holds up the loop.
+
+>>> async with aio.Producer("localhost:9092") as producer:
+...     metadata = await producer.send("orders", "two apples", key="42")
+>>> async with aio.Consumer("localhost:9092", group="billing", topics=["orders"]) as consumer:
+...     async for record in consumer:
+...         await handle(record)
+
+There is no thread pool: what ends in the native half wakes the loop once for all that has ended. Clients belong to the loop in
+which they are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import weakref
+from typing import Any, AsyncIterator, Iterable, Optional
+
+from . import _ottla
+from ._ottla import Record, RecordBatch, RecordMetadata
+from .errors import ClosedError
+
+__all__ = ["Admin", "Consumer", "Producer"]
+
+_loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ottla.EventLoop]" = weakref.WeakKeyDictionary()
+
+
+def _event_loop() -> _ottla.EventLoop:
+    """The native half's side of the running loop."""
+    loop = asyncio.get_running_loop()
+    side = _loops.get(loop)
+    if side is None:
+        side = _ottla.EventLoop(loop)
+        loop.add_reader(side.fileno(), side.drain)
+        _loops[loop] = side
+    return side
+
+
+class Producer(_ottla.Producer):
+    """`ottla.Producer` for asyncio: `send`, `flush` and `close` are awaited."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Producer:
+        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+
+    async def send_batch(
+        self, topic: str, values: Iterable[Any], keys: Optional[Iterable[Any]] = None, *, partition: Optional[int] = None
+    ) -> list[RecordMetadata]:
+        """Sends many values for a topic, each a record; `keys` are as many, or none."""
+        of_keys = itertools.repeat(None) if keys is None else keys
+        pairs = zip(values, of_keys)
+        return await asyncio.gather(*(self.send(topic, value, key, partition=partition) for value, key in pairs))
+
+    async def __aenter__(self) -> Producer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class Consumer(_ottla.Consumer):
+    """`ottla.Consumer` for asyncio: `async for`, and what takes time is awaited."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Consumer:
+        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+
+    async def __aenter__(self) -> Consumer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Record]:
+        return self._records()
+
+    async def _records(self) -> AsyncIterator[Record]:
+        while True:
+            try:
+                record = self.try_next()
+                while record is None:
+                    await self.ready()
+                    record = self.try_next()
+            except ClosedError:
+                return
+            yield record
+
+    async def poll(self, timeout: Optional[float] = None) -> Optional[Record]:
+        """The next record; None if none comes within `timeout` seconds."""
+        return await self._within(timeout, self.try_next)
+
+    async def next_batch(self, max_records: int = 500, timeout: Optional[float] = None) -> Optional[RecordBatch]:
+        """The next records of one partition, at most `max_records`; None if none come within `timeout` seconds."""
+        return await self._within(timeout, lambda: self.try_next_batch(max_records))
+
+    async def batches(self, max_records: int = 500, timeout: Optional[float] = None) -> AsyncIterator[RecordBatch]:
+        """Goes through batches, for ever; with `timeout`, until none has come for so many seconds."""
+        while True:
+            batch = await self.next_batch(max_records, timeout)
+            if batch is not None:
+                yield batch
+            elif timeout is not None:
+                return
+
+    async def _within(self, timeout: Optional[float], look: Any) -> Any:
+        found = look()
+        if found is not None:
+            return found
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while found is None:
+            left = None if deadline is None else deadline - loop.time()
+            if left is not None and left <= 0:
+                return None
+            try:
+                await asyncio.wait_for(self.ready(), left)
+            except asyncio.TimeoutError:
+                return look()
+            found = look()
+        return found
+
+
+class Admin(_ottla.Admin):
+    """`ottla.Admin` for asyncio: every call is awaited."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Admin:
+        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+
+    async def __aenter__(self) -> Admin:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,176 @@
+"""The same clients for asyncio: what takes time is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Optional, Sequence, Union
+
+from ._ottla import (
+    Record,
+    RecordBatch,
+    RecordMetadata,
+    _Headers,
+    _Offsets,
+    _Partition,
+    _Place,
+    _Servers,
+    _Time,
+)
+from ._types import (
+    ClusterDescription,
+    ConfigEntry,
+    GroupDescription,
+    GroupListing,
+    NewTopic,
+    OffsetAndMetadata,
+    TopicDescription,
+    TopicPartition,
+)
+
+class Producer:
+    """Sends records. Thread-safe; its I/O is done on a thread of its own, and there is nothing to poll."""
+
+    def __new__(
+        cls,
+        bootstrap_servers: _Servers = None,
+        config: Optional[Mapping[str, Any]] = None,
+        /,
+        *,
+        key_serializer: Optional[Callable[[Any], Any]] = None,
+        value_serializer: Optional[Callable[[Any], Any]] = None,
+        **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
+    ) -> Producer: ...
+    def send(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        *,
+        headers: Optional[_Headers] = None,
+        partition: Optional[int] = None,
+        timestamp: Optional[_Time] = None,
+    ) -> asyncio.Future[RecordMetadata]:
+        """Takes a record and returns at once; the future tells where it was written, or raises why not."""
+    def send_nowait(
+        self,
+        topic: str,
+        value: Any = None,
+        key: Any = None,
+        *,
+        headers: Optional[_Headers] = None,
+        partition: Optional[int] = None,
+        timestamp: Optional[_Time] = None,
+    ) -> None:
+        """Takes a record whose fate nobody asks for: failures are logged and counted."""
+    async def send_batch(
+        self, topic: str, values: Iterable[Any], keys: Optional[Iterable[Any]] = None, *, partition: Optional[int] = None
+    ) -> list[RecordMetadata]:
+        """Takes many values for a topic in one call, each a record."""
+    def flush(self, timeout: Optional[float] = None) -> Awaitable[None]:
+        """Sends what was taken, and waits until each record is acknowledged or has failed."""
+    def close(self, timeout: Optional[float] = None) -> Awaitable[None]:
+        """Sends what was taken, waits for it, and ends."""
+    def partition_count(self, topic: str) -> Awaitable[int]: ...
+    def metrics(self) -> dict[str, Optional[float]]: ...
+    async def __aenter__(self) -> Producer: ...
+    async def __aexit__(self, *raised: object) -> None: ...
+
+class Consumer:
+    """Reads records. Thread-safe; heartbeats and fetches are done on a thread of its own."""
+
+    def __new__(
+        cls,
+        bootstrap_servers: _Servers = None,
+        config: Optional[Mapping[str, Any]] = None,
+        /,
+        *,
+        group: Optional[str] = None,
+        topics: Optional[Iterable[str]] = None,
+        start: Optional[str] = None,
+        key_deserializer: Optional[Callable[[bytes], Any]] = None,
+        value_deserializer: Optional[Callable[[bytes], Any]] = None,
+        on_assigned: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
+        on_revoked: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
+        on_lost: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
+        **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
+    ) -> Consumer: ...
+    def subscribe(self, topics: Iterable[str]) -> None: ...
+    def subscribe_pattern(self, pattern: str) -> None: ...
+    def unsubscribe(self) -> Awaitable[None]: ...
+    def assign(self, partitions: Union[Iterable[_Partition], Mapping[_Partition, int]]) -> None: ...
+    def assignment(self) -> list[TopicPartition]: ...
+    def seek(self, partition: _Partition, to: _Place) -> None: ...
+    def pause(self, partitions: Iterable[_Partition]) -> None: ...
+    def resume(self, partitions: Iterable[_Partition]) -> None: ...
+    def paused(self) -> list[TopicPartition]: ...
+    def position(self, partition: _Partition) -> Optional[int]: ...
+    async def poll(self, timeout: Optional[float] = None) -> Optional[Record]: ...
+    async def next_batch(self, max_records: int = 500, timeout: Optional[float] = None) -> Optional[RecordBatch]: ...
+    def batches(self, max_records: int = 500, timeout: Optional[float] = None) -> AsyncIterator[RecordBatch]: ...
+    def try_next(self) -> Optional[Record]: ...
+    def try_next_batch(self, max_records: int = 500) -> Optional[RecordBatch]: ...
+    def ready(self) -> Awaitable[None]: ...
+    def wake(self) -> None: ...
+    def commit(
+        self, what: Union[Record, RecordBatch, _Offsets, None] = None, *, timeout: Optional[float] = None
+    ) -> Awaitable[None]: ...
+    def commit_nowait(self, what: Union[Record, RecordBatch, _Offsets, None] = None) -> None: ...
+    def committed(self, partitions: Iterable[_Partition]) -> Awaitable[dict[TopicPartition, OffsetAndMetadata]]: ...
+    def beginning_offsets(self, partitions: Iterable[_Partition]) -> Awaitable[dict[TopicPartition, int]]: ...
+    def end_offsets(self, partitions: Iterable[_Partition]) -> Awaitable[dict[TopicPartition, int]]: ...
+    def offsets_for_times(self, times: Mapping[_Partition, _Time]) -> Awaitable[dict[TopicPartition, int]]: ...
+    def metrics(self) -> dict[str, Optional[float]]: ...
+    def close(self, timeout: float = 30.0) -> Awaitable[None]: ...
+    def __aiter__(self) -> AsyncIterator[Record]: ...
+    async def __aenter__(self) -> Consumer: ...
+    async def __aexit__(self, *raised: object) -> None: ...
+
+class Admin:
+    """Looks at a cluster and changes it: topics, configurations, groups, offsets."""
+
+    def __new__(
+        cls,
+        bootstrap_servers: _Servers = None,
+        config: Optional[Mapping[str, Any]] = None,
+        /,
+        **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
+    ) -> Admin: ...
+    def create_topics(
+        self,
+        topics: Iterable[Union[NewTopic, str]],
+        *,
+        validate_only: bool = False,
+        return_exceptions: bool = False,
+    ) -> Awaitable[dict[str, Any]]: ...
+    def delete_topics(self, topics: Iterable[str], *, return_exceptions: bool = False) -> Awaitable[dict[str, Any]]: ...
+    def create_partitions(
+        self, totals: Mapping[str, int], *, validate_only: bool = False, return_exceptions: bool = False
+    ) -> Awaitable[dict[str, Any]]: ...
+    def describe_topics(
+        self, topics: Iterable[str], *, return_exceptions: bool = False
+    ) -> Awaitable[dict[str, TopicDescription]]: ...
+    def list_topics(self, *, internal: bool = False) -> Awaitable[list[str]]: ...
+    def topic_config(self, topic: str) -> Awaitable[dict[str, ConfigEntry]]: ...
+    def broker_config(self, broker: int) -> Awaitable[dict[str, ConfigEntry]]: ...
+    def alter_topic_config(
+        self, topic: str, changes: Mapping[str, Any], *, validate_only: bool = False
+    ) -> Awaitable[None]: ...
+    def list_groups(self) -> Awaitable[list[GroupListing]]: ...
+    def describe_groups(
+        self, groups: Iterable[str], *, return_exceptions: bool = False
+    ) -> Awaitable[dict[str, GroupDescription]]: ...
+    def delete_groups(self, groups: Iterable[str], *, return_exceptions: bool = False) -> Awaitable[dict[str, Any]]: ...
+    def group_offsets(self, group: str) -> Awaitable[dict[TopicPartition, OffsetAndMetadata]]: ...
+    def alter_group_offsets(
+        self, group: str, offsets: _Offsets, *, return_exceptions: bool = False
+    ) -> Awaitable[dict[TopicPartition, Any]]: ...
+    def delete_group_offsets(
+        self, group: str, partitions: Iterable[_Partition], *, return_exceptions: bool = False
+    ) -> Awaitable[dict[TopicPartition, Any]]: ...
+    def list_offsets(
+        self, places: Mapping[_Partition, _Place], *, return_exceptions: bool = False
+    ) -> Awaitable[dict[TopicPartition, Optional[int]]]: ...
+    def describe_cluster(self) -> Awaitable[ClusterDescription]: ...
+    async def __aenter__(self) -> Admin: ...
+    async def __aexit__(self, *raised: object) -> None: ...

@@ -1,0 +1,103 @@
+//! `cargo xtask package`: what the users of each language install, built and installed here as they would.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+use crate::tree;
+
+/// Where packages are built to, and installed.
+const PACKAGES: &str = "target/packages";
+/// The release of maturin that builds wheels; installed into `target/tools`.
+const MATURIN: &str = "maturin==1.16.0";
+/// What the tests of the Python package need beside it.
+const PYTHON_TEST_TOOLS: [&str; 3] = ["pytest==9.2.0", "mypy==2.4.1", "pyarrow==26.0.1"];
+
+/// Builds the packages for this machine, and installs each into an environment of its own in `target/packages`.
+#[derive(Parser)]
+pub struct Args {
+    /// Cargo's profile: `dist` is what is shipped, and takes longest to build.
+    #[arg(long, default_value = "dist")]
+    profile: String,
+    /// Build, and do not install.
+    #[arg(long)]
+    build_only: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    python(&args.profile, !args.build_only)
+}
+
+/// The wheel, with the program `ottla` in it; installed into a fresh virtual environment with what its tests need.
+pub fn python(profile: &str, install: bool) -> anyhow::Result<()> {
+    ensure!(has_python(), "there is no Python 3.10 or later (`python3`) with `venv`");
+    let program = build_program(profile)?;
+    let scripts = tree::path("python/ottla.data/scripts");
+    std::fs::create_dir_all(&scripts)?;
+    let name = program.file_name().context("a program has a name")?;
+    std::fs::copy(&program, scripts.join(name)).context("putting the program into the wheel")?;
+
+    let tools = tree::path("target/tools/python");
+    if !tools.join("bin/maturin").exists() {
+        venv(&tools)?;
+        run_in(&tools, "pip", &["install", "--quiet", MATURIN])?;
+    }
+    let wheels = tree::path(PACKAGES).join("wheels");
+    let _ = std::fs::remove_dir_all(&wheels);
+    let mut maturin = Command::new(tools.join("bin/maturin"));
+    maturin.args(["build", "--profile", profile, "--out"]).arg(&wheels).current_dir(tree::path("python"));
+    done(maturin, "building the wheel")?;
+    let wheel = std::fs::read_dir(&wheels)?.next().context("maturin makes a wheel")??.path();
+    println!("{}", wheel.display());
+    if !install {
+        return Ok(());
+    }
+    let environment = tree::path(PACKAGES).join("python");
+    let _ = std::fs::remove_dir_all(&environment);
+    venv(&environment)?;
+    let wheel = wheel.display().to_string();
+    let wanted = [&["install", "--quiet", wheel.as_str()][..], &PYTHON_TEST_TOOLS].concat();
+    run_in(&environment, "pip", &wanted)
+}
+
+/// Whether the package for Python can be built here.
+pub fn has_python() -> bool {
+    let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+    Command::new("python3").args(["-c", check]).output().is_ok_and(|output| output.status.success())
+}
+
+/// The Python of the environment that has the package installed.
+pub fn installed_python() -> PathBuf {
+    tree::path(PACKAGES).join("python/bin/python")
+}
+
+fn build_program(profile: &str) -> anyhow::Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--package", "ottla-cli", "--profile", profile]).current_dir(tree::path(""));
+    done(cargo, "building `ottla`")?;
+    let directory = if profile == "dev" { "debug" } else { profile };
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
+    Ok(target.join(directory).join(format!("ottla{}", std::env::consts::EXE_SUFFIX)))
+}
+
+fn venv(at: &Path) -> anyhow::Result<()> {
+    let mut python = Command::new("python3");
+    python.args(["-m", "venv"]).arg(at);
+    done(python, "making a virtual environment")
+}
+
+fn run_in(environment: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new(environment.join("bin").join(program));
+    command.args(args);
+    done(command, &format!("{program} {}", args.join(" ")))
+}
+
+fn done(mut command: Command, what: &str) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("{what}: {command:?}"))?;
+    ensure!(status.success(), "{what} failed: {status}");
+    Ok(())
+}
