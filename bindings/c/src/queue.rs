@@ -299,10 +299,8 @@ pub extern "C" fn ottla_queue_set_wake(queue: *const ottla_queue, wake: ottla_wa
         let inner = borrow(queue)?.inner.get()?;
         let mut bells = inner.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.function = wake.map(|call| Arc::new(Function { call, user: Opaque(user) }));
-        let set = bells.clone();
-        drop(bells);
-        // Without the lock, as it may call.
-        inner.items.set_wake(Some(Arc::new(set)));
+        // Under the lock, so that of two threads that set something the last one counts. It may call, and nothing of ours.
+        inner.items.set_wake(Some(Arc::new(bells.clone())));
         Ok(())
     });
 }
