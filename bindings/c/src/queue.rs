@@ -292,13 +292,14 @@ pub extern "C" fn ottla_queue_fd(queue: *const ottla_queue) -> isize {
 pub type ottla_wake_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// Has `wake` called when there are events where there were none, on a thread of the library; once, until the queue was drained
-/// to the end. It must not block, and call nothing of the library. NULL ends it; a call that is under way may still go on. [any]
+/// to the end. At once, on this thread, if there are events already. It must not block, and call nothing of the library. NULL ends it; a call that is under way may still go on. [any]
 #[unsafe(no_mangle)]
 pub extern "C" fn ottla_queue_set_wake(queue: *const ottla_queue, wake: ottla_wake_fn, user: *mut c_void) {
     ffi!((); {
         let inner = borrow(queue)?.inner.get()?;
         let mut bells = inner.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.function = wake.map(|call| Arc::new(Function { call, user: Opaque(user) }));
+        // Under the lock, so that of two threads that set something the last one counts. It may call, and nothing of ours.
         inner.items.set_wake(Some(Arc::new(bells.clone())));
         Ok(())
     });

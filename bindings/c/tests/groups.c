@@ -55,7 +55,7 @@ static void two_members_share_a_topic(void)
         ottla_partitions_rows(list, &count);
         ottla_partitions_free(list);
     }
-    CHECK(revoked == 1 && count == 1 && read == 10);
+    CHECK(revoked >= 1 && count == 1 && read == 10);
     OK(ottla_consumer_close(first, PATIENCE_MS, &err));
     OK(ottla_consumer_close(second, PATIENCE_MS, &err));
     ottla_consumer_free(first);
