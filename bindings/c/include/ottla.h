@@ -1231,7 +1231,7 @@ OTTLA_API
 ptrdiff_t ottla_queue_fd(const ottla_queue *queue);
 
 // Has `wake` called when there are events where there were none, on a thread of the library; once, until the queue was drained
-// to the end. It must not block, and call nothing of the library. NULL ends it; a call that is under way may still go on. [any]
+// to the end. At once, on this thread, if there are events already. It must not block, and call nothing of the library. NULL ends it; a call that is under way may still go on. [any]
 OTTLA_API
 void ottla_queue_set_wake(const ottla_queue *queue,
                           ottla_wake_fn wake,
