@@ -32,8 +32,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     python(&args.profile, !args.build_only)
 }
 
-/// The wheel, with the program `ottla` in it; installed into a fresh virtual environment with what its tests need.
+/// Builds the wheel; installs it into a fresh virtual environment with what its tests need.
 pub fn python(profile: &str, install: bool) -> anyhow::Result<()> {
+    let wheel = wheel(profile)?;
+    println!("{}", wheel.display());
+    if !install {
+        return Ok(());
+    }
+    let at = tree::path(PACKAGES).join("python");
+    let _ = std::fs::remove_dir_all(&at);
+    environment(&at, &wheel, &PYTHON_TEST_TOOLS)
+}
+
+/// The wheel, with the program `ottla` in it.
+pub fn wheel(profile: &str) -> anyhow::Result<PathBuf> {
     ensure!(has_python(), "there is no Python 3.10 or later (`python3`) with `venv`");
     let program = build_program(profile)?;
     let scripts = tree::path("python/ottla.data/scripts");
@@ -51,17 +63,17 @@ pub fn python(profile: &str, install: bool) -> anyhow::Result<()> {
     let mut maturin = Command::new(tools.join("bin/maturin"));
     maturin.args(["build", "--profile", profile, "--out"]).arg(&wheels).current_dir(tree::path("python"));
     done(maturin, "building the wheel")?;
-    let wheel = std::fs::read_dir(&wheels)?.next().context("maturin makes a wheel")??.path();
-    println!("{}", wheel.display());
-    if !install {
-        return Ok(());
+    Ok(std::fs::read_dir(&wheels)?.next().context("maturin makes a wheel")??.path())
+}
+
+/// A virtual environment with the wheel, and others' packages, in it.
+pub fn environment(at: &Path, wheel: &Path, others: &[&str]) -> anyhow::Result<()> {
+    if !at.exists() {
+        venv(at)?;
     }
-    let environment = tree::path(PACKAGES).join("python");
-    let _ = std::fs::remove_dir_all(&environment);
-    venv(&environment)?;
     let wheel = wheel.display().to_string();
-    let wanted = [&["install", "--quiet", wheel.as_str()][..], &PYTHON_TEST_TOOLS].concat();
-    run_in(&environment, "pip", &wanted)
+    let wanted = [&["install", "--quiet", "--force-reinstall", wheel.as_str()][..], others].concat();
+    run_in(at, "pip", &wanted)
 }
 
 /// Whether the package for Python can be built here.

@@ -104,6 +104,37 @@ fn deliveries_come_in_batches_after_one_wake() {
 }
 
 #[test]
+fn records_that_have_to_wait_are_taken_in_their_turn_and_one_that_cannot_be_is_told() {
+    let topic = topic("turns", 1);
+    let producer = producer(&[("max.block.ms", "2000")]);
+    let refused = Arc::new(CompletionQueue::new());
+    let told = refused.clone();
+    producer.on_refusal(move |token, error| told.push((token, error.code)));
+    // The first has to wait for the topic's partitions; those behind it must not overtake it.
+    for token in 0..500u64 {
+        producer.send_in_turn(&Record::to(&topic).value(&token.to_string()), token).unwrap();
+    }
+    let huge = vec![0; 2 << 20];
+    producer.send_in_turn(&Record::to(&topic).value(&huge), 500).unwrap_or_else(|error| {
+        // Taken or refused at once, if all before it have been taken already.
+        assert_eq!(error.code, RECORD_TOO_LARGE);
+        refused.push((500, error.code));
+    });
+    let mut offsets = Vec::new();
+    while offsets.len() < 500 {
+        producer.flush().wait(patience()).unwrap();
+        for batch in producer.take_deliveries().unwrap() {
+            offsets.extend(batch.reports().map(|report| (report.token, report.offset)));
+        }
+    }
+    assert!(offsets.iter().all(|(token, offset)| *token as i64 == *offset), "one partition, in order");
+    patience().until(|slice| refused.wait(slice)).unwrap();
+    let mut failures = Vec::new();
+    refused.drain(&mut failures, usize::MAX);
+    assert_eq!(failures, [(500, RECORD_TOO_LARGE)]);
+}
+
+#[test]
 fn packed_records_come_back_equal() {
     let (one, other) = (topic("packed", 1), topic("packed", 2));
     let producer = producer(&[("max.request.size", "2000")]);

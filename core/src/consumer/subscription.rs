@@ -318,6 +318,7 @@ impl Subscription {
     fn restart(&mut self, tp: &TopicPartition, place: Place, epoch: Option<i32>) -> Result<()> {
         self.revision += 1;
         let partition = self.partitions.get_mut(tp).ok_or_else(|| not_assigned(tp))?;
+        self.kept_back.take_if(|(of, ..)| of == tp);
         self.last_era += 1;
         self.used_bytes -= partition.buffered_bytes;
         *partition = Partition {

@@ -16,9 +16,11 @@ use super::{
     process,
     report::Figures,
 };
-use crate::tree;
+use crate::{package, tree};
 
 pub(super) const PARTITIONS: usize = 6;
+/// The clients that ours in Python is measured beside.
+const PYTHON_PEERS: [&str; 2] = ["confluent-kafka==2.16.1", "aiokafka==0.14.0"];
 
 /// Whose client the load is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -33,6 +35,16 @@ pub(super) enum Client {
     Librdkafka,
     /// kafka-clients, Java's.
     KafkaClients,
+    /// Ours in Python: a future for each record; reading record by record.
+    OttlaPython,
+    /// Ours in Python: sends nobody asks about; reading batch by batch.
+    OttlaPythonNowait,
+    /// Ours in Python, in an asyncio program.
+    OttlaAio,
+    /// confluent-kafka, over librdkafka.
+    ConfluentKafka,
+    /// aiokafka.
+    Aiokafka,
 }
 
 impl Client {
@@ -43,7 +55,26 @@ impl Client {
             Self::OttlaC => "Ottla C",
             Self::Librdkafka => "librdkafka",
             Self::KafkaClients => "Java",
+            Self::OttlaPython => "Ottla Python",
+            Self::OttlaPythonNowait => "Ottla Python, nowait and batches",
+            Self::OttlaAio => "Ottla aio",
+            Self::ConfluentKafka => "confluent-kafka",
+            Self::Aiokafka => "aiokafka",
         }
+    }
+
+    /// What `benches/peers/python/load.py` calls it, if it is one of its.
+    fn in_python(self) -> Option<&'static str> {
+        Some(match self {
+            Self::OttlaPython => "ottla",
+            Self::OttlaPythonNowait => "ottla-nowait",
+            Self::OttlaAio => "ottla-aio",
+            Self::ConfluentKafka => "confluent-kafka",
+            Self::Aiokafka => "aiokafka",
+            Self::FranzGo | Self::Ottla | Self::OttlaC | Self::Librdkafka | Self::KafkaClients => {
+                return None;
+            }
+        })
     }
 }
 
@@ -55,6 +86,8 @@ pub(super) struct Loads {
     rust: PathBuf,
     /// Our load in C.
     c: PathBuf,
+    /// The environment of Python's.
+    python: PathBuf,
     /// The class path of Java's.
     java: String,
     /// Read as a group's only member, instead of by assignment.
@@ -83,9 +116,9 @@ impl Loads {
         ensure!(status.success(), "the load in `benches/peers/go` does not build");
         let target = directory.join("loads");
         let programs = clients.iter().filter_map(|client| match client {
-            Client::FranzGo | Client::KafkaClients | Client::OttlaC => None,
             Client::Ottla => Some("ottla"),
             Client::Librdkafka => Some("librdkafka"),
+            _ => None,
         });
         for program in programs {
             let status = Command::new("cargo")
@@ -100,6 +133,11 @@ impl Loads {
         if clients.contains(&Client::OttlaC) {
             crate::c::build_load(&tree::path("benches/peers/c/load.c"), &directory.join("c"), &c)?;
         }
+        let python = directory.join("python");
+        if clients.iter().any(|client| client.in_python().is_some()) {
+            let wheel = package::wheel("release")?;
+            package::environment(&python, &wheel, &PYTHON_PEERS)?;
+        }
         let mut java = String::new();
         if clients.contains(&Client::KafkaClients) {
             let jars = format!("{}/*", brokers::kafka_jars(directory)?.display());
@@ -113,7 +151,7 @@ impl Loads {
             ensure!(status.success(), "the load in `benches/peers/java` does not build");
             java = format!("{}:{jars}", classes.display());
         }
-        Ok(Self { franz_go, rust: target.join("release"), c, java, in_group })
+        Ok(Self { franz_go, rust: target.join("release"), c, python, java, in_group })
     }
 
     /// The program of a load in Rust.
@@ -229,6 +267,15 @@ impl Job<'_> {
                 let mut java = Command::new("java");
                 java.args(["-Xmx512m", "-cp", &self.loads.java, "Load"]);
                 java
+            }
+            Client::OttlaPython
+            | Client::OttlaPythonNowait
+            | Client::OttlaAio
+            | Client::ConfluentKafka
+            | Client::Aiokafka => {
+                let mut python = Command::new(self.loads.python.join("bin/python"));
+                python.arg(tree::path("benches/peers/python/load.py")).args(self.client.in_python());
+                python
             }
         };
         let mut child = load

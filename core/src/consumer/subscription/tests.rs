@@ -365,6 +365,26 @@ fn a_batch_is_done_when_the_program_asks_again() {
 }
 
 #[test]
+fn what_is_kept_back_is_not_done_until_the_program_asks_or_goes_elsewhere() {
+    let mut subscription = given(&[0]);
+    fill(&mut subscription, 5);
+    subscription.ask();
+    take(&mut subscription);
+    let tenure = subscription.tenure(&tp(0)).unwrap();
+    subscription.keep_back(&tp(0), tenure, 2);
+    subscription.finish();
+    assert_eq!(done(&subscription), [(0, 2)], "it commits, and is in the midst of the batch");
+    assert_eq!(subscription.positions()[&tp(0)].offset, 2);
+    subscription.ask();
+    assert_eq!(done(&subscription), [(0, 5)]);
+    subscription.keep_back(&tp(0), tenure, 3);
+    subscription.seek(&tp(0), to(9)).unwrap();
+    assert_eq!(subscription.positions()[&tp(0)].offset, 9);
+    subscription.keep_back(&tp(0), tenure + 1, 1);
+    assert_eq!(subscription.positions()[&tp(0)].offset, 9, "that was read in another tenure");
+}
+
+#[test]
 fn a_program_that_is_gone_was_done_with_all_but_the_last() {
     let mut subscription = given(&[0]);
     for _ in 0..2 {
