@@ -29,6 +29,11 @@ pub struct ottla_metric {
 // SAFETY: a number and a raw pointer.
 unsafe impl Plain for ottla_metric {}
 
+/// The tables' names as C has them, once somebody asks.
+type Names = OnceLock<Vec<CString>>;
+static PRODUCER_NAMES: Names = OnceLock::new();
+static CONSUMER_NAMES: Names = OnceLock::new();
+
 /// What a producer has counted: fills up to `room` places, and answers how many metrics there are. [any][cb]
 #[unsafe(no_mangle)]
 pub extern "C" fn ottla_producer_metrics(
@@ -36,8 +41,7 @@ pub extern "C" fn ottla_producer_metrics(
     out: *mut ottla_metric,
     room: usize,
 ) -> usize {
-    static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
-    ffi!(0; fill(&NAMES, &ProducerMetrics::TABLE, &borrow(producer)?.producer.metrics()?.values(), out, room))
+    ffi!(0; fill(&PRODUCER_NAMES, &ProducerMetrics::TABLE, &borrow(producer)?.producer.metrics()?.values(), out, room))
 }
 
 /// What a consumer has counted: fills up to `room` places, and answers how many metrics there are. [any][cb]
@@ -47,12 +51,11 @@ pub extern "C" fn ottla_consumer_metrics(
     out: *mut ottla_metric,
     room: usize,
 ) -> usize {
-    static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
-    ffi!(0; fill(&NAMES, &ConsumerMetrics::TABLE, &borrow(consumer)?.consumer.metrics()?.values(), out, room))
+    ffi!(0; fill(&CONSUMER_NAMES, &ConsumerMetrics::TABLE, &borrow(consumer)?.consumer.metrics()?.values(), out, room))
 }
 
 fn fill(
-    names: &'static OnceLock<Vec<CString>>,
+    names: &'static Names,
     table: &[MetricInfo],
     values: &[Option<f64>],
     out: *mut ottla_metric,
