@@ -22,19 +22,23 @@ Name = Callable[[str], str]
 
 
 def test_ctrl_c_ends_a_wait_within_a_tenth_of_a_second(ottla_broker: Broker) -> None:
-    # A shell has those that it runs in the background ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with ottla.Consumer(ottla_broker.bootstrap_servers) as consumer:
+    def took_s(consumer: ottla.Consumer) -> float:
         sent: list[float] = []
 
         def interrupt() -> None:
             sent.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGINT)
 
-        threading.Timer(0.2, interrupt).start()
+        threading.Timer(0.1, interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             consumer.poll(30)
-        assert time.monotonic() - sent[0] < 0.5
+        return time.monotonic() - sent[0]
+
+    # A shell has those that it runs in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ottla.Consumer(ottla_broker.bootstrap_servers) as consumer:
+        # A machine that is busy with something else may be slow once.
+        assert min(took_s(consumer) for _ in range(3)) < 0.1
     signal.signal(signal.SIGINT, before)
 
 
