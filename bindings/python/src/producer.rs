@@ -223,10 +223,11 @@ impl Producer {
     fn close(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         let timeout = seconds(timeout)?;
         if self.event_loop.is_none() && callback::is_used() {
-            // Callbacks come from the thread that closing ends. What fails here fails there, too.
+            // Callbacks come from the thread that closing ends. What fails here fails there, too. Those that are due are
+            // called, whatever the timeout: it is about the brokers.
             let flush = self.producer.flush();
             if wait(py, timeout, |wait| Ok(flush.wait(wait)))?.is_ok() {
-                self.called(py, timeout)?;
+                self.called(py, None)?;
             }
         }
         let close = self.producer.close(timeout.unwrap_or(CLOSE_MAX));
