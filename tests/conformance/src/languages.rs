@@ -1,6 +1,6 @@
 //! The languages, each with the command that runs its runner: over its package as it is installed, not over our sources.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use ottla_interop::{Missing, path};
 
@@ -9,18 +9,21 @@ use ottla_interop::{Missing, path};
 pub enum Language {
     /// The crate `ottla`.
     Rust,
+    /// The C interface.
+    C,
     /// The package `ottla` from its wheel.
     Python,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Rust, Self::Python];
+    pub const ALL: [Self; 3] = [Self::Rust, Self::C, Self::Python];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::C => "c",
             Self::Python => "python",
         }
     }
@@ -33,18 +36,22 @@ impl Language {
     pub fn runner(self, rust: &str) -> anyhow::Result<Command> {
         match self {
             Self::Rust => Ok(Command::new(rust)),
+            // Built by the stage `libottla` of `cargo xtask test`, against what it installed.
+            Self::C => Ok(Command::new(installed("target/c/conformance-runner")?)),
             Self::Python => {
-                let python = path("target/packages/python/bin/python");
-                if !python.exists() {
-                    return Err(Missing(
-                        "the package for Python is not installed: `cargo xtask package`".into(),
-                    )
-                    .into());
-                }
-                let mut command = Command::new(python);
+                let mut command = Command::new(installed("target/packages/python/bin/python")?);
                 command.arg(path("tests/conformance/runners/runner.py"));
                 Ok(command)
             }
         }
+    }
+}
+
+/// What `cargo xtask test` has put there.
+fn installed(at: &str) -> anyhow::Result<PathBuf> {
+    let program = path(at);
+    match program.exists() {
+        true => Ok(program),
+        false => Err(Missing(format!("`{at}` is not there: run `cargo xtask test`")).into()),
     }
 }

@@ -91,6 +91,8 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
             lane.program(name, form)?;
         }
     }
+    let runner = lane.runner();
+    lane.step("the runner of the scenarios builds", runner);
     lane.examples(has_cpp, &for_examples.address)?;
     if works("cmake") && has_cpp {
         let outcome = lane.cmake();
@@ -102,6 +104,12 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
 }
 
 impl Lane {
+    /// Builds C's runner for `tests/conformance`, which finds it there.
+    fn runner(&self) -> anyhow::Result<()> {
+        let output = self.directory.join("conformance-runner");
+        self.compile("cc", &["-std=c99"], &tree::path("tests/conformance/runners/runner.c"), &output)
+    }
+
     /// One thing that holds or not.
     fn step(&mut self, what: &str, outcome: anyhow::Result<()>) {
         match outcome {
