@@ -8,6 +8,16 @@ use crate::{
     tree,
 };
 
+/// What is run over the installed wheel. Examples have one name each, so each is looked at by itself.
+const TOOLS: [&[&str]; 6] = [
+    &["-m", "pytest", "-q"],
+    &["-m", "mypy", "--strict", "-p", "ottla"],
+    &["-m", "mypy", "--strict", "."],
+    &["-m", "mypy", "--strict", "../../examples/first_producer/python/main.py"],
+    &["-m", "mypy", "--strict", "../../examples/first_consumer/python/main.py"],
+    &["-m", "mypy", "--strict", "../../examples/group/python/main.py"],
+];
+
 /// Builds and installs the wheel, and runs what tests it: pytest, and mypy over what it is typed with.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if !package::has_python() {
@@ -15,11 +25,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     }
     package::python("ci", true)?;
     let mut tally = Tally::default();
-    for tool in [
-        &["-m", "pytest", "-q"][..],
-        &["-m", "mypy", "--strict", "-p", "ottla"],
-        &["-m", "mypy", "--strict", "."],
-    ] {
+    for tool in TOOLS {
         // Not from `python/`, where the sources would be found in place of the package.
         let status = Command::new(package::installed_python())
             .args(tool)
