@@ -4,21 +4,13 @@
 
 mod members;
 
-use members::{
-    Given, Member, PARTITIONS, Place, Protocol, come_and_go, produce_ours, run_as_a_member, sizes,
-};
+use members::{Given, Member, PARTITIONS, Place, Protocol, come_and_go, produce_ours, sizes};
 use ottla::{Admin, NewTopic, config::AdminConfig};
 use ottla_interop::{
     kafka::Kafka,
     or_skip,
     peers::{self, Peer},
 };
-
-#[test]
-#[ignore = "a member that the tests here start as a process of its own"]
-fn as_a_member() {
-    run_as_a_member();
-}
 
 #[test]
 fn our_members_come_and_go_while_records_flow() {

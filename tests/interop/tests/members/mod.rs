@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -23,8 +23,6 @@ pub(crate) const TOPIC: &str = "t";
 pub(crate) const GROUP: &str = "g";
 /// Longest that anything here may take: a dead member's session, a round, and a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Where a process of our own is to be a member.
-const MEMBER: &str = "OTTLA_MEMBER";
 
 /// Where members meet.
 #[derive(Clone, Debug)]
@@ -201,43 +199,6 @@ fn our_config(place: &Place, protocol: Protocol) -> ConsumerConfig {
     }
 }
 
-/// What a process of [`Member::our_process`] does: it commits each batch, says so, and leaves when its input ends.
-pub(crate) fn run_as_a_member() {
-    let text = std::env::var(MEMBER).expect("whoever starts this says where to be a member");
-    let words: Vec<&str> = text.split(' ').collect();
-    let [bootstrap, topic, group, protocol] = words[..] else { panic!("`{MEMBER}` is {text:?}") };
-    let place = Place { bootstrap: bootstrap.to_owned(), topic: topic.to_owned(), group: group.to_owned() };
-    let protocol = if protocol == "classic" { Protocol::Classic } else { Protocol::Consumer };
-    let config = ConsumerConfig { enable_auto_commit: false, ..our_config(&place, protocol) };
-    let (stop, mut stopped) = oneshot::channel();
-    thread::spawn(move || {
-        _ = std::io::stdin().read_to_end(&mut Vec::new());
-        drop::<oneshot::Sender<()>>(stop);
-    });
-    let consumer = Consumer::new(config).unwrap();
-    consumer.subscribe([topic]).unwrap();
-    let mut out = std::io::stderr();
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-        loop {
-            let batch = tokio::select! {
-                _ = &mut stopped => break,
-                batch = consumer.next_batch(500) => batch.unwrap(),
-            };
-            let at_us = now_us();
-            let lines = batch
-                .records()
-                .map(|record| format!("{} {} {at_us}\n", batch.partition(), record.unwrap().offset()));
-            out.write_all(lines.collect::<String>().as_bytes()).unwrap();
-            let word = match consumer.commit_batch(&batch).await {
-                Ok(()) => format!("committed {}\n", now_us()),
-                Err(_) => "uncommitted\n".to_owned(),
-            };
-            out.write_all(word.as_bytes()).unwrap();
-        }
-        consumer.close(PATIENCE).await.unwrap();
-    });
-}
-
 /// A member that runs.
 pub(crate) struct Member {
     pub(crate) number: usize,
@@ -263,7 +224,11 @@ impl Member {
         if protocol == Protocol::Consumer {
             arguments.push("consumer");
         }
-        let mut process = peer.spawn(&arguments).unwrap();
+        Self::heard(peer.spawn(&arguments).unwrap(), number, given)
+    }
+
+    /// What it prints is heard until it ends.
+    fn heard(mut process: Child, number: usize, given: &Given) -> Self {
         let output = BufReader::new(process.stdout.take().unwrap());
         let given = given.clone();
         let reading = thread::spawn(move || {
@@ -274,26 +239,15 @@ impl Member {
         Self { number, runs: Runs::Process(process, reading) }
     }
 
-    /// One of our client's, in a process of its own, which can be killed: this very program, of which [`as_a_member`] is the
-    /// only test that runs.
+    /// One of our client's, in a process of its own, which can be killed: `member/main.rs`.
     pub(crate) fn our_process(place: &Place, protocol: Protocol, number: usize, given: &Given) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let mut process = Command::new(program)
-            .args(["--ignored", "--exact", "as_a_member", "--nocapture"])
-            .env(MEMBER, format!("{} {} {} {}", place.bootstrap, place.topic, place.group, protocol.name()))
+        let process = Command::new(env!("CARGO_BIN_EXE_interop-member"))
+            .args([&place.bootstrap, &place.topic, &place.group, protocol.name()])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(process.stderr.take().unwrap());
-        let given = given.clone();
-        let reading = thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                given.hear(number, Word::read(&line));
-            }
-        });
-        Self { number, runs: Runs::Process(process, reading) }
+        Self::heard(process, number, given)
     }
 
     /// One of our client's. It finds out by itself what a group of KIP-848 is.
