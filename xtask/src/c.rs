@@ -36,7 +36,7 @@ fn build(profile: &str, packages: &[&str]) -> anyhow::Result<Library> {
 }
 
 /// Where cargo puts what it builds.
-fn built(profile: &str) -> PathBuf {
+pub fn built(profile: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
     target.join(if profile == "dev" { "debug" } else { profile })
 }

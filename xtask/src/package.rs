@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-use crate::tree;
+use crate::{c, tree};
 
 /// Where packages are built to, and installed.
 const PACKAGES: &str = "target/packages";
@@ -91,9 +91,7 @@ fn build_program(profile: &str) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--package", "ottla-cli", "--profile", profile]).current_dir(tree::path(""));
     done(cargo, "building `ottla`")?;
-    let directory = if profile == "dev" { "debug" } else { profile };
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
-    Ok(target.join(directory).join(format!("ottla{}", std::env::consts::EXE_SUFFIX)))
+    Ok(c::built(profile).join(format!("ottla{}", std::env::consts::EXE_SUFFIX)))
 }
 
 fn venv(at: &Path) -> anyhow::Result<()> {

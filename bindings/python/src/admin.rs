@@ -1,7 +1,5 @@
 //! Looking after a cluster: `ottla.Admin`, which is also `ottla.aio.Admin` once it is given an event loop.
 
-use std::time::Duration;
-
 use ottla_bindings::{
     self as bindings, BindingError, Call,
     admin::Outcomes,
@@ -21,8 +19,7 @@ use crate::{
     config,
     convert::{self, Class, by_partition, offset_of, partitions_of, place_of, tuple},
     error::{OrRaise, exception, raised},
-    event_loop::EventLoop,
-    wait::wait,
+    event_loop::{EventLoop, answer},
 };
 
 /// Looks at a cluster and changes it: topics, configurations, groups, offsets.
@@ -310,12 +307,8 @@ impl Admin {
         call: Call<T>,
         convert: impl for<'py> FnOnce(Python<'py>, T) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
     ) -> PyResult<Py<PyAny>> {
-        let convert = |py: Python<'_>, value| Ok(convert(py, value)?.unbind());
-        match &self.event_loop {
-            Some(event_loop) => event_loop.get().start(py, call, convert),
-            // `default.api.timeout.ms` ends it.
-            None => convert(py, wait(py, None::<Duration>, |wait| call.wait(wait))?),
-        }
+        // `default.api.timeout.ms` ends it.
+        answer(py, self.event_loop.as_ref(), None, call, convert)
     }
 }
 

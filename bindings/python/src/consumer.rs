@@ -20,7 +20,7 @@ use crate::{
     config,
     convert::{self, by_partition, dict, offset_of, partition_of, partitions_of, place_of, timestamp_ms},
     error::OrRaise,
-    event_loop::EventLoop,
+    event_loop::{EventLoop, answer},
     record::{Deserializers, Record, RecordBatch, Shared},
     wait::{seconds, wait},
 };
@@ -495,11 +495,7 @@ impl Consumer {
 
     /// Waits for a call, or gives the event loop's future of it.
     fn nothing(&self, py: Python<'_>, call: Call<()>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
-        if let Some(event_loop) = &self.event_loop {
-            return event_loop.get().start(py, call, |py, ()| Ok(py.None()));
-        }
-        wait(py, seconds(timeout)?, |wait| call.wait(wait))?;
-        Ok(py.None())
+        answer(py, self.event_loop.as_ref(), seconds(timeout)?, call, |py, ()| Ok(py.None().into_bound(py)))
     }
 
     fn answer<T: Send + 'static>(
@@ -508,11 +504,7 @@ impl Consumer {
         call: Call<T>,
         convert: impl for<'py> FnOnce(Python<'py>, T) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
     ) -> PyResult<Py<PyAny>> {
-        let convert = |py: Python<'_>, value| Ok(convert(py, value)?.unbind());
-        match &self.event_loop {
-            Some(event_loop) => event_loop.get().start(py, call, convert),
-            None => convert(py, wait(py, None, |wait| call.wait(wait))?),
-        }
+        answer(py, self.event_loop.as_ref(), None, call, convert)
     }
 
     fn is_closed(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use ottla_bindings::{
@@ -11,7 +12,7 @@ use ottla_bindings::{
 };
 use pyo3::{exceptions::PyOSError, prelude::*};
 
-use crate::{error::exception, producer::RecordMetadata};
+use crate::{error::exception, producer::RecordMetadata, wait::wait};
 
 /// Makes Python's value of an outcome, once the interpreter is there.
 type Convert = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -151,6 +152,21 @@ impl EventLoop {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a call, as long as `timeout`; or, where there is an event loop, gives its future of it.
+pub(crate) fn answer<T: Send + 'static>(
+    py: Python<'_>,
+    event_loop: Option<&Py<EventLoop>>,
+    timeout: Option<Duration>,
+    call: Call<T>,
+    convert: impl for<'py> FnOnce(Python<'py>, T) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
+) -> PyResult<Py<PyAny>> {
+    let convert = |py: Python<'_>, value| Ok(convert(py, value)?.unbind());
+    match event_loop {
+        Some(event_loop) => event_loop.get().start(py, call, convert),
+        None => convert(py, wait(py, timeout, |wait| call.wait(wait))?),
     }
 }
 

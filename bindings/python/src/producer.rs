@@ -14,6 +14,7 @@ use ottla_bindings::{
     error::QUEUE_FULL,
 };
 use pyo3::{
+    IntoPyObjectExt,
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{IntoPyDict, PyDict, PyTuple},
@@ -24,7 +25,7 @@ use crate::{
     config,
     convert::{OwnHeaders, Payload, timestamp_ms},
     error::{OrRaise, exception, raised},
-    event_loop::EventLoop,
+    event_loop::{EventLoop, answer},
     wait::{seconds, wait},
 };
 
@@ -241,11 +242,7 @@ impl Producer {
     /// How many partitions a topic has.
     fn partition_count(&self, py: Python<'_>, topic: String) -> PyResult<Py<PyAny>> {
         let count = self.producer.partition_count(topic);
-        let convert = |py: Python<'_>, count: usize| Ok(count.into_pyobject(py)?.into_any().unbind());
-        match &self.event_loop {
-            Some(event_loop) => event_loop.get().start(py, count, convert),
-            None => convert(py, wait(py, None, |wait| count.wait(wait))?),
-        }
+        answer(py, self.event_loop.as_ref(), None, count, |py, count| count.into_bound_py_any(py))
     }
 
     /// What it has counted, by name; None where there is nothing yet.

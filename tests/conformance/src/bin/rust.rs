@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use ottla::{
-    Admin, AlterConfig, ConfigResource, Consumer, Delivery, ErrorKind, NewTopic, OffsetSpec, Producer,
-    Record, RecordView, Settings, TopicPartition,
+    Admin, AlterConfig, ConfigResource, Consumer, Delivery, NewTopic, OffsetSpec, Producer, Record,
+    RecordView, Settings, TopicPartition,
     config::{AdminConfig, ConsumerConfig, ProducerConfig},
 };
 use ottla_conformance::line::{Line, decode_text, encode};
@@ -57,25 +57,9 @@ fn refused(error: &anyhow::Error) -> Line {
         .pair("fatal", error.is_fatal().to_string())
 }
 
-/// The name by which every language knows it.
-fn name(error: &ottla::Error) -> String {
-    match error.kind() {
-        ErrorKind::Broker(code) => code.name().unwrap_or("UNKNOWN").to_owned(),
-        ErrorKind::Disconnected => "TRANSPORT".into(),
-        ErrorKind::Timeout => "TIMEOUT".into(),
-        ErrorKind::BufferFull => "QUEUE_FULL".into(),
-        ErrorKind::RecordTooLarge => "RECORD_TOO_LARGE".into(),
-        ErrorKind::LogTruncated => "LOG_TRUNCATED".into(),
-        ErrorKind::NoOffset => "NO_OFFSET".into(),
-        ErrorKind::CommitFailed => "COMMIT_FAILED".into(),
-        ErrorKind::MaxPollExceeded => "MAX_POLL_EXCEEDED".into(),
-        ErrorKind::Config => "CONFIG".into(),
-        ErrorKind::InvalidArgument => "INVALID_ARG".into(),
-        ErrorKind::Unsupported => "UNSUPPORTED".into(),
-        ErrorKind::Corrupt => "CORRUPT".into(),
-        ErrorKind::Closed => "CLOSED".into(),
-        kind => format!("{kind:?}"),
-    }
+/// The name by which every language knows it: from the table of the bindings.
+fn name(error: &ottla::Error) -> &'static str {
+    ottla_bindings::error::name(error.kind().number())
 }
 
 #[derive(Debug)]
