@@ -211,7 +211,9 @@ class KafkaPython:
         )
         ended = input_end()
         while not ended.is_set():
-            given = consumer.poll(timeout_ms=100, max_records=100)
+            # kafka-python 3.0.12 keeps an OffsetFetch that a poll gave up, and takes its answer when it has the same
+            # partitions again, whatever others have committed since: so no poll may give one up.
+            given = consumer.poll(timeout_ms=1000, max_records=100)
             tell_given((m.partition, m.offset) for batch in given.values() for m in batch)
             if given:
                 try:
