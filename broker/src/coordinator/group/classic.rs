@@ -31,7 +31,7 @@ use ottla_protocol::{
 
 use super::{
     Answer, CONSUMER_PROTOCOL_TYPE, Effects, Limits, Now, Ticket,
-    migration::{Moving, read_subscription},
+    migration::{Moving, gives_up, read_subscription},
     offsets::Expiry,
 };
 use crate::coordinator::record::Record;
@@ -643,6 +643,9 @@ impl ClassicGroup {
         if let Some(ticket) = member.syncing.take() {
             out.answer(ticket, Answer::Sync(sync_error(ErrorCode::FENCED_INSTANCE_ID)));
         }
+        // The new self has nothing that it could give up, and so would not begin the round that the old one owed; what
+        // that one had would be read by nobody. Kafka leaves it so.
+        let owes_a_round = gives_up(&member.metadata(self.protocol.as_ref()), &member.assignment);
         let was_leader = self.leader.as_ref() == Some(old_id);
         if was_leader {
             self.leader = Some(id.clone());
@@ -657,7 +660,7 @@ impl ClassicGroup {
         self.members.insert(id.clone(), member);
         self.update(&id, ticket, request, out);
         self.heard_of(&id, now.ms);
-        if self.state != State::Stable || self.protocol != self.choose_protocol() {
+        if self.state != State::Stable || self.protocol != self.choose_protocol() || owes_a_round {
             self.log_is_behind = true;
             self.rebalance_or_complete("a static member came back", now, out);
             return self.catch_up_log(out);

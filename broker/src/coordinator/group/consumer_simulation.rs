@@ -4,7 +4,7 @@
 //! come to rest.
 //!
 //! `OTTLA_SEEDS` says how many seeds to run, `OTTLA_FIRST_SEED` the first; a seed that fails is named with the command
-//! that runs it again.
+//! that runs it again, and `OTTLA_TRACE` tells its story.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +66,13 @@ struct Client {
 }
 
 impl Client {
+    /// Whether it reads what it is not to, or does not read what it is to and knows to be free.
+    fn has_to_follow(&self) -> bool {
+        let gives_up = self.reading.keys().any(|partition| !self.assigned.contains(partition));
+        let takes_up = self.assigned.iter().any(|partition| !self.reading.contains_key(partition));
+        self.is_member && (gives_up || takes_up && !self.unsure)
+    }
+
     /// It begins anew, with nothing.
     fn start_over(&mut self) {
         self.is_member = false;
@@ -129,7 +136,8 @@ impl World {
             group_size_max: usize::MAX,
             offset_metadata_bytes_max: 4096,
             offsets_retention_ms: i64::MAX,
-            consumer: ConsumerLimits { assignors, ..consumer_tests::limits() },
+            // The dead are members until their sessions end.
+            consumer: ConsumerLimits { assignors, group_size_max: usize::MAX, ..consumer_tests::limits() },
         };
         let timing = Timing {
             session_timeout_ms: SESSION_MS,
@@ -183,6 +191,7 @@ impl World {
     fn handle(&mut self, request: Request) -> Option<Answer> {
         let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
         self.next_ticket += 1;
+        simulation::trace(self.now_ms, "asked", &(self.next_ticket, &request));
         let mut out = Effects::default();
         let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         self.groups.handle(Ticket(self.next_ticket), request, &caller, now, String::new, &mut out);
@@ -192,7 +201,9 @@ impl World {
             return None;
         }
         self.append(&out);
-        out.answers.pop().map(|(_, answer)| answer)
+        let answer = out.answers.pop().map(|(_, answer)| answer);
+        simulation::trace(self.now_ms, "answers", &(self.next_ticket, &answer));
+        answer
     }
 
     fn append(&mut self, out: &Effects) {
@@ -344,8 +355,8 @@ impl World {
         } else if self.mishap(80) {
             self.clients[number].subscription = any_subscription(&mut self.random);
             self.clients[number].says_all = true;
-        } else if client.is_member && self.random.u32(..3) == 0 {
-            // Sooner or later; who is too late is thrown out.
+        } else if client.has_to_follow() && (!self.faults || self.random.u32(..3) == 0) {
+            // Sooner or later, as long as there are faults; who is too late is thrown out.
             self.follow(number);
         } else if client.next_heartbeat_ms <= self.now_ms {
             self.heartbeat(number);
@@ -387,6 +398,7 @@ impl World {
 
     /// Everything that was appended is there again, and nothing else.
     fn restart_coordinator(&mut self) {
+        simulation::trace(self.now_ms, "restarts", &self.log.len());
         self.groups = Groups::default();
         for (key, value) in &self.log {
             let record = Record::decode(key.clone(), value.clone()).unwrap();

@@ -97,6 +97,20 @@ pub(super) fn owned(subscription: &ConsumerProtocolSubscription, topics: &dyn To
     owned.collect()
 }
 
+/// Whether a member was to give something up: its subscription says that it has a partition which its assignment does
+/// not name. Whoever was to have that one gets it in the next round, which the member begins when it has given it up
+/// (KIP-429). Of bytes that are none, nothing is known.
+pub(super) fn gives_up(subscription: &Bytes, assignment: &Bytes) -> bool {
+    let Some(subscription) = read_subscription(subscription) else { return false };
+    let mut r = Reader::new(assignment.clone());
+    let Some(version) = version_of(&mut r) else { return false };
+    let Ok(assignment) = ConsumerProtocolAssignment::read(&mut r, version) else { return false };
+    subscription.owned_partitions.iter().any(|owned| {
+        let keeps = assignment.assigned_partitions.iter().find(|kept| kept.topic == owned.topic);
+        owned.partitions.iter().any(|partition| keeps.is_none_or(|kept| !kept.partitions.contains(partition)))
+    })
+}
+
 /// What an assignment gives of the topics that there are; of bytes that are none, nothing.
 pub(super) fn read_assignment(assignment: &Bytes, topics: &dyn Topics) -> Result<Partitions, Hindrance> {
     if assignment.is_empty() {

@@ -185,6 +185,7 @@ impl World {
         let mut out = Effects::default();
         let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("{}", ticket.0);
+        simulation::trace(self.now_ms, "asked", &(ticket.0, &request));
         self.groups.handle(ticket, request, &caller, now, || id, &mut out);
         if self.mishap(100) {
             // Its records were not appended, and nobody is answered.
@@ -197,11 +198,13 @@ impl World {
     fn take(&mut self, out: Effects) {
         self.log.extend(out.records.iter().map(|record| record.encode().unwrap()));
         for (ticket, answer) in out.answers {
+            simulation::trace(self.now_ms, "answers", &(ticket.0, &answer));
             if self.mishap(30) { self.lose(ticket) } else { self.told(ticket, answer) }
         }
     }
 
     fn restart_coordinator(&mut self) {
+        simulation::trace(self.now_ms, "restarts", &self.log.len());
         self.groups = Groups::default();
         for (key, value) in &self.log {
             let record = Record::decode(key.clone(), value.clone()).unwrap();

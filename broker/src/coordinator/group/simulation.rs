@@ -442,6 +442,16 @@ pub(super) fn run_seeds(module: &str, seeds: u64, run: fn(u64) -> u64) {
     }
 }
 
+/// Tells a step of a seed's story, if `OTTLA_TRACE` is set.
+#[allow(clippy::print_stderr, reason = "the story is for the terminal")]
+pub(super) fn trace(now_ms: i64, what: &str, of: &dyn std::fmt::Debug) {
+    static TRACES: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("OTTLA_TRACE").is_some());
+    if *TRACES {
+        eprintln!("{now_ms} {what} {of:?}");
+    }
+}
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

@@ -8,7 +8,7 @@ use ottla_protocol::{
     messages::{
         HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest,
         OffsetCommitRequest, OffsetDeleteRequest, SyncGroupRequest, SyncGroupResponse,
-        data::consumer_protocol_subscription::ConsumerProtocolSubscription,
+        data::consumer_protocol_subscription::{ConsumerProtocolSubscription, TopicPartition as Owned},
         join_group::JoinGroupRequestProtocol,
         leave_group::MemberIdentity,
         offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
@@ -59,10 +59,17 @@ fn named(instance: &'static str) -> Who {
 
 /// A subscription as consumers write it.
 fn topics(names: &[&'static str]) -> Bytes {
+    topics_of_one_with(names, &[])
+}
+
+/// A subscription of somebody who has these partitions of `t`.
+fn topics_of_one_with(names: &[&'static str], owned: &[i32]) -> Bytes {
     let mut w = Writer::new();
     w.i16(1);
+    let owned = (!owned.is_empty()).then(|| Owned { topic: "t".into(), partitions: owned.to_vec() });
     let subscription = ConsumerProtocolSubscription {
         topics: names.iter().map(|&name| name.into()).collect(),
+        owned_partitions: owned.into_iter().collect(),
         ..Default::default()
     };
     subscription.write(&mut w, 1).unwrap();
@@ -502,6 +509,27 @@ fn a_static_member_comes_back_to_its_share_and_its_old_self_is_fenced() {
     // An administrator takes it out by its name.
     assert_eq!(t.leave(&[("", Some("two")), ("", Some("three"))]), [E::NONE, E::UNKNOWN_MEMBER_ID]);
     assert_eq!(t.state(), "PreparingRebalance");
+}
+
+#[test]
+fn a_static_member_that_dies_before_it_gives_up_a_partition_does_not_take_it_along() {
+    let mut t = Test::new();
+    let one = t.join(&named("one"));
+    let owner = Who { protocols: vec![("range", topics_of_one_with(&["t"], &[0, 1]))], ..named("two") };
+    let two = t.join(&owner);
+    let first = Who { id: t.joined(one).member_id, ..named("one") };
+    let again = t.join(&first);
+    let generation = t.joined(again).generation_id;
+    let second = Who { id: t.joined(two).member_id, ..owner };
+    // It is to keep partition 1, and partition 0 is another's as soon as it has given it up.
+    let keeps = "\0\x01\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x01\0\0\0\0";
+    t.sync(&first, generation, &[(&first, ""), (&second, keeps)]);
+    t.sync(&second, generation, &[]);
+    assert_eq!(t.state(), "Stable");
+
+    let back = t.join(&named("two"));
+    assert!(t.waits(back));
+    assert_eq!(t.heartbeat(&first, generation), E::REBALANCE_IN_PROGRESS);
 }
 
 #[test]
