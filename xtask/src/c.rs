@@ -35,19 +35,25 @@ fn build(profile: &str, packages: &[&str]) -> anyhow::Result<Library> {
     Ok(Library { shared: directory.join(shared), archive: directory.join("libottla_c.a") })
 }
 
+/// What is needed to build a program in C, if it is not there.
+pub fn missing() -> Option<&'static str> {
+    let there = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
+    (!there).then_some("C compiler (`cc`, as of the package gcc or clang)")
+}
+
 /// Where cargo puts what it builds.
 pub fn built(profile: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
     target.join(if profile == "dev" { "debug" } else { profile })
 }
 
-/// Builds a load of the bench against a library built as the other loads are, installed under `prefix`.
-pub fn build_load(source: &Path, prefix: &Path, output: &Path) -> anyhow::Result<()> {
-    let library = build("release", &[])?;
+/// Builds a program against the library, which is built in `profile` and installed under `prefix`.
+pub fn build_program(profile: &str, source: &Path, prefix: &Path, output: &Path) -> anyhow::Result<()> {
+    let library = build(profile, &[])?;
     install::install(&library, prefix)?;
     let lib = prefix.join("lib");
     let status = Command::new("cc")
-        .args(["-std=c99", "-O2", "-Wall", "-Wextra"])
+        .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-pthread"])
         .arg(source)
         .arg(format!("-I{}", prefix.join("include").display()))
         .arg(format!("-L{}", lib.display()))

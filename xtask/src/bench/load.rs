@@ -131,7 +131,12 @@ impl Loads {
         }
         let c = directory.join("load-c");
         if clients.contains(&Client::OttlaC) {
-            crate::c::build_load(&tree::path("benches/peers/c/load.c"), &directory.join("c"), &c)?;
+            crate::c::build_program(
+                "release",
+                &tree::path("benches/peers/c/load.c"),
+                &directory.join("c"),
+                &c,
+            )?;
         }
         let python = directory.join("python");
         if clients.iter().any(|client| client.in_python().is_some()) {

@@ -1,22 +1,28 @@
-//! `cargo xtask demo`: builds the program, starts a broker, and sends a file through it, checked line by line.
+//! `cargo xtask demo`: builds the program, starts a broker, sends a file through it, checked line by line, and puts every
+//! language on one topic.
+
+mod broker;
+mod bus;
 
 use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
+pub use broker::DevBroker;
 use clap::Parser;
 
 use crate::tree;
 
-/// Builds the program, starts a broker, and sends a file of lines through it.
+/// Builds the program, starts a broker, sends a file of lines through it, and puts every language on one topic.
 ///
-/// Every line comes back: the count, a checksum and the order within each partition are compared.
+/// Every line of the file comes back: the count, a checksum and the order within each partition are compared. Then each
+/// language whose tools are here sends orders to one topic, and reads all of them in a group of its own.
 #[derive(Parser)]
 pub struct Args {
     /// Send the lines of this file instead of one that is made.
@@ -28,6 +34,12 @@ pub struct Args {
     /// Partitions of the topic.
     #[arg(long, default_value_t = 3, value_name = "N")]
     partitions: usize,
+    /// Orders that each language sends.
+    #[arg(long, default_value_t = 500_000, value_name = "N")]
+    orders: u64,
+    /// Only the file: no languages.
+    #[arg(long)]
+    without_languages: bool,
 }
 
 const TOPIC: &str = "demo";
@@ -49,8 +61,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         command.args(args).args(["--bootstrap-server", &broker.address]);
         command
     };
-    let created = run(&["topic", "create", TOPIC, "--partitions", &args.partitions.to_string()]).output()?;
-    ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let create = |topic: &str| {
+        let created =
+            run(&["topic", "create", topic, "--partitions", &args.partitions.to_string()]).output()?;
+        ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        anyhow::Ok(())
+    };
+    create(TOPIC)?;
 
     let path = file.display().to_string();
     let took = timed(&mut run(&["produce", TOPIC, "--file", &path, "--quiet"]))?;
@@ -67,6 +84,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "checked    {} lines, checksum {:016x}, in order within each of {} partitions: all as sent",
         received.count, received.checksum, args.partitions
     );
+    if !args.without_languages {
+        bus::run(&broker.address, args.orders, create)?;
+    }
     let program = ottla.strip_prefix(tree::path("")).unwrap_or(&ottla).display().to_string();
     println!(
         "\nWhere to go next\n  \
@@ -180,39 +200,4 @@ fn report(what: &str, lines: &Lines, took: Duration) {
         lines.count as f64 / seconds,
         lines.bytes as f64 / 1e6 / seconds
     );
-}
-
-/// `ottla dev` on a free port; stopped when dropped.
-pub struct DevBroker {
-    child: Child,
-    /// Where it listens.
-    pub address: String,
-}
-
-impl DevBroker {
-    /// Starts this program; `settings` are `key=value`.
-    pub fn start(ottla: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(ottla)
-            .args(["dev", "--listen", "127.0.0.1:0", "--quiet", "--log", "warn"])
-            .args(settings.iter().flat_map(|setting| ["--set", *setting]))
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("running {}", ottla.display()))?;
-        let stdout = child.stdout.take().context("stdout is piped")?;
-        let mut address = String::new();
-        BufReader::new(stdout).read_line(&mut address)?;
-        ensure!(!address.is_empty(), "the broker did not start");
-        Ok(Self { child, address: address.trim().to_owned() })
-    }
-}
-
-impl Drop for DevBroker {
-    fn drop(&mut self) {
-        // A temporary directory is removed by whoever made it, so the broker is asked, not killed.
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
-    }
 }
