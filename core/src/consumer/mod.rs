@@ -31,7 +31,7 @@ use ottla_protocol::{
 use tokio::time::Instant;
 
 pub use self::{
-    batch::{Batch, BatchIter, RecordView},
+    batch::{Batch, BatchIter, BatchPlace, RecordView},
     group::{Commit, Event, Events, Health, Rebalance, RebalanceKind, Rebalances, Stalled, WaitsFor},
     subscription::Watermarks,
     truncation::LogTruncation,
