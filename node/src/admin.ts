@@ -176,6 +176,7 @@ export class Admin implements AsyncDisposable {
 
   /** Lets it go. Closing again does nothing. */
   async close(): Promise<void> {
+    this.#native?.letGo()
     this.#native = undefined
   }
 

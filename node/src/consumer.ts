@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 
 import type { ConsumerConfig as Keys } from './config.js'
 import { closed } from './errors.js'
-import { type EventLoop, type Rebalanced, eventLoop } from './event-loop.js'
+import { type EventLoop, eventLoop } from './event-loop.js'
 import { type Consumer as NativeConsumer, type Token, native } from './native.js'
 import { ConsumerRecord, type Deserializer, type Deserializers, RecordBatch } from './record.js'
 import { settings } from './settings.js'
@@ -72,9 +72,7 @@ const CLOSE_TIMEOUT_MS = 30_000
  *
  * In a group what the program is done with is committed by itself: a record when the loop goes on to the next.
  */
-export class Consumer<K = Buffer, V = Buffer>
-  implements AsyncIterable<ConsumerRecord<K, V>>, AsyncDisposable, Rebalanced
-{
+export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>>, AsyncDisposable {
   readonly #native: NativeConsumer
   readonly #loop: EventLoop
   readonly #deserializers: Deserializers<K, V>
@@ -251,7 +249,8 @@ export class Consumer<K = Buffer, V = Buffer>
   close({ timeout = CLOSE_TIMEOUT_MS }: { timeout?: number | undefined } = {}): Promise<void> {
     if (this.#closing === undefined) {
       this.#letGo()
-      this.#closing = this.#loop.run((token) => this.#native.close(token, timeout))
+      const closing = this.#loop.run<void>((token) => this.#native.close(token, timeout))
+      this.#closing = closing.finally(() => this.#native.letGo())
       for (const told of this.#waiting) told()
     }
     return this.#closing

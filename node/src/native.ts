@@ -42,6 +42,7 @@ export interface Producer {
   flush(token: Token): void
   flushNow(timeoutMs: number): void
   close(token: Token, timeoutMs: number): void
+  letGo(): void
   partitionCount(token: Token, topic: string): void
   metrics(): Record<string, number | null>
 }
@@ -81,6 +82,7 @@ export interface Consumer {
   offsetsForTimes(token: Token, times: At[]): void
   metrics(): Record<string, number | null>
   close(token: Token, timeoutMs: number): void
+  letGo(): void
 }
 
 export interface NewTopic {
@@ -91,6 +93,7 @@ export interface NewTopic {
 }
 
 export interface Admin {
+  letGo(): void
   createTopics(token: Token, topics: NewTopic[], validateOnly: boolean): void
   deleteTopics(token: Token, topics: string[]): void
   createPartitions(token: Token, totals: [string, number][], validateOnly: boolean): void

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 
 import type { ProducerConfig as Keys } from './config.js'
 import { Many, One, RecordMetadata, Waiters } from './delivery.js'
-import { type Delivered, type EventLoop, eventLoop } from './event-loop.js'
+import { type EventLoop, eventLoop } from './event-loop.js'
 import { closed, invalid } from './errors.js'
 import { watch } from './exit.js'
 import { type Producer as NativeProducer, type Token, native } from './native.js'
@@ -62,7 +62,7 @@ const CLOSE_MAX_MS = 24 * 3600 * 1000
  *
  * `acks=all` and idempotence are the defaults. Closing sends what was taken and waits for it.
  */
-export class Producer<K = Payload, V = Payload> implements AsyncDisposable, Delivered {
+export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
   readonly #native: NativeProducer
   readonly #loop: EventLoop
   readonly #keySerializer: Serializer<K> | undefined
@@ -319,8 +319,14 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable, Deli
       clearTimeout(timer)
     }
     const left = Math.max(0, timeout - (Date.now() - began))
-    await this.#loop.run((token) => this.#native.close(token, left))
-    this.#hasUnasked = false
+    try {
+      await this.#loop.run((token) => this.#native.close(token, left))
+    } finally {
+      this.#hasUnasked = false
+      // What failed at the last moment was told before.
+      this.delivered()
+      this.#native.letGo()
+    }
   }
 
   // ---- what the event loop tells

@@ -75,15 +75,12 @@ test('the cluster and places in it', async () => {
   assert.equal(`${node?.host}:${node?.port}`, own.brokers)
   assert.ok((await admin.brokerConfig(node?.id ?? 0)).has('log.segment.bytes'))
   const tp = { topic, partition: 0 }
-  const listed = await admin.listOffsets([
-    { ...tp, at: 'earliest' },
-    { ...tp, at: 'latest' },
-    { ...tp, at: new Date('2100-01-01') }
-  ])
-  assert.deepEqual(
-    listed.map(({ offset }) => offset),
-    [0n, 3n, undefined]
-  )
+  const found: (bigint | undefined)[] = []
+  for (const at of ['earliest', 'latest', new Date('2100-01-01')] as const) {
+    const [listed] = await admin.listOffsets([{ ...tp, at }])
+    found.push(listed?.offset)
+  }
+  assert.deepEqual(found, [0n, 3n, undefined])
   await admin.close()
   await assert.rejects(admin.listTopics(), errors.ClosedError)
 })

@@ -193,7 +193,7 @@ test('closing ends a loop, and a closed consumer says so', async () => {
   assert.equal(count, 2)
   await consumer.close()
   await assert.rejects(consumer.poll(), errors.ClosedError)
-  assert.throws(() => consumer.assign([{ topic, partition: 0 }]), errors.ClosedError)
+  await assert.rejects(consumer.nextBatch(), errors.ClosedError)
 })
 
 test('positions, pauses and places', async () => {

@@ -200,7 +200,7 @@ test('records of a broker that is away fail when the producer is closed', async 
 })
 
 test('a stream is written no faster than records go, and its failure is the stream\'s', async () => {
-  const topic = await create(own.brokers, { config: { 'max.message.bytes': 10_000 } })
+  const topic = await create(own.brokers, { config: { 'max.message.bytes': 20_000 } })
   await using producer = new Producer({ brokers: own.brokers, bufferMemory: 256 * 1024, batchSize: 16 * 1024 })
   const value = 'x'.repeat(1000)
   await pipeline(

@@ -11,7 +11,12 @@ import { Broker } from 'ottla/testing'
 export function broker(): { readonly brokers: string } {
   let started: Broker | undefined
   before(async () => {
-    started = await Broker.start()
+    // Rebalances at the pace of tests.
+    started = await Broker.start({
+      'group.consumer.min.heartbeat.interval.ms': 100,
+      'group.consumer.heartbeat.interval.ms': 100,
+      'group.consumer.assignment.interval.ms': 0
+    })
   })
   after(() => started?.stop())
   return {

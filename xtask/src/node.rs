@@ -96,7 +96,7 @@ fn run_tests(built: &Path) -> anyhow::Result<bool> {
     }
     files.sort();
     let status = Command::new("node")
-        .args(["--expose-gc", "--test", "--test-reporter=spec"])
+        .args(["--test", "--test-reporter=spec"])
         .args(files)
         .env("NODE_PATH", tree::path("node/node_modules"))
         .env("OTTLA_KAFKAJS_EXAMPLE", tree::path("examples/billing/kafkajs/main.js"))

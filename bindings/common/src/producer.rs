@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -170,12 +171,12 @@ impl Producer {
                 let record = record.borrow();
                 // Its time began with the call: those behind one that waited in vain do not wait as long again.
                 let sent = match (since.elapsed() < max_block, token) {
-                    (true, Some(token)) => client.send_with_token(record, token).await,
-                    (true, None) => client.send_and_forget(record).await,
-                    (false, token) => append(client, &record, token),
+                    (true, Some(token)) => backlog.unless_closed(client.send_with_token(record, token)).await,
+                    (true, None) => backlog.unless_closed(client.send_and_forget(record)).await,
+                    (false, token) => append(client, &record, token).map_err(Into::into),
                 };
                 if let Err(error) = sent {
-                    backlog.refuse(token, &error.into());
+                    backlog.refuse(token, &error);
                 }
             }
             Ok(())
@@ -235,9 +236,13 @@ impl Producer {
     }
 
     /// Takes no more records, sends what was taken, and ends. What is not acknowledged within `timeout` fails, and then so does
-    /// this. Closing again does nothing.
+    /// this. What still waits for its turn is not taken any more: wait for [`Self::caught_up`] first. Closing again does nothing.
     pub fn close(&self, timeout: Duration) -> Call<()> {
-        self.handle.call(move |client| async move { client.get()?.close(timeout).await.map_err(Into::into) })
+        let backlog = self.backlog.clone();
+        self.handle.call(move |client| async move {
+            backlog.close();
+            client.get()?.close(timeout).await.map_err(Into::into)
+        })
     }
 
     /// How many partitions a topic has; waits up to `max.block.ms` for it to be known.
@@ -268,6 +273,9 @@ struct Waiting {
     went: u64,
     /// Who waits for some to have gone.
     wakers: Vec<Waker>,
+    /// None is taken any more; and who takes the one in hand, to be told of that.
+    is_closed: bool,
+    mover: Option<Waker>,
     refused: Option<Arc<dyn Fn(u64, BindingError) + Send + Sync>>,
 }
 
@@ -313,6 +321,31 @@ impl Backlog {
         drop(waiting);
         wakers.into_iter().for_each(Waker::wake);
         next
+    }
+
+    fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let mover = waiting.mover.take();
+        drop(waiting);
+        mover.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes one; given up when the producer is closed.
+    async fn unless_closed(&self, taking: impl Future<Output = core::Result<()>>) -> Result<()> {
+        let mut taking = pin!(taking);
+        poll_fn(|context| {
+            if let Poll::Ready(taken) = taking.as_mut().poll(context) {
+                return Poll::Ready(taken.map_err(Into::into));
+            }
+            let mut waiting = self.lock();
+            if waiting.is_closed {
+                return Poll::Ready(Err(BindingError::closed()));
+            }
+            waiting.mover = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Ready when those that wait now have gone.

@@ -15,14 +15,14 @@ use ottla_bindings::{
 
 use crate::{
     convert::{At, Committed, Place, config, i64_of, partitions_of, place_of},
-    event_loop::{EventLoop, OrThrow, Shared},
+    event_loop::{EventLoop, OrThrow},
+    held::Held,
 };
 
 /// An admin client.
 #[napi]
 pub struct Admin {
-    admin: bindings::Admin,
-    shared: Rc<Shared>,
+    held: Held<bindings::Admin>,
 }
 
 /// A topic to be created; what is missing is left to the broker.
@@ -130,38 +130,49 @@ impl Admin {
     pub fn new(env: &Env, event_loop: &EventLoop, settings: Vec<(String, String)>) -> napi::Result<Self> {
         let shared = Rc::clone(&event_loop.shared);
         let config = config(&settings).and_then(|config| config.admin()).or_throw(env, &shared)?;
-        Ok(Self { admin: bindings::Admin::new(config).or_throw(env, &shared)?, shared })
+        let admin = bindings::Admin::new(config).or_throw(env, &shared)?;
+        Ok(Self { held: Held::new(admin, shared) })
+    }
+
+    /// It has a thread no more.
+    #[napi]
+    pub fn let_go(&self) {
+        self.held.let_go();
     }
 
     #[napi]
     pub fn create_topics(&self, token: f64, topics: Vec<NewTopic>, validate_only: bool) {
         let topics = topics.into_iter().map(new_topic).collect();
-        self.each(token, self.admin.create_topics(topics, validate_only), |name, created| CreatedTopic {
-            name,
-            id: created.id.to_string(),
-            partitions: created.partitions,
-            replication_factor: created.replication_factor.map(i32::from),
-        });
+        self.each(
+            token,
+            |admin| admin.create_topics(topics, validate_only),
+            |name, created| CreatedTopic {
+                name,
+                id: created.id.to_string(),
+                partitions: created.partitions,
+                replication_factor: created.replication_factor.map(i32::from),
+            },
+        );
     }
 
     #[napi]
     pub fn delete_topics(&self, token: f64, topics: Vec<String>) {
-        self.each(token, self.admin.delete_topics(topics), |_, ()| ());
+        self.each(token, |admin| admin.delete_topics(topics), |_, ()| ());
     }
 
     #[napi]
     pub fn create_partitions(&self, token: f64, totals: Vec<(String, i32)>, validate_only: bool) {
-        self.each(token, self.admin.create_partitions(totals, validate_only), |_, ()| ());
+        self.each(token, |admin| admin.create_partitions(totals, validate_only), |_, ()| ());
     }
 
     #[napi]
     pub fn describe_topics(&self, token: f64, topics: Vec<String>) {
-        self.each(token, self.admin.describe_topics(topics), |_, topic| topic_description(&topic));
+        self.each(token, |admin| admin.describe_topics(topics), |_, topic| topic_description(&topic));
     }
 
     #[napi]
     pub fn list_topics(&self, token: f64) {
-        self.shared.start(token, self.admin.list_topics(), |env, _, topics| {
+        self.held.shared.start(token, self.held.call(bindings::Admin::list_topics), |env, _, topics| {
             let listing = |topic: core::TopicListing| TopicListing {
                 name: topic.name.to_string(),
                 id: topic.id.to_string(),
@@ -195,13 +206,13 @@ impl Admin {
             None => AlterConfig::delete(key),
         };
         let changes = changes.into_iter().map(change).collect();
-        let call = self.admin.alter_configs(vec![(ConfigResource::Topic(topic), changes)], validate_only);
-        self.each(token, call, |_, ()| ());
+        let changes = vec![(ConfigResource::Topic(topic), changes)];
+        self.each(token, |admin| admin.alter_configs(changes, validate_only), |_, ()| ());
     }
 
     #[napi]
     pub fn list_groups(&self, token: f64) {
-        self.shared.start(token, self.admin.list_groups(), |env, _, groups| {
+        self.held.shared.start(token, self.held.call(bindings::Admin::list_groups), |env, _, groups| {
             let listing = |group: core::GroupListing| GroupListing {
                 group_id: group.group_id,
                 state: group.state.map(|state| state.name().to_owned()),
@@ -214,31 +225,35 @@ impl Admin {
 
     #[napi]
     pub fn describe_groups(&self, token: f64, groups: Vec<String>) {
-        self.each(token, self.admin.describe_groups(groups), |_, group| group_description(group));
+        self.each(token, |admin| admin.describe_groups(groups), |_, group| group_description(group));
     }
 
     #[napi]
     pub fn delete_groups(&self, token: f64, groups: Vec<String>) {
-        self.each(token, self.admin.delete_groups(groups), |_, ()| ());
+        self.each(token, |admin| admin.delete_groups(groups), |_, ()| ());
     }
 
     #[napi]
     pub fn group_offsets(&self, token: f64, group: String) {
-        self.each(token, self.admin.list_group_offsets(vec![group]), |_, offsets| {
-            offsets.into_iter().map(|(tp, committed)| Committed::of(&tp, committed)).collect::<Vec<_>>()
-        });
+        self.each(
+            token,
+            |admin| admin.list_group_offsets(vec![group]),
+            |_, offsets| {
+                offsets.into_iter().map(|(tp, committed)| Committed::of(&tp, committed)).collect::<Vec<_>>()
+            },
+        );
     }
 
     #[napi]
     pub fn alter_group_offsets(&self, token: f64, group: String, offsets: Vec<Committed>) {
         let offsets: Vec<(TopicPartition, OffsetAndMetadata)> =
             offsets.into_iter().map(Committed::split).collect();
-        self.each(token, self.admin.alter_group_offsets(group, offsets), |_, ()| ());
+        self.each(token, |admin| admin.alter_group_offsets(group, offsets), |_, ()| ());
     }
 
     #[napi]
     pub fn delete_group_offsets(&self, token: f64, group: String, partitions: Vec<Place>) {
-        self.each(token, self.admin.delete_group_offsets(group, partitions_of(partitions)), |_, ()| ());
+        self.each(token, |admin| admin.delete_group_offsets(group, partitions_of(partitions)), |_, ()| ());
     }
 
     /// The offset of each `At` is a place by its number on the wire: -2 the beginning, -1 the end, else a time.
@@ -248,59 +263,71 @@ impl Admin {
             let place = place_of(i64_of(&at.offset));
             (TopicPartition::new(at.topic, at.partition), place)
         });
-        self.each(token, self.admin.list_offsets(wanted.collect()), |tp, listed| Listed {
-            topic: tp.topic.to_string(),
-            partition: tp.partition,
-            offset: listed.offset.map(BigInt::from),
-            timestamp: listed.timestamp.map(|ms| ms as f64),
-        });
+        self.each(
+            token,
+            |admin| admin.list_offsets(wanted.collect()),
+            |tp, listed| Listed {
+                topic: tp.topic.to_string(),
+                partition: tp.partition,
+                offset: listed.offset.map(BigInt::from),
+                timestamp: listed.timestamp.map(|ms| ms as f64),
+            },
+        );
     }
 
     #[napi]
     pub fn describe_cluster(&self, token: f64) {
-        self.shared.start(token, self.admin.describe_cluster(), |env, _, cluster| {
-            let broker = |broker: core::Broker| Broker {
-                id: broker.id.0,
-                host: broker.host,
-                port: broker.port,
-                rack: broker.rack,
-            };
-            ClusterDescription {
-                cluster_id: cluster.cluster_id,
-                controller: cluster.controller.map(|id| id.0),
-                brokers: cluster.brokers.into_iter().map(broker).collect(),
-            }
-            .into_unknown(env)
-        });
+        self.held.shared.start(
+            token,
+            self.held.call(bindings::Admin::describe_cluster),
+            |env, _, cluster| {
+                let broker = |broker: core::Broker| Broker {
+                    id: broker.id.0,
+                    host: broker.host,
+                    port: broker.port,
+                    rack: broker.rack,
+                };
+                ClusterDescription {
+                    cluster_id: cluster.cluster_id,
+                    controller: cluster.controller.map(|id| id.0),
+                    brokers: cluster.brokers.into_iter().map(broker).collect(),
+                }
+                .into_unknown(env)
+            },
+        );
     }
 }
 
 impl Admin {
     fn config(&self, token: f64, resource: ConfigResource) {
-        self.each(token, self.admin.describe_configs(vec![resource]), |_, entries| {
-            let entry = |entry: core::ConfigEntry| ConfigEntry {
-                source: format!("{:?}", entry.source),
-                name: entry.name,
-                value: entry.value,
-                read_only: entry.is_read_only,
-                sensitive: entry.is_sensitive,
-            };
-            entries.into_iter().map(entry).collect::<Vec<_>>()
-        });
+        self.each(
+            token,
+            |admin| admin.describe_configs(vec![resource]),
+            |_, entries| {
+                let entry = |entry: core::ConfigEntry| ConfigEntry {
+                    source: format!("{:?}", entry.source),
+                    name: entry.name,
+                    value: entry.value,
+                    read_only: entry.is_read_only,
+                    sensitive: entry.is_sensitive,
+                };
+                entries.into_iter().map(entry).collect::<Vec<_>>()
+            },
+        );
     }
 
     /// A call about several things: ends with a pair for each, whether it went well, and its value or error.
     fn each<K, T, V>(
         &self,
         token: f64,
-        call: Call<Outcomes<K, T>>,
+        begin: impl FnOnce(&bindings::Admin) -> Call<Outcomes<K, T>>,
         convert: impl Fn(K, T) -> V + Send + 'static,
     ) where
         K: Send + 'static,
         T: Send + 'static,
         V: ToNapiValue,
     {
-        self.shared.start(token, call, move |env, shared, outcomes| {
+        self.held.shared.start(token, self.held.call(begin), move |env, shared, outcomes| {
             let mut told: Vec<(bool, Unknown<'_>)> = Vec::with_capacity(outcomes.len());
             for (of, outcome) in outcomes {
                 told.push(match outcome {

@@ -14,7 +14,8 @@ use ottla_bindings::{
 
 use crate::{
     convert::{At, Committed, Place, config, i64_of, ms, partitions_of, place_of},
-    event_loop::{Ended, EventLoop, OrThrow, Shared},
+    event_loop::{Ended, EventLoop, OrThrow},
+    held::Held,
 };
 
 /// Bytes that the memory in which a batch is put together keeps, at most, for the next one.
@@ -23,8 +24,7 @@ const SCRATCH_BYTES_MAX: usize = 4 << 20;
 /// A consumer, by its number among those of its thread.
 #[napi]
 pub struct Consumer {
-    consumer: bindings::Consumer,
-    shared: Rc<Shared>,
+    held: Held<bindings::Consumer>,
     scratch: std::cell::RefCell<Vec<u8>>,
 }
 
@@ -61,70 +61,70 @@ impl Consumer {
             let take = move |rebalance| queue.push(Ended::Rebalance { consumer: number, rebalance });
             consumer.on_rebalance(take).or_throw(env, &shared)?;
         }
-        Ok(Self { consumer, shared, scratch: std::cell::RefCell::default() })
+        Ok(Self { held: Held::new(consumer, shared), scratch: std::cell::RefCell::default() })
     }
 
     // ---- what is read
 
     #[napi]
     pub fn assign(&self, env: &Env, partitions: Vec<Place>) -> napi::Result<()> {
-        self.consumer.assign(partitions_of(partitions)).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.assign(partitions_of(partitions)))
     }
 
     #[napi]
     pub fn assignment(&self, env: &Env) -> napi::Result<Vec<Place>> {
-        let assigned = self.consumer.assignment().or_throw(env, &self.shared)?;
+        let assigned = self.held.ask(env, |consumer| consumer.assignment())?;
         Ok(assigned.iter().map(Place::from).collect())
     }
 
     #[napi]
     pub fn subscribe(&self, env: &Env, topics: Vec<String>) -> napi::Result<()> {
-        self.consumer.subscribe(topics).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.subscribe(topics))
     }
 
     #[napi]
     pub fn subscribe_pattern(&self, env: &Env, pattern: String) -> napi::Result<()> {
-        self.consumer.subscribe_pattern(&pattern).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.subscribe_pattern(&pattern))
     }
 
     #[napi]
     pub fn unsubscribe(&self, token: f64) {
-        self.shared.start_unit(token, self.consumer.unsubscribe());
+        self.held.start_unit(token, |consumer| consumer.unsubscribe());
     }
 
     #[napi]
     pub fn seek(&self, env: &Env, topic: String, partition: i32, offset: BigInt) -> napi::Result<()> {
         let tp = TopicPartition::new(topic, partition);
-        self.consumer.seek(&tp, i64_of(&offset)).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.seek(&tp, i64_of(&offset)))
     }
 
     /// Goes to a place by its number on the wire: -2 the beginning, -1 the end, else a time.
     #[napi]
     pub fn seek_to(&self, env: &Env, topic: String, partition: i32, place: BigInt) -> napi::Result<()> {
         let tp = TopicPartition::new(topic, partition);
-        self.consumer.seek_to(&tp, place_of(i64_of(&place))).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.seek_to(&tp, place_of(i64_of(&place))))
     }
 
     #[napi]
     pub fn pause(&self, env: &Env, partitions: Vec<Place>) -> napi::Result<()> {
-        self.consumer.pause(&partitions_of(partitions)).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.pause(&partitions_of(partitions)))
     }
 
     #[napi]
     pub fn resume(&self, env: &Env, partitions: Vec<Place>) -> napi::Result<()> {
-        self.consumer.resume(&partitions_of(partitions)).or_throw(env, &self.shared)
+        self.held.ask(env, |consumer| consumer.resume(&partitions_of(partitions)))
     }
 
     #[napi]
     pub fn paused(&self, env: &Env) -> napi::Result<Vec<Place>> {
-        let paused = self.consumer.paused().or_throw(env, &self.shared)?;
+        let paused = self.held.ask(env, |consumer| consumer.paused())?;
         Ok(paused.iter().map(Place::from).collect())
     }
 
     #[napi]
     pub fn position(&self, env: &Env, topic: String, partition: i32) -> napi::Result<Option<BigInt>> {
-        let position = self.consumer.position(&TopicPartition::new(topic, partition));
-        Ok(position.or_throw(env, &self.shared)?.map(BigInt::from))
+        let tp = TopicPartition::new(topic, partition);
+        Ok(self.held.ask(env, |consumer| consumer.position(&tp))?.map(BigInt::from))
     }
 
     // ---- records
@@ -132,7 +132,7 @@ impl Consumer {
     /// At most `max` records that need no waiting.
     #[napi]
     pub fn try_next<'e>(&self, env: &'e Env, max: u32) -> napi::Result<Option<Batch<'e>>> {
-        match self.consumer.try_next(max as usize).or_throw(env, &self.shared)? {
+        match self.held.ask(env, |consumer| consumer.try_next(max as usize))? {
             Next::Batch(batch) => self.handed(env, &batch).map(Some),
             // Steps come by the event loop.
             Next::Rebalance(_) | Next::Nothing => Ok(None),
@@ -142,41 +142,41 @@ impl Consumer {
     /// Ends when `try_next` may have something.
     #[napi]
     pub fn ready(&self, token: f64) {
-        self.shared.start_unit(token, self.consumer.ready());
+        self.held.start_unit(token, |consumer| consumer.ready());
     }
 
     // ---- commits
 
     #[napi]
     pub fn commit(&self, token: f64) {
-        self.shared.start_unit(token, self.consumer.commit());
+        self.held.start_unit(token, |consumer| consumer.commit());
     }
 
     /// Commits that what was read in a tenure of a partition below `offset` is done.
     #[napi]
     pub fn commit_at(&self, token: f64, topic: String, partition: i32, tenure: u32, offset: BigInt) {
         let place = BatchPlace { topic: topic.into(), partition, tenure };
-        self.shared.start_unit(token, self.consumer.commit_at(&place, i64_of(&offset)));
+        self.held.start_unit(token, |consumer| consumer.commit_at(&place, i64_of(&offset)));
     }
 
     #[napi]
     pub fn commit_offsets(&self, token: f64, offsets: Vec<Committed>) {
         let offsets = offsets.into_iter().map(Committed::split).collect();
-        self.shared.start_unit(token, self.consumer.commit_offsets(offsets));
+        self.held.start_unit(token, |consumer| consumer.commit_offsets(offsets));
     }
 
     /// The program is not done with what it was handed in a tenure of a partition from `offset` on.
     #[napi]
-    pub fn keep_back(&self, topic: String, partition: i32, tenure: u32, offset: BigInt) {
+    pub fn keep_back(&self, env: &Env, topic: String, partition: i32, tenure: u32, offset: BigInt) {
         let place = BatchPlace { topic: topic.into(), partition, tenure };
         // A client that is closed has nothing to keep.
-        let _ = self.consumer.keep_back_at(&place, i64_of(&offset));
+        let _ = self.held.ask(env, |consumer| consumer.keep_back_at(&place, i64_of(&offset)));
     }
 
     #[napi]
     pub fn committed(&self, token: f64, partitions: Vec<Place>) {
-        let call = self.consumer.committed(partitions_of(partitions));
-        self.shared.start(token, call, |env, _, found| {
+        let call = self.held.call(|consumer| consumer.committed(partitions_of(partitions)));
+        self.held.shared.start(token, call, |env, _, found| {
             let found: Vec<_> =
                 found.into_iter().map(|(tp, committed)| Committed::of(&tp, committed)).collect();
             found.into_unknown(env)
@@ -187,21 +187,22 @@ impl Consumer {
 
     #[napi]
     pub fn beginning_offsets(&self, token: f64, partitions: Vec<Place>) {
-        let call = self.consumer.beginning_offsets(partitions_of(partitions));
-        self.shared.start(token, call, |env, _, found| offsets(found).into_unknown(env));
+        let call = self.held.call(|consumer| consumer.beginning_offsets(partitions_of(partitions)));
+        self.held.shared.start(token, call, |env, _, found| offsets(found).into_unknown(env));
     }
 
     #[napi]
     pub fn end_offsets(&self, token: f64, partitions: Vec<Place>) {
-        let call = self.consumer.end_offsets(partitions_of(partitions));
-        self.shared.start(token, call, |env, _, found| offsets(found).into_unknown(env));
+        let call = self.held.call(|consumer| consumer.end_offsets(partitions_of(partitions)));
+        self.held.shared.start(token, call, |env, _, found| offsets(found).into_unknown(env));
     }
 
     /// The offset of each `At` is a time.
     #[napi]
     pub fn offsets_for_times(&self, token: f64, times: Vec<At>) {
-        let call = self.consumer.offsets_for_times(times.into_iter().map(At::split).collect());
-        self.shared.start(token, call, |env, _, found| {
+        let call =
+            self.held.call(|consumer| consumer.offsets_for_times(times.into_iter().map(At::split).collect()));
+        self.held.shared.start(token, call, |env, _, found| {
             offsets(found.into_iter().filter_map(|(tp, listed)| Some((tp, listed.offset?)))).into_unknown(env)
         });
     }
@@ -209,7 +210,7 @@ impl Consumer {
     /// What it has counted, by Kafka's names; null where there is nothing yet.
     #[napi]
     pub fn metrics<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
-        let values = self.consumer.metrics().or_throw(env, &self.shared)?.values();
+        let values = self.held.ask(env, |consumer| consumer.metrics())?.values();
         let mut metrics = Object::new(env)?;
         for (metric, value) in ConsumerMetrics::TABLE.iter().zip(values) {
             metrics.set(metric.name, value)?;
@@ -217,9 +218,15 @@ impl Consumer {
         Ok(metrics)
     }
 
+    /// It was closed: it has a thread no more.
+    #[napi]
+    pub fn let_go(&self) {
+        self.held.let_go();
+    }
+
     #[napi]
     pub fn close(&self, token: f64, timeout_ms: f64) {
-        self.shared.start_unit(token, self.consumer.close(ms(timeout_ms)));
+        self.held.start_unit(token, |consumer| consumer.close(ms(timeout_ms)));
     }
 }
 

@@ -12,5 +12,6 @@ mod admin;
 mod consumer;
 mod convert;
 mod event_loop;
+mod held;
 mod log;
 mod producer;

@@ -11,14 +11,14 @@ use ottla_bindings::{self as bindings, BindingError, Wait, core::ProducerMetrics
 
 use crate::{
     convert::{config, ms},
-    event_loop::{Ended, EventLoop, OrThrow, Shared},
+    event_loop::{Ended, EventLoop, OrThrow},
+    held::Held,
 };
 
 /// A producer, by its number among those of its thread.
 #[napi]
 pub struct Producer {
-    producer: bindings::Producer,
-    shared: Rc<Shared>,
+    held: Held<bindings::Producer>,
 }
 
 /// What has been delivered, batch by batch. The table has for each batch three cells, its partition, how many records it has
@@ -48,13 +48,13 @@ impl Producer {
             .on_refusal(move |token, error| queue.push(Ended::Refused { producer: number, token, error }));
         let queue = Arc::clone(&shared.queue);
         producer.on_deliveries(move || queue.push(Ended::Deliveries(number))).or_throw(env, &shared)?;
-        Ok(Self { producer, shared })
+        Ok(Self { held: Held::new(producer, shared) })
     }
 
     /// A number for a topic, the same for the same name.
     #[napi]
-    pub fn intern(&self, topic: String) -> u32 {
-        self.producer.intern(&topic)
+    pub fn intern(&self, env: &Env, topic: String) -> napi::Result<u32> {
+        self.held.ask(env, |producer| Ok(producer.intern(&topic)))
     }
 
     /// Takes the records in the first `bytes` of `data` and the first `words` of `table`, as `ottla_bindings::packed` has them.
@@ -74,21 +74,21 @@ impl Producer {
         // A token is a whole number that JavaScript counts.
         let first_token = (first_token >= 0.0).then_some(first_token as u64);
         let waiting =
-            self.producer.send_packed_in_turn(data, table, first_token).or_throw(env, &self.shared)?;
+            self.held.ask(env, |producer| producer.send_packed_in_turn(data, table, first_token))?;
         Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 
     /// What has been delivered since it was last asked.
     #[napi]
     pub fn take_deliveries<'e>(&self, env: &'e Env) -> napi::Result<Deliveries<'e>> {
-        let batches = self.producer.take_deliveries().or_throw(env, &self.shared)?;
+        let batches = self.held.ask(env, bindings::Producer::take_deliveries)?;
         let mut cells = Vec::with_capacity(batches.iter().map(|batch| 3 * (1 + batch.len())).sum());
         let (mut topics, mut errors) = (Vec::with_capacity(batches.len()), Vec::new());
         for batch in &batches {
             let failure = match batch.error() {
                 None => -1.0,
                 Some(error) => {
-                    errors.push(self.shared.error(env, &BindingError::from(error))?);
+                    errors.push(self.held.shared.error(env, &BindingError::from(error))?);
                     (errors.len() - 1) as f64
                 }
             };
@@ -105,35 +105,41 @@ impl Producer {
     /// Ends when nothing waits for room any more.
     #[napi]
     pub fn caught_up(&self, token: f64) {
-        self.shared.start_unit(token, self.producer.caught_up());
+        self.held.start_unit(token, bindings::Producer::caught_up);
     }
 
     #[napi]
     pub fn flush(&self, token: f64) {
-        self.shared.start_unit(token, self.producer.flush());
+        self.held.start_unit(token, bindings::Producer::flush);
     }
 
     /// As `flush`, waiting on this thread: for when the program ends.
     #[napi]
     pub fn flush_now(&self, env: &Env, timeout_ms: f64) -> napi::Result<()> {
-        self.producer.flush().wait(Wait::at_most(ms(timeout_ms))).or_throw(env, &self.shared)
+        self.held.ask(env, |producer| producer.flush().wait(Wait::at_most(ms(timeout_ms))))
     }
 
     #[napi]
     pub fn close(&self, token: f64, timeout_ms: f64) {
-        self.shared.start_unit(token, self.producer.close(ms(timeout_ms)));
+        self.held.start_unit(token, |producer| producer.close(ms(timeout_ms)));
+    }
+
+    /// It was closed: it has a thread no more.
+    #[napi]
+    pub fn let_go(&self) {
+        self.held.let_go();
     }
 
     #[napi]
     pub fn partition_count(&self, token: f64, topic: String) {
-        let count = self.producer.partition_count(topic);
-        self.shared.start(token, count, |env, _, count| (count as f64).into_unknown(env));
+        let count = self.held.call(|producer| producer.partition_count(topic));
+        self.held.shared.start(token, count, |env, _, count| (count as f64).into_unknown(env));
     }
 
     /// What it has counted, by Kafka's names; null where there is nothing yet.
     #[napi]
     pub fn metrics<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
-        let values = self.producer.metrics().or_throw(env, &self.shared)?.values();
+        let values = self.held.ask(env, bindings::Producer::metrics)?.values();
         let mut metrics = Object::new(env)?;
         for (metric, value) in ProducerMetrics::TABLE.iter().zip(values) {
             metrics.set(metric.name, value)?;

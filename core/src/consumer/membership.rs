@@ -240,7 +240,8 @@ impl Consumer {
         tenure: Option<u32>,
     ) -> Commit {
         match self.in_group() {
-            _ if self.closed.load(Ordering::Acquire) => Commit::refused(Error::closed()),
+            // In between, those that a closing consumer gives back can be committed.
+            _ if self.left.load(Ordering::Acquire) => Commit::refused(Error::closed()),
             Ok(group) => group.commits.commit(offsets, tenure),
             Err(error) => Commit::refused(error),
         }
