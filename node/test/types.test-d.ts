@@ -37,9 +37,10 @@ expectType<boolean>(producer.sendNoWait({ topic: 'orders', value: 'a', headers: 
 expectError(producer.send({ value: 'no topic' }))
 expectError(producer.send({ topic: 'orders', value: 5 }))
 expectError(producer.send({ topic: 'orders', offset: 5n }))
-const { offset, timestamp } = await producer.send({ topic: 'orders', value: 'a' })
-expectType<bigint>(offset)
-expectType<number>(timestamp)
+void producer.send({ topic: 'orders', value: 'a' }).then(({ offset, timestamp }) => {
+  expectType<bigint>(offset)
+  expectType<number>(timestamp)
+})
 
 type Order = { fruit: string }
 const orders = new Producer<string, Order>({ valueSerializer: serde.json })
@@ -49,20 +50,22 @@ expectError(orders.send({ topic: 'orders', value: 'text' }))
 // ---- reading
 
 const consumer = new Consumer({ brokers: 'localhost:9092' })
-for await (const record of consumer) {
-  expectType<ConsumerRecord<Buffer, Buffer>>(record)
-  expectType<Buffer | null>(record.value)
-  expectType<bigint>(record.offset)
-  expectType<[string, Buffer | null][]>(record.headers)
-  expectType<Promise<void>>(consumer.commit(record))
-}
-for await (const batch of consumer.batches({ maxRecords: 500, timeout: 1000 })) {
-  expectType<RecordBatch<Buffer, Buffer>>(batch)
-  expectType<(Buffer | null)[]>(batch.values())
-  expectType<Promise<void>>(consumer.commit(batch))
-}
+void (async () => {
+  for await (const record of consumer) {
+    expectType<ConsumerRecord<Buffer, Buffer>>(record)
+    expectType<Buffer | null>(record.value)
+    expectType<bigint>(record.offset)
+    expectType<[string, Buffer | null][]>(record.headers)
+    expectType<Promise<void>>(consumer.commit(record))
+  }
+  for await (const batch of consumer.batches({ maxRecords: 500, timeout: 1000 })) {
+    expectType<RecordBatch<Buffer, Buffer>>(batch)
+    expectType<(Buffer | null)[]>(batch.values())
+    expectType<Promise<void>>(consumer.commit(batch))
+  }
+})()
 const typed = new Consumer({ keyDeserializer: serde.fromString, valueDeserializer: serde.fromJson<Order> })
-expectType<ConsumerRecord<string, Order> | undefined>(await typed.poll({ timeout: 5 }))
+expectType<Promise<ConsumerRecord<string, Order> | undefined>>(typed.poll({ timeout: 5 }))
 expectType<bigint | undefined>(consumer.position({ topic: 'orders', partition: 0 }))
 consumer.assign([{ topic: 'orders', partition: 0, offset: 42n }])
 expectError(consumer.assign([{ topic: 'orders' }]))

@@ -321,6 +321,8 @@ async function main() {
     const answer = await run(new Step(text)).catch((error) => [refused(error)])
     process.stdout.write(`${answer.join('\n')}\n`)
   }
+  // What is still awaited would keep this alive.
+  await Promise.allSettled([...clients.values()].map((client) => client.close({ timeout: 0 })))
 }
 
 main()
