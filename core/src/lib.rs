@@ -36,8 +36,8 @@ pub use admin::{
 };
 pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
 pub use consumer::{
-    Batch, BatchIter, Commit, Consumer, Event, Events, Health, LogTruncation, Rebalance, RebalanceKind,
-    Rebalances, RecordView, Stalled, WaitsFor, Watermarks,
+    Batch, BatchIter, BatchPlace, Commit, Consumer, Event, Events, Health, LogTruncation, Rebalance,
+    RebalanceKind, Rebalances, RecordView, Stalled, WaitsFor, Watermarks,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{BrokerMetrics, ConsumerMetrics, MetricInfo, MetricKind, ProducerMetrics};

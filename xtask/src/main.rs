@@ -4,6 +4,8 @@ mod bench;
 mod c;
 mod demo;
 mod frames;
+mod node;
+mod npm;
 mod package;
 mod planted;
 mod python;

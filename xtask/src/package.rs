@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use crate::{c, tree};
+use crate::{c, npm, tree};
 
 /// Where packages are built to, and installed.
-const PACKAGES: &str = "target/packages";
+pub const PACKAGES: &str = "target/packages";
 /// The release of maturin that builds wheels; installed into `target/tools`.
 const MATURIN: &str = "maturin==1.16.0";
 /// What the tests of the Python package need beside it.
@@ -26,10 +26,41 @@ pub struct Args {
     /// Build, and do not install.
     #[arg(long)]
     build_only: bool,
+    /// Whose packages; by default all.
+    #[arg(long, value_delimiter = ',')]
+    languages: Vec<Language>,
+}
+
+/// A language that has packages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Language {
+    Python,
+    Node,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    python(&args.profile, !args.build_only)
+    let is_wanted = |language| args.languages.is_empty() || args.languages.contains(&language);
+    if is_wanted(Language::Python) {
+        python(&args.profile, !args.build_only)?;
+    }
+    if is_wanted(Language::Node) {
+        node(&args.profile, !args.build_only)?;
+    }
+    Ok(())
+}
+
+/// Builds the packages for npm; installs them into a fresh folder.
+pub fn node(profile: &str, install: bool) -> anyhow::Result<()> {
+    let packages = npm::packages(profile)?;
+    for package in &packages {
+        println!("{}", package.display());
+    }
+    if !install {
+        return Ok(());
+    }
+    let at = npm::installed();
+    let _ = std::fs::remove_dir_all(&at);
+    npm::install(&at, &packages, &[])
 }
 
 /// Builds the wheel; installs it into a fresh virtual environment with what its tests need.
@@ -87,7 +118,8 @@ pub fn installed_python() -> PathBuf {
     tree::path(PACKAGES).join("python/bin/python")
 }
 
-fn build_program(profile: &str) -> anyhow::Result<PathBuf> {
+/// Builds `ottla`.
+pub fn build_program(profile: &str) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--package", "ottla-cli", "--profile", profile]).current_dir(tree::path(""));
     done(cargo, "building `ottla`")?;
@@ -106,7 +138,8 @@ fn run_in(environment: &Path, program: &str, args: &[&str]) -> anyhow::Result<()
     done(command, &format!("{program} {}", args.join(" ")))
 }
 
-fn done(mut command: Command, what: &str) -> anyhow::Result<()> {
+/// Runs it, and fails unless it went well.
+pub fn done(mut command: Command, what: &str) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("{what}: {command:?}"))?;
     ensure!(status.success(), "{what} failed: {status}");
     Ok(())

@@ -63,6 +63,11 @@ const STAGES: &[Stage] = &[
         what: "the wheel: built, installed, its tests, its types",
         run: crate::python::lane,
     },
+    Stage {
+        name: "node",
+        what: "the npm packages: built, installed, their tests, their types",
+        run: crate::node::lane,
+    },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

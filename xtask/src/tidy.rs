@@ -94,6 +94,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ("broker", &["ottla-config", "ottla-protocol", "ottla-transport"], &[]),
     ("bindings/common", &["ottla"], &["tokio"]),
     ("bindings/c", &["ottla-bindings"], &["tokio", "libc"]),
+    ("bindings/node", &["ottla-bindings"], &["tokio", "libc"]),
 ];
 
 /// Longest source file, in lines; generated ones are not counted.

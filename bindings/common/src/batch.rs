@@ -1,6 +1,6 @@
 //! Records as they cross: one buffer, and a table with 64 bytes for each. A language reads both as it likes, when it likes.
 
-use std::{fmt, mem::offset_of, sync::Arc};
+use std::{fmt, mem::offset_of, ops::Range, sync::Arc};
 
 use bytemuck::{Pod, Zeroable};
 use bytes::Bytes;
@@ -178,6 +178,25 @@ impl RecordBatch {
         let view = self.0.views.get(index).copied().unwrap_or_default();
         let bytes = self.part(view.headers_off, view.headers_len.cast_signed()).unwrap_or_default();
         HeaderViews { rest: bytes, left: view.header_count }
+    }
+
+    /// The part of the buffer that these records lie in, for a language that copies it: a batch may be a small part of what
+    /// was inflated together. Offsets in the table count from the buffer's first byte, so `start` is to be taken from them.
+    pub fn span(&self) -> Range<usize> {
+        let parts = self.0.views.iter().flat_map(|view| {
+            [
+                (view.key_off, view.key_len),
+                (view.value_off, view.value_len),
+                (view.headers_off, view.headers_len.cast_signed()),
+            ]
+        });
+        // Null and empty parts lie nowhere.
+        let lying = parts.filter(|(_, len)| *len > 0);
+        let (start, end) = lying.fold((usize::MAX, 0), |(start, end), (off, len)| {
+            let off = off as usize;
+            (start.min(off), end.max(off + len.unsigned_abs() as usize))
+        });
+        start.min(end)..end
     }
 
     /// The batch as the core has it.

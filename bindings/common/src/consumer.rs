@@ -14,8 +14,8 @@ use crate::{
     blocking::Wait,
     call::Call,
     core::{
-        self, Batch, Commit, ConsumerMetrics, ListedOffset, OffsetAndMetadata, OffsetSpec, Rebalance,
-        Rebalances, TopicPartition, Watermarks, config::ConsumerConfig,
+        self, Batch, BatchPlace, Commit, ConsumerMetrics, ListedOffset, OffsetAndMetadata, OffsetSpec,
+        Rebalance, Rebalances, TopicPartition, Watermarks, config::ConsumerConfig,
     },
     error::{BindingError, Result, TIMEOUT},
     handle::Handle,
@@ -239,6 +239,19 @@ impl Consumer {
     /// Commits that all records of a batch below `offset`, and all before it in its partition, are done.
     pub fn commit_below(&self, batch: &RecordBatch, offset: i64) -> Call<()> {
         self.commit_by(|client| client.commit_below(batch.core(), offset))
+    }
+
+    /// As [`Self::commit_below`], of a batch whose records the language keeps itself.
+    pub fn commit_at(&self, place: &BatchPlace, offset: i64) -> Call<()> {
+        self.commit_by(|client| client.commit_at(place, offset))
+    }
+
+    /// As [`Self::keep_back`], of a batch whose records the language keeps itself.
+    pub fn keep_back_at(&self, place: &BatchPlace, offset: i64) -> Result<()> {
+        self.with(|client| {
+            client.keep_back_at(place, offset);
+            Ok(())
+        })
     }
 
     /// The program is not done yet with a batch from `offset` on, though it commits, unsubscribes or closes: for a language

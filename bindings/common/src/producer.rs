@@ -3,8 +3,11 @@
 use std::{
     collections::VecDeque,
     fmt,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
         self, Delivery, ErrorKind, Header, ProducerMetrics, Record, RecordMetadata, ReportBatch,
         config::ProducerConfig,
     },
-    error::{BindingError, QUEUE_FULL, Result},
+    error::{BindingError, Result},
     handle::Handle,
     packed::{self, Packed},
 };
@@ -27,15 +30,18 @@ pub struct Producer {
     /// The topics that packed records name by number.
     topics: Arc<RwLock<Vec<Arc<str>>>>,
     backlog: Arc<Backlog>,
+    max_block: Duration,
 }
 
 impl Producer {
     /// Makes one. Connections come in the background.
     pub fn new(config: ProducerConfig) -> Result<Self> {
+        let max_block = config.max_block;
         Ok(Self {
             handle: Handle::new(core::Producer::new(config)?),
             topics: Arc::default(),
             backlog: Arc::default(),
+            max_block,
         })
     }
 
@@ -114,35 +120,63 @@ impl Producer {
     /// asked by [`Self::on_refusal`]. For event loops, which must not block, and whose program has as many under way as it likes.
     pub fn send_in_turn(&self, record: &Record<'_>, token: u64) -> Result<()> {
         let mut backlog = self.backlog.lock();
-        if backlog.records.is_empty() && !backlog.is_moving {
-            match self.try_send(record, Some(token)) {
-                Err(error) if error.code == QUEUE_FULL => {}
-                sent => return sent,
-            }
-        }
-        backlog.records.push_back((OwnedRecord::from(record), token));
-        let is_moving = std::mem::replace(&mut backlog.is_moving, true);
-        drop(backlog);
-        if !is_moving {
-            self.move_backlog();
-        }
+        self.handle.with(|client| Ok(backlog.take(client, record, Some(token))?))?;
+        self.move_backlog(backlog);
         Ok(())
     }
 
-    /// Has `refused` called with the token of each record of [`Self::send_in_turn`] that could not be taken, and why. On the I/O
-    /// thread; it must not block.
+    /// As [`Self::send_in_turn`] for records that lie in one buffer: [`packed`] says how. Their tokens count up from
+    /// `first_token`; without one, nobody is told of them. Answers how many records wait now.
+    pub fn send_packed_in_turn(&self, data: &[u8], table: &[u32], first_token: Option<u64>) -> Result<usize> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let mut backlog = self.backlog.lock();
+        let sent = self.handle.with(|client| {
+            packed::send(data, table, first_token, &topics, |record, token| {
+                backlog.take(client, record, token)
+            })
+        });
+        let waiting = backlog.count();
+        self.move_backlog(backlog);
+        for (index, error) in sent?.rejected {
+            self.backlog.refuse(first_token.map(|first| first.wrapping_add(index as u64)), &error);
+        }
+        Ok(waiting)
+    }
+
+    /// Has `refused` called with the token of each record of [`Self::send_in_turn`] and [`Self::send_packed_in_turn`] that could
+    /// not be taken, and why. It must not block, nor call the producer; it is called on the I/O thread, or from the send.
     pub fn on_refusal(&self, refused: impl Fn(u64, BindingError) + Send + Sync + 'static) {
         self.backlog.lock().refused = Some(Arc::new(refused));
     }
 
-    /// Takes the records that wait, one after the other, until there are none.
-    fn move_backlog(&self) {
-        let (backlog, last) = (self.backlog.clone(), self.backlog.clone());
+    /// Ends when all that waits now, by [`Self::send_in_turn`] or [`Self::send_packed_in_turn`], was taken or refused.
+    pub fn caught_up(&self) -> Call<()> {
+        let caught_up = self.backlog.caught_up();
+        self.handle.call(|_| async move {
+            caught_up.await;
+            Ok(())
+        })
+    }
+
+    /// Has the records that wait taken, one after the other, until there are none; unless somebody is at it.
+    fn move_backlog(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        if waiting.records.is_empty() || std::mem::replace(&mut waiting.is_moving, true) {
+            return;
+        }
+        drop(waiting);
+        let (backlog, last, max_block) = (self.backlog.clone(), self.backlog.clone(), self.max_block);
         let moving = self.handle.call(move |client| async move {
-            while let Some((record, token)) = backlog.next() {
-                let sent = client.get()?.send_with_token(record.borrow(), token).await;
+            while let Some(Waits { record, token, since }) = backlog.next() {
+                let client = client.get().inspect_err(|error| backlog.refuse(token, error))?;
+                let record = record.borrow();
+                // Its time began with the call: those behind one that waited in vain do not wait as long again.
+                let sent = match (since.elapsed() < max_block, token) {
+                    (true, Some(token)) => backlog.unless_closed(client.send_with_token(record, token)).await,
+                    (true, None) => backlog.unless_closed(client.send_and_forget(record)).await,
+                    (false, token) => append(client, &record, token).map_err(Into::into),
+                };
                 if let Err(error) = sent {
-                    backlog.refuse(token, &error.into());
+                    backlog.refuse(token, &error);
                 }
             }
             Ok(())
@@ -150,7 +184,7 @@ impl Producer {
         // A client that is gone, or has panicked, takes none of the rest.
         moving.start(move |ended| {
             let Err(error) = ended else { return };
-            while let Some((_, token)) = last.next() {
+            while let Some(Waits { token, .. }) = last.next() {
                 last.refuse(token, &error);
             }
         });
@@ -191,15 +225,24 @@ impl Producer {
         })
     }
 
-    /// Sends all that was taken without further linger; done when each of it is acknowledged or has failed.
+    /// Sends all that was taken, or waits for its turn, without further linger; done when each of it is acknowledged or has
+    /// failed.
     pub fn flush(&self) -> Call<()> {
-        self.handle.call(|client| async move { client.get()?.flush().await.map_err(Into::into) })
+        let caught_up = self.backlog.caught_up();
+        self.handle.call(|client| async move {
+            caught_up.await;
+            client.get()?.flush().await.map_err(Into::into)
+        })
     }
 
     /// Takes no more records, sends what was taken, and ends. What is not acknowledged within `timeout` fails, and then so does
-    /// this. Closing again does nothing.
+    /// this. What still waits for its turn is not taken any more: wait for [`Self::caught_up`] first. Closing again does nothing.
     pub fn close(&self, timeout: Duration) -> Call<()> {
-        self.handle.call(move |client| async move { client.get()?.close(timeout).await.map_err(Into::into) })
+        let backlog = self.backlog.clone();
+        self.handle.call(move |client| async move {
+            backlog.close();
+            client.get()?.close(timeout).await.map_err(Into::into)
+        })
     }
 
     /// How many partitions a topic has; waits up to `max.block.ms` for it to be known.
@@ -222,10 +265,45 @@ struct Backlog(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<(OwnedRecord, u64)>,
+    records: VecDeque<Waits>,
     /// Somebody takes them; the one in hand is not among them any more.
     is_moving: bool,
+    /// How many have ever waited, and how many of these were taken or refused.
+    came: u64,
+    went: u64,
+    /// Who waits for some to have gone.
+    wakers: Vec<Waker>,
+    /// None is taken any more; and who takes the one in hand, to be told of that.
+    is_closed: bool,
+    mover: Option<Waker>,
     refused: Option<Arc<dyn Fn(u64, BindingError) + Send + Sync>>,
+}
+
+/// A record that waits.
+struct Waits {
+    record: OwnedRecord,
+    token: Option<u64>,
+    since: Instant,
+}
+
+impl Waiting {
+    /// Has the client take a record; if others wait, or there is no room, it waits.
+    fn take(&mut self, client: &core::Producer, record: &Record<'_>, token: Option<u64>) -> core::Result<()> {
+        if self.count() == 0 {
+            match append(client, record, token) {
+                Err(error) if error.kind() == ErrorKind::BufferFull => {}
+                sent => return sent,
+            }
+        }
+        self.came += 1;
+        self.records.push_back(Waits { record: OwnedRecord::from(record), token, since: Instant::now() });
+        Ok(())
+    }
+
+    /// How many wait, the one in hand among them.
+    fn count(&self) -> usize {
+        self.records.len() + usize::from(self.is_moving)
+    }
 }
 
 impl Backlog {
@@ -233,15 +311,60 @@ impl Backlog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next; without one, nobody takes them any more.
-    fn next(&self) -> Option<(OwnedRecord, u64)> {
+    /// The next; without one, nobody takes them any more. The one before it is done with.
+    fn next(&self) -> Option<Waits> {
         let mut waiting = self.lock();
         let next = waiting.records.pop_front();
         waiting.is_moving = next.is_some();
+        waiting.went = waiting.came - waiting.count() as u64;
+        let wakers = std::mem::take(&mut waiting.wakers);
+        drop(waiting);
+        wakers.into_iter().for_each(Waker::wake);
         next
     }
 
-    fn refuse(&self, token: u64, error: &BindingError) {
+    fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let mover = waiting.mover.take();
+        drop(waiting);
+        mover.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes one; given up when the producer is closed.
+    async fn unless_closed(&self, taking: impl Future<Output = core::Result<()>>) -> Result<()> {
+        let mut taking = pin!(taking);
+        poll_fn(|context| {
+            if let Poll::Ready(taken) = taking.as_mut().poll(context) {
+                return Poll::Ready(taken.map_err(Into::into));
+            }
+            let mut waiting = self.lock();
+            if waiting.is_closed {
+                return Poll::Ready(Err(BindingError::closed()));
+            }
+            waiting.mover = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ready when those that wait now have gone.
+    fn caught_up(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let (backlog, mark) = (self.clone(), self.lock().came);
+        poll_fn(move |context| {
+            let mut waiting = backlog.lock();
+            if waiting.went >= mark {
+                return Poll::Ready(());
+            }
+            waiting.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    fn refuse(&self, token: Option<u64>, error: &BindingError) {
+        let Some(token) = token else {
+            return tracing::warn!("a record that nobody asks about was not taken: {error}");
+        };
         // Called without the lock: it may push to a queue.
         let refused = self.lock().refused.clone();
         if let Some(refused) = refused {

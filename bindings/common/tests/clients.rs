@@ -135,6 +135,55 @@ fn records_that_have_to_wait_are_taken_in_their_turn_and_one_that_cannot_be_is_t
 }
 
 #[test]
+fn packed_records_queue_behind_those_that_wait_and_catching_up_waits_for_all() {
+    let topic = topic("packed-turns", 1);
+    let producer = producer(&[]);
+    let refused = Arc::new(CompletionQueue::new());
+    let told = refused.clone();
+    producer.on_refusal(move |token, error| told.push((token, error.code)));
+    let number = producer.intern(&topic);
+    let none = u32::MAX;
+    let entry = |bytes: u32| [number, none, none, bytes, 0, 0, none, none];
+    let huge = vec![0; 2 << 20];
+    // Three calls of a hundred, the first before the topic's partitions are known; one that no broker takes; one more.
+    let waiting = producer.send_packed_in_turn(&[b'x'; 100], &entry(1).repeat(100), Some(0)).unwrap();
+    assert!(waiting > 0, "nobody knows the topic yet");
+    producer.send_packed_in_turn(&[b'x'; 100], &entry(1).repeat(100), Some(100)).unwrap();
+    producer.caught_up().wait(patience()).unwrap();
+    producer.send_packed_in_turn(&[b'x'; 100], &entry(1).repeat(100), Some(200)).unwrap();
+    producer.send_packed_in_turn(&huge, &entry(2 << 20), Some(300)).unwrap();
+    producer.send_packed_in_turn(b"x", &entry(1), Some(301)).unwrap();
+    producer.flush().wait(patience()).unwrap();
+    let batches = producer.take_deliveries().unwrap();
+    let places: Vec<_> = batches.iter().flat_map(|batch| batch.reports()).collect();
+    let tokens: Vec<u64> = places.iter().map(|report| report.token).collect();
+    assert_eq!(tokens, (0..300).chain([301]).collect::<Vec<_>>(), "in the order of the calls");
+    let mut failures = Vec::new();
+    refused.drain(&mut failures, usize::MAX);
+    assert_eq!(failures, [(300, RECORD_TOO_LARGE)]);
+}
+
+#[test]
+fn those_behind_one_that_waited_in_vain_do_not_wait_as_long_again() {
+    let mut config = Config::new();
+    config.set("bootstrap.servers", "localhost:1").unwrap();
+    config.set("max.block.ms", "400").unwrap();
+    let producer = Producer::new(config.producer().unwrap()).unwrap();
+    let refused = Arc::new(AtomicU32::new(0));
+    let count = refused.clone();
+    producer.on_refusal(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let began = Instant::now();
+    for token in 0..50 {
+        producer.send_in_turn(&Record::to("nowhere").value("x"), token).unwrap();
+    }
+    producer.caught_up().wait(patience()).unwrap();
+    assert_eq!(refused.load(Ordering::Relaxed), 50);
+    assert!(began.elapsed() < Duration::from_secs(10), "50 times 400 ms is what it must not be");
+}
+
+#[test]
 fn packed_records_come_back_equal() {
     let (one, other) = (topic("packed", 1), topic("packed", 2));
     let producer = producer(&[("max.request.size", "2000")]);
@@ -327,6 +376,11 @@ fn commits_are_of_batches_or_parts_of_them() {
     let committed = || reader.committed(vec![tp.clone()]).wait(patience()).unwrap()[&tp].offset;
     reader.commit_below(&batch, batch.views()[0].offset + 1).wait(patience()).unwrap();
     assert_eq!(committed(), 1);
+    let place = batch.core().place();
+    reader.commit_at(&place, 4).wait(patience()).unwrap();
+    assert_eq!(committed(), 4, "a batch need not be kept to be committed");
+    let lying = &batch.data()[batch.span()];
+    assert!(lying.starts_with(b"0") && lying.ends_with(b"9"), "{lying:?}");
     reader.commit_batch(&batch).wait(patience()).unwrap();
     assert_eq!(committed(), batch.next_offset());
     assert_eq!(reader.end_offsets(vec![tp.clone()]).wait(patience()).unwrap()[&tp], 10);

@@ -84,11 +84,27 @@ impl Batch {
         self.records.block()
     }
 
+    /// Where it was read: enough to commit it, without its bytes.
+    pub fn place(&self) -> BatchPlace {
+        BatchPlace { topic: self.topic.clone(), partition: self.partition, tenure: self.tenure }
+    }
+
     /// `part`, a key or value of one of these records, as bytes that live on. They share the batch's memory and keep
     /// all of it alive.
     pub fn bytes_of(&self, part: &[u8]) -> Bytes {
         self.records.bytes_of(part)
     }
+}
+
+/// Where a batch was read, for those that keep its records elsewhere: see [`crate::Consumer::commit_at`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BatchPlace {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition's index.
+    pub partition: i32,
+    /// Which of the times that the partition was this consumer's: in another one, what was read can not be committed.
+    pub tenure: u32,
 }
 
 /// Gives the records of a [`Batch`]; after an error, nothing.

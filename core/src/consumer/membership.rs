@@ -10,7 +10,7 @@ use ottla_protocol::types::TopicName;
 use tokio::time::Instant;
 
 use super::{
-    Batch, Consumer, RecordView,
+    Batch, BatchPlace, Consumer, RecordView,
     group::{Commit, Events, Group, Health, Order, Pattern, Rebalance, Rebalances, no_group},
     subscription::Mode,
     truncation::Reached,
@@ -93,8 +93,13 @@ impl Consumer {
 
     /// Commits that all records of a batch below `offset`, and all before it in its partition, are done.
     pub fn commit_below(&self, batch: &Batch, offset: i64) -> Commit {
-        let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
-        self.commit_of([(tp, offset.into())], Some(batch.tenure))
+        self.commit_at(&batch.place(), offset)
+    }
+
+    /// As [`Self::commit_below`], of a batch that is not kept.
+    pub fn commit_at(&self, place: &BatchPlace, offset: i64) -> Commit {
+        let tp = TopicPartition::new(place.topic.clone(), place.partition);
+        self.commit_of([(tp, offset.into())], Some(place.tenure))
     }
 
     /// Commits that a record, and all before it in its partition, is done.
@@ -107,8 +112,13 @@ impl Consumer {
     /// The program is not done yet with a batch from `offset` on, though it commits, unsubscribes or closes: for those that go
     /// through a batch record by record. Holds until it asks for more, which says that it is done with all.
     pub fn keep_back(&self, batch: &Batch, offset: i64) {
-        let tp = TopicPartition::new(batch.topic().clone(), batch.partition());
-        self.shared.lock().keep_back(&tp, batch.tenure, offset);
+        self.keep_back_at(&batch.place(), offset);
+    }
+
+    /// As [`Self::keep_back`], of a batch that is not kept.
+    pub fn keep_back_at(&self, place: &BatchPlace, offset: i64) {
+        let tp = TopicPartition::new(place.topic.clone(), place.partition);
+        self.shared.lock().keep_back(&tp, place.tenure, offset);
     }
 
     /// What the group has committed of these partitions; those of which nothing is are left out.
@@ -230,7 +240,8 @@ impl Consumer {
         tenure: Option<u32>,
     ) -> Commit {
         match self.in_group() {
-            _ if self.closed.load(Ordering::Acquire) => Commit::refused(Error::closed()),
+            // In between, those that a closing consumer gives back can be committed.
+            _ if self.left.load(Ordering::Acquire) => Commit::refused(Error::closed()),
             Ok(group) => group.commits.commit(offsets, tenure),
             Err(error) => Commit::refused(error),
         }

@@ -31,7 +31,7 @@ use ottla_protocol::{
 use tokio::time::Instant;
 
 pub use self::{
-    batch::{Batch, BatchIter, RecordView},
+    batch::{Batch, BatchIter, BatchPlace, RecordView},
     group::{Commit, Event, Events, Health, Rebalance, RebalanceKind, Rebalances, Stalled, WaitsFor},
     subscription::Watermarks,
     truncation::LogTruncation,
@@ -116,6 +116,8 @@ pub struct Consumer {
     group: Option<Arc<Group>>,
     exclude_internal_topics: bool,
     closed: AtomicBool,
+    /// Closing has ended: nothing can be committed any more.
+    left: AtomicBool,
     check_crcs: bool,
     isolation: IsolationLevel,
     api_timeout: Duration,
@@ -169,6 +171,7 @@ impl Consumer {
             group,
             exclude_internal_topics: config.exclude_internal_topics,
             closed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             check_crcs: config.check_crcs,
             isolation: config.isolation_level,
             api_timeout: config.default_api_timeout,
@@ -384,7 +387,7 @@ impl Consumer {
     }
 
     /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
-    /// [`ErrorKind::Closed`]. What is not done within `timeout` is left to the group to find out; then the call fails.
+    /// [`ErrorKind::Closed`]. Who is told of the partitions that go can still commit. What is not done within `timeout` is left to the group to find out; then the call fails.
     /// Closing again does nothing.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
@@ -393,7 +396,8 @@ impl Consumer {
         self.shared.tell();
         let Some(group) = self.group.clone() else { return Ok(()) };
         self.finish();
-        self.runtime
+        let closed = self
+            .runtime
             .run(async move {
                 let late = |_| {
                     let text = format!("the group was not left within {} ms", timeout.as_millis());
@@ -401,7 +405,9 @@ impl Consumer {
                 };
                 tokio::time::timeout(timeout.min(CLOSE_MAX), group.close()).await.map_err(late)?
             })
-            .await
+            .await;
+        self.left.store(true, Ordering::Release);
+        closed
     }
 
     async fn list(

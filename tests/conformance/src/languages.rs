@@ -13,11 +13,13 @@ pub enum Language {
     C,
     /// The package `ottla` from its wheel.
     Python,
+    /// The package `ottla` from npm's archives.
+    Node,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rust, Self::C, Self::Python];
+    pub const ALL: [Self; 4] = [Self::Rust, Self::C, Self::Python, Self::Node];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Language {
             Self::Rust => "rust",
             Self::C => "c",
             Self::Python => "python",
+            Self::Node => "node",
         }
     }
 
@@ -41,6 +44,14 @@ impl Language {
             Self::Python => {
                 let mut command = Command::new(installed("target/packages/python/bin/python")?);
                 command.arg(path("tests/conformance/runners/runner.py"));
+                Ok(command)
+            }
+            Self::Node => {
+                installed("target/packages/node/node_modules/ottla")?;
+                let mut command = Command::new("node");
+                command
+                    .env("NODE_PATH", path("target/packages/node/node_modules"))
+                    .arg(path("tests/conformance/runners/runner.cjs"));
                 Ok(command)
             }
         }

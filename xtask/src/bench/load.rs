@@ -16,11 +16,14 @@ use super::{
     process,
     report::Figures,
 };
-use crate::{package, tree};
+use crate::{npm, package, tree};
 
 pub(super) const PARTITIONS: usize = 6;
 /// The clients that ours in Python is measured beside.
 const PYTHON_PEERS: [&str; 2] = ["confluent-kafka==2.16.1", "aiokafka==0.14.0"];
+
+/// The clients that ours in Node is measured beside; of the second, the last release for the Node that is here is taken.
+const NODE_PEERS: [&str; 2] = ["kafkajs@2.2.4", "@platformatic/kafka"];
 
 /// Whose client the load is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -45,6 +48,14 @@ pub(super) enum Client {
     ConfluentKafka,
     /// aiokafka.
     Aiokafka,
+    /// Ours in Node: a promise for each record; reading record by record.
+    OttlaNode,
+    /// Ours in Node: sending and reading batches.
+    OttlaNodeBatch,
+    /// kafkajs, whose callers make batches.
+    Kafkajs,
+    /// @platformatic/kafka, whose callers make batches.
+    Platformatic,
 }
 
 impl Client {
@@ -60,6 +71,10 @@ impl Client {
             Self::OttlaAio => "Ottla aio",
             Self::ConfluentKafka => "confluent-kafka",
             Self::Aiokafka => "aiokafka",
+            Self::OttlaNode => "Ottla Node",
+            Self::OttlaNodeBatch => "Ottla Node, batches",
+            Self::Kafkajs => "kafkajs",
+            Self::Platformatic => "@platformatic/kafka",
         }
     }
 
@@ -71,9 +86,18 @@ impl Client {
             Self::OttlaAio => "ottla-aio",
             Self::ConfluentKafka => "confluent-kafka",
             Self::Aiokafka => "aiokafka",
-            Self::FranzGo | Self::Ottla | Self::OttlaC | Self::Librdkafka | Self::KafkaClients => {
-                return None;
-            }
+            _ => return None,
+        })
+    }
+
+    /// What `benches/peers/node/load.mjs` calls it, if it is one of its.
+    fn in_node(self) -> Option<&'static str> {
+        Some(match self {
+            Self::OttlaNode => "ottla",
+            Self::OttlaNodeBatch => "ottla-batch",
+            Self::Kafkajs => "kafkajs",
+            Self::Platformatic => "platformatic",
+            _ => return None,
         })
     }
 }
@@ -88,6 +112,8 @@ pub(super) struct Loads {
     c: PathBuf,
     /// The environment of Python's.
     python: PathBuf,
+    /// Where Node's packages are installed, and the load beside them.
+    node: PathBuf,
     /// The class path of Java's.
     java: String,
     /// Read as a group's only member, instead of by assignment.
@@ -143,6 +169,12 @@ impl Loads {
             let wheel = package::wheel("release")?;
             package::environment(&python, &wheel, &PYTHON_PEERS)?;
         }
+        let node = directory.join("node");
+        if clients.iter().any(|client| client.in_node().is_some()) {
+            let _ = std::fs::remove_dir_all(&node);
+            npm::install(&node, &npm::packages("release")?, &NODE_PEERS)?;
+            std::fs::copy(tree::path("benches/peers/node/load.mjs"), node.join("load.mjs"))?;
+        }
         let mut java = String::new();
         if clients.contains(&Client::KafkaClients) {
             let jars = format!("{}/*", brokers::kafka_jars(directory)?.display());
@@ -156,7 +188,7 @@ impl Loads {
             ensure!(status.success(), "the load in `benches/peers/java` does not build");
             java = format!("{}:{jars}", classes.display());
         }
-        Ok(Self { franz_go, rust: target.join("release"), c, python, java, in_group })
+        Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, in_group })
     }
 
     /// The program of a load in Rust.
@@ -281,6 +313,11 @@ impl Job<'_> {
                 let mut python = Command::new(self.loads.python.join("bin/python"));
                 python.arg(tree::path("benches/peers/python/load.py")).args(self.client.in_python());
                 python
+            }
+            Client::OttlaNode | Client::OttlaNodeBatch | Client::Kafkajs | Client::Platformatic => {
+                let mut node = Command::new("node");
+                node.arg(self.loads.node.join("load.mjs")).args(self.client.in_node());
+                node
             }
         };
         let mut child = load

@@ -3,9 +3,10 @@
 //! | table | makes |
 //! |---|---|
 //! | `core/config/security.table` | `core/config/src/security.rs`: the keys that clients and broker share |
-//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md` |
+//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md`, `node/src/config.ts` |
 //! | `broker/src/config.table`, `topic.table`, `group.table` | `broker/src/config.rs` and a page for each |
 
+mod node;
 mod pages;
 mod rust;
 mod table;
@@ -37,6 +38,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     let client = client.and(security.clone());
     let broker = broker.and(security);
     files.add("docs/guide/client-configuration.md", pages::client(&client));
+    files.add("node/src/config.ts", node::client(&client));
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
     files.add("docs/guide/topic-configuration.md", pages::topic(&topic));
     files.add("docs/guide/group-configuration.md", pages::group(&group));

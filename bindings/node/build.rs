@@ -1,0 +1,5 @@
+//! Has the addon linked as Node wants it on each platform.
+
+fn main() {
+    napi_build::setup();
+}

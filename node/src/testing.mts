@@ -1,0 +1,3 @@
+// The same for programs of ES modules.
+
+export * from './testing.js'

@@ -1,0 +1,119 @@
+//! The tests of the packages for Node, over what users install.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    npm, package,
+    test::{Run, Tally},
+    tree,
+};
+
+/// Documents whose snippets are run.
+const DOCUMENTS: [&str; 3] = ["README.md", "node/README.md", "docs/guide/migrating-from-kafkajs.md"];
+
+/// Builds and installs the packages, compiles the tests against them, which proves their types, and runs them.
+pub fn lane(run: &Run) -> anyhow::Result<Tally> {
+    if !npm::has_node() {
+        return Ok(run.missing("Node 20.3 or later (`node`) with `npm`"));
+    }
+    package::node("ci", true)?;
+    let mut tally = Tally::default();
+    let mut count = |passed: bool| match passed {
+        true => tally.passed += 1,
+        false => tally.failed += 1,
+    };
+    let tests = compile_tests()?;
+    let is_compiled = tests.is_some();
+    count(is_compiled);
+    count(run_tsd()?);
+    if let Some(tests) = tests {
+        count(run_tests(&tests)?);
+    }
+    Ok(tally)
+}
+
+/// The tests, compiled beside the installed package; nothing if a type is wrong.
+fn compile_tests() -> anyhow::Result<Option<PathBuf>> {
+    let at = npm::installed();
+    copy_sources(&tree::path("node/test"), &at.join("test"))?;
+    for document in DOCUMENTS {
+        extract_snippets(document, &at.join("snippets"))?;
+    }
+    for entry in fs::read_dir(tree::path("examples"))? {
+        let example = entry?;
+        let source = example.path().join("node");
+        if source.is_dir() {
+            copy_sources(&source, &at.join("examples").join(example.file_name()))?;
+        }
+    }
+    let status = Command::new(npm::tool("tsc"))
+        .args(["--project", "test/tsconfig.json", "--typeRoots"])
+        .arg(tree::path("node/node_modules/@types"))
+        .current_dir(&at)
+        .status()
+        .context("running `tsc`")?;
+    Ok(status.success().then(|| at.join("built")))
+}
+
+/// Each block of TypeScript of a document as a module of its own.
+fn extract_snippets(document: &str, into: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(into)?;
+    let text = fs::read_to_string(tree::path(document))?;
+    let blocks = text.split("\n```ts\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
+    let stem = document.trim_end_matches(".md").replace('/', "-").to_lowercase();
+    let mut count = 0;
+    for block in blocks {
+        count += 1;
+        fs::write(into.join(format!("{stem}-{count}.mts")), format!("{block}\n\nexport {{}}\n"))?;
+    }
+    ensure!(count > 0, "`{document}` has no snippet of TypeScript");
+    Ok(())
+}
+
+/// Every type that the package gives, as `test/types.test-d.ts` wants it.
+fn run_tsd() -> anyhow::Result<bool> {
+    let status = Command::new(npm::tool("tsd"))
+        .args(["--typings", "dist/index.d.ts", "--files", "test/types.test-d.ts"])
+        .current_dir(tree::path("node"))
+        .status()
+        .context("running `tsd`")?;
+    Ok(status.success())
+}
+
+fn run_tests(built: &Path) -> anyhow::Result<bool> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(built.join("test"))? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(".test.js") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let status = Command::new("node")
+        .args(["--test", "--test-reporter=spec"])
+        .args(files)
+        .env("NODE_PATH", tree::path("node/node_modules"))
+        .env("OTTLA_KAFKAJS_EXAMPLE", tree::path("examples/billing/kafkajs/main.js"))
+        .current_dir(npm::installed())
+        .status()
+        .context("running `node --test`")?;
+    Ok(status.success())
+}
+
+fn copy_sources(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let is_source = path.is_file() && !path.to_string_lossy().ends_with(".test-d.ts");
+        if let Some(name) = path.file_name().filter(|_| is_source) {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}
