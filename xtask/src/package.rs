@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-use crate::{c, tree};
+use crate::{c, java, tree};
 
 /// Where packages are built to, and installed.
 const PACKAGES: &str = "target/packages";
@@ -26,10 +26,20 @@ pub struct Args {
     /// Build, and do not install.
     #[arg(long)]
     build_only: bool,
+    /// Only the packages of this language: `python`, `java`.
+    #[arg(long, value_name = "LANGUAGE")]
+    only: Option<String>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    python(&args.profile, !args.build_only)
+    let is_wanted = |language: &str| args.only.as_ref().is_none_or(|only| only == language);
+    if is_wanted("python") {
+        python(&args.profile, !args.build_only)?;
+    }
+    if is_wanted("java") {
+        java::package(&args.profile)?;
+    }
+    Ok(())
 }
 
 /// Builds the wheel; installs it into a fresh virtual environment with what its tests need.

@@ -63,6 +63,11 @@ const STAGES: &[Stage] = &[
         what: "the wheel: built, installed, its tests, its types",
         run: crate::python::lane,
     },
+    Stage {
+        name: "java",
+        what: "the jars: built, documented, their tests on Java 17 and 25",
+        run: crate::java::lane,
+    },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

@@ -13,11 +13,13 @@ pub enum Language {
     C,
     /// The package `ottla` from its wheel.
     Python,
+    /// `dev.ottla` from its jars.
+    Java,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rust, Self::C, Self::Python];
+    pub const ALL: [Self; 4] = [Self::Rust, Self::C, Self::Python, Self::Java];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Language {
             Self::Rust => "rust",
             Self::C => "c",
             Self::Python => "python",
+            Self::Java => "java",
         }
     }
 
@@ -41,6 +44,16 @@ impl Language {
             Self::Python => {
                 let mut command = Command::new(installed("target/packages/python/bin/python")?);
                 command.arg(path("tests/conformance/runners/runner.py"));
+                Ok(command)
+            }
+            // Built by `cargo xtask package`, against the jars that it has put there.
+            Self::Java => {
+                let classes = installed("target/packages/java/runner")?;
+                let jars = installed("target/packages/java/lib")?.join("*");
+                let mut command = Command::new("java");
+                // Lives for seconds: what makes a long life quick makes a short one slow.
+                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp"]);
+                command.arg(format!("{}:{}", classes.display(), jars.display())).arg("Runner");
                 Ok(command)
             }
         }
