@@ -230,7 +230,7 @@ impl Consumer {
         tenure: Option<u32>,
     ) -> Commit {
         match self.in_group() {
-            _ if self.closed.load(Ordering::Acquire) => Commit::refused(Error::closed()),
+            _ if self.ended.load(Ordering::Acquire) => Commit::refused(Error::closed()),
             Ok(group) => group.commits.commit(offsets, tenure),
             Err(error) => Commit::refused(error),
         }

@@ -115,7 +115,10 @@ pub struct Consumer {
     cluster: Arc<Cluster>,
     group: Option<Arc<Group>>,
     exclude_internal_topics: bool,
+    /// Closing has begun.
     closed: AtomicBool,
+    /// Closing is over, or was given up: what is committed from now on comes too late.
+    ended: AtomicBool,
     check_crcs: bool,
     isolation: IsolationLevel,
     api_timeout: Duration,
@@ -169,6 +172,7 @@ impl Consumer {
             group,
             exclude_internal_topics: config.exclude_internal_topics,
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             check_crcs: config.check_crcs,
             isolation: config.isolation_level,
             api_timeout: config.default_api_timeout,
@@ -385,11 +389,12 @@ impl Consumer {
 
     /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
     /// [`ErrorKind::Closed`]. What is not done within `timeout` is left to the group to find out; then the call fails.
-    /// Closing again does nothing.
+    /// Until it is over the program can commit: its partitions' last rebalance is told meanwhile. Closing again does nothing.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _ended = Ended(&self.ended);
         self.shared.tell();
         let Some(group) = self.group.clone() else { return Ok(()) };
         self.finish();
@@ -470,6 +475,15 @@ impl Consumer {
             leader_epoch: taken.fetched.batch.leader_epoch().unwrap_or(-1),
             tenure: taken.tenure,
         }))
+    }
+}
+
+/// Says so when closing is over, or given up.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -1,0 +1,80 @@
+package dev.ottla;
+
+import static dev.ottla.Names.name;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+
+import dev.ottla.testing.OttlaBroker;
+import dev.ottla.testing.WithOttlaBroker;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** Many records through one producer and one consumer; {@code OTTLA_RECORDS=10000000} is the full form. */
+@WithOttlaBroker
+@Timeout(1_800)
+class EnduranceTest {
+    private static final int RECORDS = Integer.parseInt(System.getenv().getOrDefault("OTTLA_RECORDS", "400000"));
+    /** What memory may grow by between a quarter of the way and its end. */
+    private static final long GROWTH_BYTES_MAX = 48L << 20;
+
+    private final OttlaBroker broker;
+
+    EnduranceTest(OttlaBroker broker) {
+        this.broker = broker;
+    }
+
+    /** What the heap has in use, and what is resident besides. */
+    private static long memoryBytes() throws Exception {
+        System.gc();
+        Runtime runtime = Runtime.getRuntime();
+        long used = runtime.totalMemory() - runtime.freeMemory();
+        Path status = Path.of("/proc/self/statm");
+        if (!Files.exists(status)) {
+            return used;
+        }
+        long resident = Long.parseLong(Files.readString(status).split(" ")[1]) * 4_096;
+        return used + Math.max(0, resident - runtime.totalMemory());
+    }
+
+    @Test
+    void memoryStaysFlatWhateverGoesThrough() throws Exception {
+        String topic = name("endurance");
+        byte[] value = new byte[100];
+        long after = 0;
+        long read = 0;
+        try (var producer = OttlaProducer.<byte[], byte[]>builder().bootstrapServers(broker.bootstrapServers()).build();
+                var consumer = new OttlaConsumer<byte[], byte[]>(
+                        Map.of("bootstrap.servers", broker.bootstrapServers(), "auto.offset.reset", "earliest"))) {
+            consumer.assign(List.of(new TopicPartition(topic, 0)));
+            for (int i = 0; i < RECORDS; i++) {
+                if (i % 3 == 0) {
+                    producer.send(new ProducerRecord<>(topic, 0, null, value), (written, failure) -> {});
+                } else {
+                    producer.sendAndForget(new ProducerRecord<>(topic, 0, null, value));
+                }
+                if (i % 10_000 == 0) {
+                    read += consumer.poll(Duration.ZERO).count();
+                    if (i == RECORDS / 40_000 * 10_000) {
+                        after = memoryBytes();
+                    }
+                }
+            }
+            producer.flush();
+            while (read < RECORDS) {
+                for (var record : consumer.poll(Duration.ofSeconds(30))) {
+                    assertEquals(read, record.offset());
+                    assertEquals(100, record.value().length);
+                    read++;
+                }
+            }
+            long grown = memoryBytes() - after;
+            assertTrue(grown < GROWTH_BYTES_MAX, "memory grew by " + (grown >> 20) + " MiB");
+        }
+    }
+}
