@@ -24,13 +24,16 @@ import java.util.stream.Collectors;
  * thing by itself. {@code default.api.timeout.ms} ends a call that takes too long.
  */
 public final class OttlaAdmin implements AutoCloseable {
+    /** Nothing is told to it: calls end by themselves. */
+    private static final Completions.Client NOBODY = new Completions.Client() {};
+
     private final long number;
     private final Forgotten forgotten;
     private final AtomicBoolean isClosed = new AtomicBoolean();
 
     private OttlaAdmin(Map<?, ?> configs) {
         number = In.answer(Native.adminNew(Settings.of(configs).encoded())).i64();
-        Completions.SHARED.add(number, new Completions.Client() {});
+        Completions.SHARED.add(number, NOBODY);
         long freed = number;
         forgotten = Forgotten.watch(this, () -> free(freed));
     }

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Timeout;
 @WithOttlaBroker
 @Timeout(1_800)
 class EnduranceTest {
-    private static final int RECORDS = Integer.parseInt(System.getenv().getOrDefault("OTTLA_RECORDS", "400000"));
+    private static final int RECORDS = Integer.parseInt(System.getenv().getOrDefault("OTTLA_RECORDS", "1000000"));
     /** What memory may grow by between a quarter of the way and its end. */
     private static final long GROWTH_BYTES_MAX = 48L << 20;
 
@@ -27,6 +27,19 @@ class EnduranceTest {
 
     EnduranceTest(OttlaBroker broker) {
         this.broker = broker;
+    }
+
+    /** Reads on until there are so many, and looks at each. */
+    private static long read(OttlaConsumer<byte[], byte[]> consumer, long before, long until) {
+        long read = before;
+        while (read < until) {
+            for (var record : consumer.poll(Duration.ofSeconds(30))) {
+                assertEquals(read, record.offset());
+                assertEquals(100, record.value().length);
+                read++;
+            }
+        }
+        return read;
     }
 
     /** What the heap has in use, and what is resident besides. */
@@ -59,20 +72,15 @@ class EnduranceTest {
                     producer.sendAndForget(new ProducerRecord<>(topic, 0, null, value));
                 }
                 if (i % 10_000 == 0) {
-                    read += consumer.poll(Duration.ZERO).count();
+                    read = read(consumer, read, i - 50_000);
                     if (i == RECORDS / 40_000 * 10_000) {
                         after = memoryBytes();
                     }
                 }
             }
             producer.flush();
-            while (read < RECORDS) {
-                for (var record : consumer.poll(Duration.ofSeconds(30))) {
-                    assertEquals(read, record.offset());
-                    assertEquals(100, record.value().length);
-                    read++;
-                }
-            }
+            read = read(consumer, read, RECORDS);
+            assertEquals(RECORDS, read);
             long grown = memoryBytes() - after;
             assertTrue(grown < GROWTH_BYTES_MAX, "memory grew by " + (grown >> 20) + " MiB");
         }

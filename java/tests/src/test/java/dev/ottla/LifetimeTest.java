@@ -41,7 +41,7 @@ class LifetimeTest {
     }
 
     /** Waits, with collections, until it is so. */
-    private static void collectUntil(BooleanSupplier isSo, String what) throws InterruptedException {
+    private static void collectUntil(BooleanSupplier isSo, java.util.function.Supplier<String> what) throws InterruptedException {
         long began = System.nanoTime();
         while (!isSo.getAsBoolean()) {
             assertTrue(System.nanoTime() - began < TimeUnit.SECONDS.toNanos(60), what);
@@ -116,9 +116,9 @@ class LifetimeTest {
         try (var admin = admin(broker)) {
             collectUntil(
                     () -> admin.listOffsets(Map.of(partition, OffsetSpec.latest())).join().get(partition).offset() == 20,
-                    "what was taken is sent");
+                    () -> "what was taken is sent");
         }
-        collectUntil(() -> nativeThreads() <= before, "native threads end: " + nativeThreads() + ", before " + before);
+        collectUntil(() -> nativeThreads() <= before, () -> "native threads end: " + nativeThreads() + ", before " + before);
     }
 
     @Test
@@ -228,7 +228,7 @@ class LifetimeTest {
             loaders.add(use());
         }
         for (WeakReference<ClassLoader> loader : loaders) {
-            collectUntil(() -> loader.get() == null, "the class loader is unloaded");
+            collectUntil(() -> loader.get() == null, () -> "the class loader is unloaded");
             assertNull(loader.get());
         }
         try (var producer = producer(broker)) {
