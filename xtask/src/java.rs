@@ -18,6 +18,9 @@ const BUILT: &str = "target/packages/java";
 /// The releases of Java that the tests run on; the jars are built by the first, which is the oldest they are for.
 const RELEASES: [u32; 2] = [17, 25];
 
+/// From this release on Java warns of native libraries that nobody has allowed.
+const WARNS_OF_NATIVES: u32 = 24;
+
 /// Builds the jars, with the library and the program for this machine in them, and puts them into `target/packages/java/lib`
 /// with what they and their tests need.
 pub fn package(profile: &str) -> anyhow::Result<()> {
@@ -44,8 +47,13 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
         };
         // Compiled by the oldest, run by each. The jars are built, with their documents, before the tests.
         let java = format!("-Djvm={}", jdk.join("bin/java").display());
-        let args: &[&str] = if release == RELEASES[0] { &["-Prelease", "verify"] } else { &["verify"] };
-        let args = [&[java.as_str(), "-Dmaven.test.failure.ignore=true"], args].concat();
+        let mut args = vec![java.as_str(), "-Dmaven.test.failure.ignore=true", "verify"];
+        if release == RELEASES[0] {
+            args.push("-Prelease");
+        }
+        if release >= WARNS_OF_NATIVES {
+            args.push("-Dottla.jvm.arguments=--enable-native-access=ALL-UNNAMED");
+        }
         let reports = tree::path("java/tests/target/surefire-reports");
         let _ = std::fs::remove_dir_all(&reports);
         maven(&oldest, &args, &format!("building and testing with Java {release}"))?;
