@@ -18,6 +18,8 @@ const BUILT: &str = "target/packages/java";
 /// The releases of Java that the tests run on; the jars are built by the first, which is the oldest they are for.
 const RELEASES: [u32; 2] = [17, 25];
 
+/// The modules that have tests.
+const TESTED: [&str; 2] = ["tests", "ottla-kotlin"];
 /// From this release on Java warns of native libraries that nobody has allowed.
 const WARNS_OF_NATIVES: u32 = 24;
 
@@ -54,10 +56,13 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
         if release >= WARNS_OF_NATIVES {
             args.push("-Dottla.jvm.arguments=--enable-native-access=ALL-UNNAMED");
         }
-        let reports = tree::path("java/tests/target/surefire-reports");
-        let _ = std::fs::remove_dir_all(&reports);
+        let reports = TESTED.map(|module| tree::path("java").join(module).join("target/surefire-reports"));
+        for reports in &reports {
+            let _ = std::fs::remove_dir_all(reports);
+        }
         maven(&oldest, &args, &format!("building and testing with Java {release}"))?;
-        let counted = count(&reports)?;
+        let mut counted = Tally::default();
+        reports.iter().try_for_each(|reports| count(reports, &mut counted))?;
         println!(
             "Java {release}: {} passed, {} failed, {} skipped",
             counted.passed, counted.failed, counted.skipped
@@ -155,9 +160,8 @@ fn runner(jdk: &Path) -> anyhow::Result<()> {
 }
 
 /// Counts what Surefire has written: a file of XML for each class, whose head has the numbers.
-fn count(reports: &Path) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
-    let Ok(entries) = std::fs::read_dir(reports) else { return Ok(tally) };
+fn count(reports: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    let Ok(entries) = std::fs::read_dir(reports) else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "xml") {
@@ -166,9 +170,9 @@ fn count(reports: &Path) -> anyhow::Result<Tally> {
         let text = std::fs::read_to_string(&path)?;
         let head =
             text.split_once("<testsuite ").map_or("", |(_, rest)| rest.split('>').next().unwrap_or_default());
-        add(&mut tally, head);
+        add(tally, head);
     }
-    Ok(tally)
+    Ok(())
 }
 
 /// Adds `... tests="20" errors="1" skipped="0" failures="2" ...`.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,6 +33,8 @@ use crate::{
 pub(crate) struct Reader {
     consumer: Consumer,
     is_awaited: Arc<AtomicBool>,
+    /// What was handed out last: it is known until the next, for those who are not done with all of it.
+    last: Arc<Mutex<Option<RecordBatch>>>,
 }
 
 fn consumer(number: i64) -> Result<Consumer> {
@@ -58,7 +60,7 @@ pub extern "system" fn Java_dev_ottla_Native_consumerNew<'l>(
                 queue.ready(number);
             }
         })?;
-        CONSUMERS.put(number, Reader { consumer, is_awaited });
+        CONSUMERS.put(number, Reader { consumer, is_awaited, last: Arc::default() });
         Ok(written(|out| _ = out.i64(number)))
     })
 }
@@ -101,12 +103,36 @@ pub extern "system" fn Java_dev_ottla_Native_consumerTryNext<'l>(
 ) -> JByteArray<'l> {
     enter(env, |env| {
         let max = usize::try_from(max).unwrap_or(1);
-        match catch(None, || consumer(number)?.try_next(max)) {
+        let next = catch(None, || {
+            let reader = CONSUMERS.get(number)?;
+            let next = reader.consumer.try_next(max)?;
+            if let Next::Batch(records) = &next {
+                *reader.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(records.clone());
+            }
+            Ok(next)
+        });
+        match next {
             Ok(Next::Batch(records)) => batch(env, &records),
             // Those go to the queue.
             Ok(Next::Rebalance(_) | Next::Nothing) => Ok(JByteArray::default()),
             Err(error) => answer(env, Err(error)),
         }
+    })
+}
+
+/// The program is not done with what it was given last, from an offset on, though it commits or closes.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_dev_ottla_Native_consumerKeepBack<'l>(
+    env: EnvUnowned<'l>,
+    _: JClass<'l>,
+    number: jlong,
+    offset: jlong,
+) -> JByteArray<'l> {
+    ask(env, JByteArray::default(), |_| {
+        let reader = CONSUMERS.get(number)?;
+        let last = reader.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.map_or(Ok(()), |records| reader.consumer.keep_back(&records, offset))?;
+        Ok(nothing())
     })
 }
 

@@ -52,7 +52,8 @@ impl Language {
                 let jars = installed("target/packages/java/lib")?.join("*");
                 let mut command = Command::new("java");
                 // Lives for seconds: what makes a long life quick makes a short one slow.
-                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp"]);
+                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
+                command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
                 command.arg(format!("{}:{}", classes.display(), jars.display())).arg("Runner");
                 Ok(command)
             }

@@ -2,6 +2,7 @@ import dev.ottla.AlterConfigOp;
 import dev.ottla.ConfigResource;
 import dev.ottla.ConsumerRecord;
 import dev.ottla.ConsumerRecords;
+import dev.ottla.ErrorCode;
 import dev.ottla.GroupDescription;
 import dev.ottla.GroupListing;
 import dev.ottla.Header;
@@ -142,7 +143,22 @@ final class Runner {
                     step.need("topic"), partition, timestamp, step.pairs.get("key"), step.pairs.get("value"), step.headers()));
         }
 
+        /** One that was not taken, for want of room, is a failure of the step, and the others are not waited for. */
+        private static void taken(List<CompletableFuture<RecordMetadata>> sent) {
+            CompletableFuture<RecordMetadata> refused = new CompletableFuture<>();
+            for (CompletableFuture<RecordMetadata> future : sent) {
+                future.whenComplete((ok, failure) -> {
+                    if (failure instanceof OttlaException ours && ours.error() == ErrorCode.QUEUE_FULL) {
+                        refused.completeExceptionally(failure);
+                    }
+                });
+            }
+            CompletableFuture<Void> ended = CompletableFuture.allOf(sent.toArray(CompletableFuture[]::new));
+            CompletableFuture.anyOf(ended.exceptionally(counted -> null), refused).join();
+        }
+
         private static Map<String, Object> outcomes(List<CompletableFuture<RecordMetadata>> sent) {
+            taken(sent);
             int failed = 0;
             String first = null;
             for (CompletableFuture<RecordMetadata> future : sent) {

@@ -17,15 +17,44 @@ import java.util.Set;
  */
 public final class ConsumerRecords<K, V> implements Iterable<ConsumerRecord<K, V>> {
     private final RecordBatch batch;
+    /** Those of the batch before this are not among them. */
+    private final int start;
     private final ConsumerRecord.Deserializers<K, V> of;
 
-    ConsumerRecords(RecordBatch batch, ConsumerRecord.Deserializers<K, V> of) {
+    ConsumerRecords(RecordBatch batch, int start, ConsumerRecord.Deserializers<K, V> of) {
         this.batch = batch;
+        this.start = start;
         this.of = of;
     }
 
     static <K, V> ConsumerRecords<K, V> none() {
-        return new ConsumerRecords<>(null, null);
+        return new ConsumerRecords<>(null, 0, null);
+    }
+
+    /**
+     * All but the first ones.
+     *
+     * @param count how many to leave out
+     * @return the others; none if there are no more
+     */
+    public ConsumerRecords<K, V> skip(int count) {
+        if (count < 0) {
+            throw new IllegalArgumentException("0 records or more can be left out, not `" + count + "`");
+        }
+        return count >= count() ? none() : new ConsumerRecords<>(batch, start + count, of);
+    }
+
+    /** The offset of the first. */
+    long firstOffset() {
+        return batch.offset(start);
+    }
+
+    TopicPartition partition() {
+        return batch.partition;
+    }
+
+    long nextOffset() {
+        return batch.nextOffset;
     }
 
     /**
@@ -34,7 +63,7 @@ public final class ConsumerRecords<K, V> implements Iterable<ConsumerRecord<K, V
      * @return their number
      */
     public int count() {
-        return batch == null ? 0 : batch.count;
+        return batch == null ? 0 : batch.count - start;
     }
 
     /**
@@ -71,7 +100,7 @@ public final class ConsumerRecords<K, V> implements Iterable<ConsumerRecord<K, V
      * @return a list that cannot be changed
      */
     public List<ConsumerRecord<K, V>> asList() {
-        return batch == null ? List.of() : new Records<>(batch, of);
+        return batch == null ? List.of() : new Records<>(batch, start, of);
     }
 
     /**
@@ -86,11 +115,11 @@ public final class ConsumerRecords<K, V> implements Iterable<ConsumerRecord<K, V
     @Override
     public Iterator<ConsumerRecord<K, V>> iterator() {
         return new Iterator<>() {
-            private int next;
+            private int next = start;
 
             @Override
             public boolean hasNext() {
-                return next < count();
+                return batch != null && next < batch.count;
             }
 
             @Override
@@ -105,21 +134,23 @@ public final class ConsumerRecords<K, V> implements Iterable<ConsumerRecord<K, V
 
     private static final class Records<K, V> extends AbstractList<ConsumerRecord<K, V>> implements RandomAccess {
         private final RecordBatch batch;
+        private final int start;
         private final ConsumerRecord.Deserializers<K, V> of;
 
-        Records(RecordBatch batch, ConsumerRecord.Deserializers<K, V> of) {
+        Records(RecordBatch batch, int start, ConsumerRecord.Deserializers<K, V> of) {
             this.batch = batch;
+            this.start = start;
             this.of = of;
         }
 
         @Override
         public ConsumerRecord<K, V> get(int index) {
-            return new ConsumerRecord<>(batch, java.util.Objects.checkIndex(index, batch.count), of);
+            return new ConsumerRecord<>(batch, start + java.util.Objects.checkIndex(index, size()), of);
         }
 
         @Override
         public int size() {
-            return batch.count;
+            return batch.count - start;
         }
     }
 }

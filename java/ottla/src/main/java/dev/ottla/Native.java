@@ -60,6 +60,8 @@ final class Native {
 
     static native byte[] consumerTryNext(long consumer, int max);
 
+    static native byte[] consumerKeepBack(long consumer, long offset);
+
     static native void consumerAwait(long consumer);
 
     static native byte[] consumerAssign(long consumer, byte[] partitions);

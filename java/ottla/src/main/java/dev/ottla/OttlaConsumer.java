@@ -14,9 +14,12 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.Flow;
+import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.regex.Pattern;
 
@@ -60,6 +63,8 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
     private final ReentrantLock polling = new ReentrantLock();
     private final Forgotten forgotten;
     private volatile Set<String> subscription = Set.of();
+    /** What was taken for somebody who did not want it any more; with the lock held. */
+    private ConsumerRecords<K, V> leftOver;
 
     /** What is told to the consumer, and does not keep it. */
     private static final class Core implements Completions.Client {
@@ -68,6 +73,8 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
         final AtomicBoolean isWoken = new AtomicBoolean();
         final AtomicBoolean isClosed = new AtomicBoolean();
         final AtomicBoolean isListening = new AtomicBoolean();
+        /** Whoever waits without a thread. */
+        final AtomicReference<Runnable> whenRung = new AtomicReference<>();
         final Queue<Rebalance> rebalances = new ConcurrentLinkedQueue<>();
         volatile RebalanceListener listener;
 
@@ -93,6 +100,10 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
         void ring() {
             if (bell.availablePermits() == 0) {
                 bell.release();
+            }
+            Runnable next = whenRung.getAndSet(null);
+            if (next != null) {
+                next.run();
             }
         }
 
@@ -396,9 +407,9 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
                 if (core.isWoken.getAndSet(false)) {
                     throw new WakeupException();
                 }
-                byte[] next = Native.consumerTryNext(number, maxPollRecords);
+                ConsumerRecords<K, V> next = take();
                 if (next != null) {
-                    return new ConsumerRecords<>(new RecordBatch(next), deserializers);
+                    return next;
                 }
                 if (core.isClosed.get()) {
                     throw OttlaException.of(ErrorCode.CLOSED, "the consumer is closed");
@@ -420,6 +431,118 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
             polling.unlock();
             Reference.reachabilityFence(this);
         }
+    }
+
+    /** What needs no waiting; null for nothing. With the lock held. */
+    private ConsumerRecords<K, V> take() {
+        ConsumerRecords<K, V> left = leftOver;
+        leftOver = null;
+        if (left != null && isNext(left)) {
+            // They count as all others that were given.
+            ask(Native.consumerKeepBack(number, left.nextOffset()));
+            return left;
+        }
+        byte[] next = Native.consumerTryNext(number, maxPollRecords);
+        return next == null ? null : new ConsumerRecords<>(new RecordBatch(next), 0, deserializers);
+    }
+
+    /** Whether nobody has gone elsewhere since. */
+    private boolean isNext(ConsumerRecords<K, V> left) {
+        try {
+            return positionNow(left.partition()).orElse(-1) == left.nextOffset();
+        } catch (OttlaException notAssigned) {
+            return false;
+        }
+    }
+
+    /**
+     * The next records, as {@link #poll} gives them, without a thread that waits. One at a time. Listeners are told on a thread of
+     * {@link java.util.concurrent.ForkJoinPool#commonPool()}, where the future ends, too.
+     *
+     * @param timeout how long to wait for them at most
+     * @return the records; none if none came
+     */
+    public CompletableFuture<ConsumerRecords<K, V>> pollAsync(Duration timeout) {
+        PollInBackground poll = new PollInBackground(nanos(timeout));
+        ForkJoinPool.commonPool().execute(poll::look);
+        return poll.future;
+    }
+
+    private final class PollInBackground {
+        final CompletableFuture<ConsumerRecords<K, V>> future = new CompletableFuture<>();
+        private final long began = System.nanoTime();
+        private final long patience;
+
+        PollInBackground(long patience) {
+            this.patience = patience;
+        }
+
+        void look() {
+            if (future.isDone()) {
+                return;
+            }
+            try {
+                ConsumerRecords<K, V> now = poll(Duration.ZERO);
+                long left = patience - (System.nanoTime() - began);
+                if (!now.isEmpty() || left <= 0) {
+                    end(now);
+                    return;
+                }
+                Runnable again = () -> ForkJoinPool.commonPool().execute(this::look);
+                core.whenRung.set(again);
+                Native.consumerAwait(number);
+                // What came before it was asked for rings nobody: so it is looked for once more, and now and then.
+                now = poll(Duration.ZERO);
+                if (!now.isEmpty()) {
+                    core.whenRung.compareAndSet(again, null);
+                    end(now);
+                    return;
+                }
+                CompletableFuture.delayedExecutor(Math.min(left, LOOK_NANOS), TimeUnit.NANOSECONDS).execute(() -> {
+                    if (core.whenRung.compareAndSet(again, null)) {
+                        look();
+                    }
+                });
+            } catch (RuntimeException e) {
+                future.completeExceptionally(e);
+            }
+        }
+
+        private void end(ConsumerRecords<K, V> records) {
+            if (!future.complete(records)) {
+                giveBack(records);
+            }
+        }
+    }
+
+    /**
+     * The program does not want these, the last that it was given, after all: they do not count as done, and the next poll gives them.
+     *
+     * @param records the records, as far as they are left
+     */
+    public void giveBack(ConsumerRecords<K, V> records) {
+        if (records.isEmpty()) {
+            return;
+        }
+        polling.lock();
+        try {
+            if (!core.isClosed.get()) {
+                ask(Native.consumerKeepBack(number, records.firstOffset()));
+                leftOver = records;
+            }
+        } finally {
+            polling.unlock();
+        }
+    }
+
+    /**
+     * The records, as somebody asks for them; for one subscriber at a time. What a subscription that is cancelled has not given, the next
+     * poll gives. It ends when the consumer is closed.
+     *
+     * @return a publisher, which calls on threads of {@link java.util.concurrent.ForkJoinPool#commonPool()}
+     */
+    public Flow.Publisher<ConsumerRecord<K, V>> records() {
+        return subscriber -> new RecordSubscription<>(this, subscriber).begin();
     }
 
     /** Ends {@link #poll}, now or the next, with a {@link WakeupException}; from any thread. */

@@ -16,7 +16,10 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Flow;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.regex.Pattern;
 
@@ -282,6 +285,104 @@ class ConsumerTest {
             assertEquals("key 0", record.key());
             var failure = assertThrows(SerializationException.class, record::value);
             assertTrue(failure.getMessage().contains("`" + topic + "-0`"), failure.getMessage());
+        }
+    }
+
+    /** Asks for so many records, one by one, and then for no more. */
+    private static final class Taking implements Flow.Subscriber<ConsumerRecord<String, String>> {
+        final List<String> values = new ArrayList<>();
+        final CompletableFuture<Void> ended = new CompletableFuture<>();
+        private final int count;
+        private Flow.Subscription subscription;
+
+        Taking(int count) {
+            this.count = count;
+        }
+
+        @Override
+        public void onSubscribe(Flow.Subscription given) {
+            subscription = given;
+            given.request(1);
+        }
+
+        @Override
+        public void onNext(ConsumerRecord<String, String> record) {
+            values.add(record.value());
+            if (values.size() == count) {
+                subscription.cancel();
+                ended.complete(null);
+            } else {
+                subscription.request(1);
+            }
+        }
+
+        @Override
+        public void onError(Throwable failure) {
+            ended.completeExceptionally(failure);
+        }
+
+        @Override
+        public void onComplete() {
+            ended.complete(null);
+        }
+    }
+
+    @Test
+    void aPublisherGivesWhatIsAskedForAndTheRestIsNotDone() throws Exception {
+        String topic = name("published");
+        String group = name("group");
+        fill(topic, 1, 100);
+        TopicPartition partition = new TopicPartition(topic, 0);
+        try (var consumer = consumer(broker, "group.id", group, "enable.auto.commit", true)) {
+            consumer.subscribe(List.of(topic));
+            Taking taking = new Taking(30);
+            consumer.records().subscribe(taking);
+            taking.ended.get(60, TimeUnit.SECONDS);
+            assertEquals(30, taking.values.size());
+            assertEquals("value 29", taking.values.get(29));
+        }
+        try (var consumer = consumer(broker, "group.id", group)) {
+            assertEquals(30, consumer.committed(Set.of(partition)).get(partition).offset());
+            consumer.subscribe(List.of(topic));
+            assertEquals("value 30", read(consumer, 70).get(0).value());
+        }
+    }
+
+    @Test
+    void aPublisherEndsWithItsConsumer() throws Exception {
+        String topic = name("published");
+        fill(topic, 1, 10);
+        var consumer = consumer(broker);
+        consumer.assign(List.of(new TopicPartition(topic, 0)));
+        Taking taking = new Taking(100);
+        consumer.records().subscribe(taking);
+        long began = System.nanoTime();
+        while (consumer.position(new TopicPartition(topic, 0)) < 10 && System.nanoTime() - began < PATIENCE.toNanos()) {
+            Thread.onSpinWait();
+        }
+        consumer.close();
+        taking.ended.get(60, TimeUnit.SECONDS);
+        assertEquals(10, taking.values.size());
+    }
+
+    @Test
+    void whatIsGivenBackIsGivenAgainUnlessTheProgramGoesElsewhere() {
+        String topic = name("returned");
+        TopicPartition partition = new TopicPartition(topic, 0);
+        fill(topic, 1, 100);
+        try (var consumer = consumer(broker, "group.id", name("group"), "enable.auto.commit", false)) {
+            consumer.assign(List.of(partition));
+            var records = consumer.poll(PATIENCE);
+            consumer.giveBack(records.skip(5));
+            consumer.commitSync();
+            assertEquals(5, consumer.committed(Set.of(partition)).get(partition).offset());
+            assertEquals(5, consumer.poll(PATIENCE).asList().get(0).offset());
+            consumer.commitSync();
+            assertEquals(records.count(), consumer.committed(Set.of(partition)).get(partition).offset());
+            consumer.seek(partition, 0);
+            consumer.giveBack(consumer.poll(PATIENCE).skip(50));
+            consumer.seek(partition, 7);
+            assertEquals(7, consumer.poll(PATIENCE).asList().get(0).offset());
         }
     }
 }
