@@ -4,6 +4,7 @@ mod bench;
 mod c;
 mod demo;
 mod frames;
+mod java;
 mod node;
 mod npm;
 mod package;

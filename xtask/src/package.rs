@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::{c, npm, tree};
+use crate::{c, java, npm, tree};
 
 /// Where packages are built to, and installed.
 pub const PACKAGES: &str = "target/packages";
@@ -36,6 +36,7 @@ pub struct Args {
 enum Language {
     Python,
     Node,
+    Java,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -45,6 +46,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if is_wanted(Language::Node) {
         node(&args.profile, !args.build_only)?;
+    }
+    if is_wanted(Language::Java) {
+        java::package(&args.profile)?;
     }
     Ok(())
 }

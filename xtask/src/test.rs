@@ -68,6 +68,11 @@ const STAGES: &[Stage] = &[
         what: "the npm packages: built, installed, their tests, their types",
         run: crate::node::lane,
     },
+    Stage {
+        name: "java",
+        what: "the jars: built, documented, their tests on Java 17 and 25",
+        run: crate::java::lane,
+    },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

@@ -31,6 +31,17 @@ pub struct Config {
     settings: Settings,
 }
 
+/// What a key may be of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientKind {
+    /// A producer.
+    Producer,
+    /// A consumer.
+    Consumer,
+    /// An admin client.
+    Admin,
+}
+
 impl Config {
     /// Nothing set.
     pub fn new() -> Self {
@@ -77,6 +88,18 @@ impl Config {
                 Ok(())
             }
         }
+    }
+
+    /// Whether clients of this kind have the key, applied or not, in any style: for programs that hand other keys to somebody
+    /// else.
+    pub fn is_known(kind: ClientKind, key: &str) -> bool {
+        let name = spelled_out(key);
+        let table = match kind {
+            ClientKind::Producer => &PRODUCER,
+            ClientKind::Consumer => &CONSUMER,
+            ClientKind::Admin => &ADMIN,
+        };
+        table.key(&name).is_some() || table.prefixes.iter().any(|p| name.starts_with(p.prefix))
     }
 
     /// Adds a `.properties` file, as Java's clients have them. What is wrong with it is said when a client is made.
@@ -167,6 +190,14 @@ mod tests {
                 assert_eq!(found, Some(key.name), "{camel}");
             }
         }
+    }
+
+    #[test]
+    fn keys_that_no_client_has_are_told_from_those_that_do_nothing() {
+        let is_known = |key| Config::is_known(ClientKind::Producer, key);
+        assert!(is_known("linger.ms") && is_known("lingerMs") && is_known("key.serializer"));
+        assert!(!is_known("spring.json.trusted.packages") && !is_known("group.id"));
+        assert!(Config::is_known(ClientKind::Consumer, "group.id"));
     }
 
     #[test]

@@ -187,6 +187,14 @@ impl Consumer {
         }
     }
 
+    /// Has `wake` called when [`Self::try_next`] may have something, of what comes from now on. On the I/O thread; it must not
+    /// block. Keeps nobody in its group: a program that waits for it calls [`Self::try_next`] now and then, within
+    /// `max.poll.interval.ms`.
+    pub fn on_batches(&self, wake: impl Fn() + Send + Sync + 'static) -> Result<()> {
+        self.handle.client()?.on_batches(wake);
+        Ok(())
+    }
+
     /// Ends [`Self::next`], now or as soon as it is called, with [`Next::Nothing`]. From any thread.
     pub fn wake(&self) {
         let mut woken = self.woken();

@@ -366,6 +366,29 @@ fn rebalances_come_in_line_with_records_and_when_closing() {
 }
 
 #[test]
+fn what_is_committed_while_closing_counts() {
+    let topic = topic("closing", 1);
+    fill(&topic, 0, 10);
+    let tp = TopicPartition::new(&*topic, 0);
+    let group = [("group.id", &*topic), ("enable.auto.commit", "false")];
+    let reader = consumer(&group);
+    reader.listen().unwrap();
+    reader.subscribe(vec![topic.clone()]).unwrap();
+    while !matches!(reader.next(100, patience()).unwrap(), Next::Batch(_)) {}
+    let mut commits = Vec::new();
+    let take = |_| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        reader.commit_offsets(vec![(tp.clone(), 7.into())]).start(move |outcome| _ = sender.send(outcome));
+        commits.push(receiver.recv_timeout(PATIENCE).unwrap());
+    };
+    reader.close_with(PATIENCE, take, patience()).unwrap();
+    assert_eq!(commits, [Ok(())]);
+    let after = consumer(&group);
+    assert_eq!(after.committed(vec![tp.clone()]).wait(patience()).unwrap()[&tp].offset, 7);
+    assert_eq!(reader.commit().wait(patience()).unwrap_err().code, CLOSED);
+}
+
+#[test]
 fn commits_are_of_batches_or_parts_of_them() {
     let topic = topic("commits", 1);
     fill(&topic, 0, 10);

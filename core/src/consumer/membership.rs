@@ -241,7 +241,7 @@ impl Consumer {
     ) -> Commit {
         match self.in_group() {
             // In between, those that a closing consumer gives back can be committed.
-            _ if self.left.load(Ordering::Acquire) => Commit::refused(Error::closed()),
+            _ if self.ended.load(Ordering::Acquire) => Commit::refused(Error::closed()),
             Ok(group) => group.commits.commit(offsets, tenure),
             Err(error) => Commit::refused(error),
         }

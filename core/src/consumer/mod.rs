@@ -115,9 +115,10 @@ pub struct Consumer {
     cluster: Arc<Cluster>,
     group: Option<Arc<Group>>,
     exclude_internal_topics: bool,
+    /// Closing has begun.
     closed: AtomicBool,
-    /// Closing has ended: nothing can be committed any more.
-    left: AtomicBool,
+    /// Closing is over, or was given up: what is committed from now on comes too late.
+    ended: AtomicBool,
     check_crcs: bool,
     isolation: IsolationLevel,
     api_timeout: Duration,
@@ -171,7 +172,7 @@ impl Consumer {
             group,
             exclude_internal_topics: config.exclude_internal_topics,
             closed: AtomicBool::new(false),
-            left: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             check_crcs: config.check_crcs,
             isolation: config.isolation_level,
             api_timeout: config.default_api_timeout,
@@ -387,17 +388,17 @@ impl Consumer {
     }
 
     /// Leaves the group, with what the program is done with committed, and ends: whoever waits for a batch gets an error of
-    /// [`ErrorKind::Closed`]. Who is told of the partitions that go can still commit. What is not done within `timeout` is left to the group to find out; then the call fails.
-    /// Closing again does nothing.
+    /// [`ErrorKind::Closed`]. What is not done within `timeout` is left to the group to find out; then the call fails.
+    /// Until it is over the program can commit: its partitions' last rebalance is told meanwhile. Closing again does nothing.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let _ended = Ended(&self.ended);
         self.shared.tell();
         let Some(group) = self.group.clone() else { return Ok(()) };
         self.finish();
-        let closed = self
-            .runtime
+        self.runtime
             .run(async move {
                 let late = |_| {
                     let text = format!("the group was not left within {} ms", timeout.as_millis());
@@ -405,9 +406,7 @@ impl Consumer {
                 };
                 tokio::time::timeout(timeout.min(CLOSE_MAX), group.close()).await.map_err(late)?
             })
-            .await;
-        self.left.store(true, Ordering::Release);
-        closed
+            .await
     }
 
     async fn list(
@@ -476,6 +475,15 @@ impl Consumer {
             leader_epoch: taken.fetched.batch.leader_epoch().unwrap_or(-1),
             tenure: taken.tenure,
         }))
+    }
+}
+
+/// Says so when closing is over, or given up.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

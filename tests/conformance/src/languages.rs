@@ -15,11 +15,13 @@ pub enum Language {
     Python,
     /// The package `ottla` from npm's archives.
     Node,
+    /// `dev.ottla` from its jars.
+    Java,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rust, Self::C, Self::Python, Self::Node];
+    pub const ALL: [Self; 5] = [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Language {
             Self::C => "c",
             Self::Python => "python",
             Self::Node => "node",
+            Self::Java => "java",
         }
     }
 
@@ -52,6 +55,17 @@ impl Language {
                 command
                     .env("NODE_PATH", path("target/packages/node/node_modules"))
                     .arg(path("tests/conformance/runners/runner.cjs"));
+                Ok(command)
+            }
+            // Built by `cargo xtask package`, against the jars that it has put there.
+            Self::Java => {
+                let classes = installed("target/packages/java/runner")?;
+                let jars = installed("target/packages/java/lib")?.join("*");
+                let mut command = Command::new("java");
+                // Lives for seconds: what makes a long life quick makes a short one slow.
+                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
+                command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+                command.arg(format!("{}:{}", classes.display(), jars.display())).arg("Runner");
                 Ok(command)
             }
         }

@@ -6,6 +6,9 @@
 //! | `core/src/error.table` | `core/src/error/number.rs`, `bindings/common/src/error/table.rs` |
 //! | both | `bindings/c/src/error_code.rs`, from which the C header has its enumeration |
 //! | `core/protocol/schema/errors.table` | `python/ottla/_broker_errors.py`, `node/src/broker-errors.ts` |
+//! | both | `ErrorCode.java`, `Exceptions.java` and `errors/` in `java/ottla` (`errors/java.rs`) |
+
+mod java;
 
 use std::fmt::Write;
 
@@ -43,6 +46,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     files.add_rust("bindings/common/src/error/table.rs", &binding_source(&locals))?;
     files.add("python/ottla/_broker_errors.py", python_source(&rows));
     files.add("node/src/broker-errors.ts", node_source(&rows));
+    java::generate(files, &locals, &rows);
     files.add_rust("bindings/c/src/error_code.rs", &c_source(&locals, &rows))
 }
 

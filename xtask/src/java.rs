@@ -1,0 +1,202 @@
+//! Java: the jars, and the tests over them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    c,
+    test::{Run, Tally},
+    tree,
+};
+
+/// Where the packages for Java are put: the libraries and programs that go into jars, and the jars with all that they need.
+const BUILT: &str = "target/packages/java";
+/// The releases of Java that the tests run on; the jars are built by the first, which is the oldest they are for.
+const RELEASES: [u32; 2] = [17, 25];
+
+/// The modules that have tests.
+const TESTED: [&str; 2] = ["tests", "ottla-kotlin"];
+/// From this release on Java warns of native libraries that nobody has allowed.
+const WARNS_OF_NATIVES: u32 = 24;
+
+/// Builds the jars, with the library and the program for this machine in them, and puts them into `target/packages/java/lib`
+/// with what they and their tests need.
+pub fn package(profile: &str) -> anyhow::Result<()> {
+    let jdk = jdk(RELEASES[0]).with_context(|| missing(RELEASES[0]))?;
+    natives(profile)?;
+    maven(&jdk, &["-DskipTests", "package"], "building the jars")?;
+    runner(&jdk)
+}
+
+/// Builds the jars, and runs their tests on each release of Java.
+pub fn lane(run: &Run) -> anyhow::Result<Tally> {
+    let Some(oldest) = jdk(RELEASES[0]) else { return Ok(run.missing(&missing(RELEASES[0]))) };
+    if Command::new("mvn").arg("--version").output().is_err() {
+        return Ok(run.missing("Maven (`mvn`)"));
+    }
+    natives("ci")?;
+    let mut tally = Tally::default();
+    for release in RELEASES {
+        let Some(jdk) = jdk(release) else {
+            let of_this = run.missing(&missing(release));
+            tally.failed += of_this.failed;
+            tally.skipped += of_this.skipped;
+            continue;
+        };
+        // Compiled by the oldest, run by each. The jars are built, with their documents, before the tests.
+        let java = format!("-Djvm={}", jdk.join("bin/java").display());
+        let mut args = vec![java.as_str(), "-Dmaven.test.failure.ignore=true", "verify"];
+        if release == RELEASES[0] {
+            args.push("-Prelease");
+        }
+        if release >= WARNS_OF_NATIVES {
+            args.push("-Dottla.jvm.arguments=--enable-native-access=ALL-UNNAMED");
+        }
+        let reports = TESTED.map(|module| tree::path("java").join(module).join("target/surefire-reports"));
+        for reports in &reports {
+            let _ = std::fs::remove_dir_all(reports);
+        }
+        maven(&oldest, &args, &format!("building and testing with Java {release}"))?;
+        let mut counted = Tally::default();
+        reports.iter().try_for_each(|reports| count(reports, &mut counted))?;
+        println!(
+            "Java {release}: {} passed, {} failed, {} skipped",
+            counted.passed, counted.failed, counted.skipped
+        );
+        ensure!(counted.passed + counted.failed > 0, "no test was run with Java {release}");
+        tally.passed += counted.passed;
+        tally.failed += counted.failed;
+        tally.skipped += counted.skipped;
+    }
+    runner(&oldest)?;
+    Ok(tally)
+}
+
+/// A JDK of this release: the one that `JAVA_HOME_<release>` names (as CI's set-up has it: also `JAVA_HOME_<release>_X64`), or
+/// `JAVA_HOME`, or one where systems have them.
+pub fn jdk(release: u32) -> Option<PathBuf> {
+    let named = [format!("JAVA_HOME_{release}"), format!("JAVA_HOME_{release}_X64"), "JAVA_HOME".to_owned()];
+    let named = named.iter().filter_map(|name| std::env::var_os(name)).map(PathBuf::from);
+    let installed = ["/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines"]
+        .into_iter()
+        .filter_map(|at| std::fs::read_dir(at).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .flat_map(|path| [path.join("Contents/Home"), path]);
+    named.chain(installed).find(|home| is_jdk(home, release))
+}
+
+/// A JDK says what it is in its file `release`.
+fn is_jdk(home: &Path, release: u32) -> bool {
+    let Ok(text) = std::fs::read_to_string(home.join("release")) else { return false };
+    let version = text.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""));
+    let is_it = version.is_some_and(|version| {
+        version.split(['.', '"', '-', '+']).next().and_then(|major| major.parse().ok()) == Some(release)
+    });
+    is_it && home.join("bin/javac").exists()
+}
+
+fn missing(release: u32) -> String {
+    format!("a JDK {release}; `JAVA_HOME_{release}` names one")
+}
+
+/// Builds what is Rust in the jars.
+fn natives(profile: &str) -> anyhow::Result<()> {
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--profile", profile, "--package", "ottla-java", "--package", "ottla-cli"])
+        .current_dir(tree::path(""))
+        .status()
+        .context("running cargo")?;
+    ensure!(status.success(), "bindings/java does not build");
+    let library = format!("{}ottla_java{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let program = format!("ottla{}", std::env::consts::EXE_SUFFIX);
+    for (below, name) in [("native", library), ("program", program)] {
+        let directory = tree::path(BUILT).join(below).join(platform());
+        std::fs::create_dir_all(&directory)?;
+        let to = directory.join(&name);
+        std::fs::copy(c::built(profile).join(&name), &to)
+            .with_context(|| format!("putting `{name}` into the jars"))?;
+    }
+    Ok(())
+}
+
+/// This machine, as Maven's repositories name it.
+fn platform() -> String {
+    let system = if cfg!(target_os = "macos") { "osx" } else { std::env::consts::OS };
+    let architecture = if cfg!(target_arch = "aarch64") { "aarch_64" } else { std::env::consts::ARCH };
+    let libc = if cfg!(target_env = "musl") { "-musl" } else { "" };
+    format!("{system}-{architecture}{libc}")
+}
+
+fn maven(jdk: &Path, args: &[&str], what: &str) -> anyhow::Result<()> {
+    let status = Command::new("mvn")
+        .args(["-B", "-ntp", "-q"])
+        .args(args)
+        .env("JAVA_HOME", jdk)
+        .current_dir(tree::path("java"))
+        .status()
+        .context("running `mvn`")?;
+    ensure!(status.success(), "{what} failed: {status}");
+    Ok(())
+}
+
+/// Builds the runner of `tests/conformance` against the jars.
+fn runner(jdk: &Path) -> anyhow::Result<()> {
+    let built = tree::path(BUILT);
+    let status = Command::new(jdk.join("bin/javac"))
+        .args(["--release", "17", "-Xlint:all", "-Werror", "-d"])
+        .arg(built.join("runner"))
+        .arg("-cp")
+        .arg(built.join("lib/*"))
+        .arg(tree::path("tests/conformance/runners/java/Runner.java"))
+        .status()
+        .context("running `javac`")?;
+    ensure!(status.success(), "the runner of Java does not build");
+    Ok(())
+}
+
+/// Counts what Surefire has written: a file of XML for each class, whose head has the numbers.
+fn count(reports: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    let Ok(entries) = std::fs::read_dir(reports) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "xml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        let head =
+            text.split_once("<testsuite ").map_or("", |(_, rest)| rest.split('>').next().unwrap_or_default());
+        add(tally, head);
+    }
+    Ok(())
+}
+
+/// Adds `... tests="20" errors="1" skipped="0" failures="2" ...`.
+fn add(tally: &mut Tally, head: &str) {
+    let number = |name: &str| -> usize {
+        let value = head.split_once(&format!(" {name}=\"")).and_then(|(_, rest)| rest.split('"').next());
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    };
+    let (failed, skipped) = (number("errors") + number("failures"), number("skipped"));
+    tally.failed += failed;
+    tally.skipped += skipped;
+    tally.passed += number("tests").saturating_sub(failed + skipped);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surefires_numbers_are_counted() {
+        let mut tally = Tally::default();
+        let head =
+            r#"xmlns:xsi="x" name="dev.ottla.T" time="1.5" tests="20" errors="1" skipped="3" failures="2""#;
+        add(&mut tally, head);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (14, 3, 3));
+    }
+}
