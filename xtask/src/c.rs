@@ -1,7 +1,10 @@
 //! The C interface: built, installed, tested.
 
+mod archive;
 pub mod install;
 pub mod test;
+
+pub use archive::package;
 
 use std::{
     path::{Path, PathBuf},

@@ -76,6 +76,22 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// Whether the jars can be built here.
+pub fn is_ready() -> bool {
+    jdk(RELEASES[0]).is_some() && Command::new("mvn").arg("--version").output().is_ok()
+}
+
+/// Runs a program of one source file against the jars that [`package`] has put there.
+pub fn run_source(source: &Path) -> anyhow::Result<Command> {
+    let jdk = jdk(RELEASES[0]).with_context(|| missing(RELEASES[0]))?;
+    let mut java = Command::new(jdk.join("bin/java"));
+    java.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+        .arg("-cp")
+        .arg(tree::path(BUILT).join("lib/*"))
+        .arg(source);
+    Ok(java)
+}
+
 /// A JDK of this release: the one that `JAVA_HOME_<release>` names (as CI's set-up has it: also `JAVA_HOME_<release>_X64`), or
 /// `JAVA_HOME`, or one where systems have them.
 pub fn jdk(release: u32) -> Option<PathBuf> {

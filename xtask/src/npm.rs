@@ -62,6 +62,21 @@ pub fn install(at: &Path, packages: &[PathBuf], others: &[&str]) -> anyhow::Resu
     done(npm, "installing the packages")
 }
 
+/// Compiles a program of one file against the installed packages; gives what `node` runs.
+pub fn compile_example(source: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let at = installed().join(name);
+    fs::create_dir_all(&at)?;
+    fs::copy(source, at.join("main.ts"))?;
+    let mut tsc = Command::new(tool("tsc"));
+    tsc.args(["--strict", "--module", "node16", "--moduleResolution", "node16", "--target", "es2022"])
+        .args(["--lib", "es2023,esnext.disposable", "--types", "node", "--typeRoots"])
+        .arg(tree::path("node/node_modules/@types"))
+        .arg("main.ts")
+        .current_dir(&at);
+    done(tsc, "compiling the example")?;
+    Ok(at.join("main.js"))
+}
+
 /// The native half and the program; gives its name.
 fn platform(profile: &str, staged: &Path) -> anyhow::Result<String> {
     let at = staged.join("lib");

@@ -34,6 +34,7 @@ pub struct Args {
 /// A language that has packages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Language {
+    C,
     Python,
     Node,
     Java,
@@ -41,6 +42,9 @@ enum Language {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let is_wanted = |language| args.languages.is_empty() || args.languages.contains(&language);
+    if is_wanted(Language::C) {
+        println!("{}", c::package(&args.profile)?.display());
+    }
     if is_wanted(Language::Python) {
         python(&args.profile, !args.build_only)?;
     }

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{build, built, install::install};
+use super::{
+    archive::{pack, unpack},
+    build, built,
+};
 use crate::{
     demo::DevBroker,
     test::{Run, Tally, install as install_packages},
@@ -58,9 +61,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     }
     let library = build(PROFILE, &["ottla-cli"])?;
     let directory = tree::path("target/c");
-    let prefix = directory.join("prefix");
-    fs::create_dir_all(&directory)?;
-    install(&library, &prefix)?;
+    let prefix = unpack(&pack(&library)?, &directory)?;
     let program = built(PROFILE).join("ottla");
     let broker = DevBroker::start(&program, &["auto.create.topics.enable=false"])?;
     let for_examples = DevBroker::start(&program, &[])?;

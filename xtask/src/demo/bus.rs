@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{c, package, tree};
+use crate::{c, java, npm, package, tree};
 
 const TOPIC: &str = "orders";
 /// How often the picture is drawn anew.
@@ -35,6 +35,8 @@ const LANGUAGES: &[Language] = &[
     Language { name: "rust", missing: || None, build: rust },
     Language { name: "c", missing: c::missing, build: c_program },
     Language { name: "python", missing: missing_python, build: python },
+    Language { name: "node", missing: missing_node, build: node },
+    Language { name: "java", missing: missing_java, build: java },
 ];
 
 /// A shop that runs, and what it has said.
@@ -238,6 +240,27 @@ fn python() -> anyhow::Result<Command> {
     let mut command = Command::new(package::installed_python());
     command.arg(example("python/main.py"));
     Ok(command)
+}
+
+fn missing_node() -> Option<&'static str> {
+    (!npm::has_node()).then_some("Node 20.3 or later (`node`) with `npm`")
+}
+
+fn node() -> anyhow::Result<Command> {
+    package::node("ci", true)?;
+    let program = npm::compile_example(&example("node/main.ts"), "one_bus")?;
+    let mut command = Command::new("node");
+    command.arg(program);
+    Ok(command)
+}
+
+fn missing_java() -> Option<&'static str> {
+    (!java::is_ready()).then_some("JDK 17 with Maven (`JAVA_HOME_17`, `mvn`)")
+}
+
+fn java() -> anyhow::Result<Command> {
+    java::package("ci")?;
+    java::run_source(&example("java/Main.java"))
 }
 
 fn example(file: &str) -> PathBuf {
