@@ -3,6 +3,8 @@
 //! - [`FrameReader`] takes frames off a byte stream, under limits and a budget
 //! - [`write_pieces`] writes frames made of pieces by vectored writes
 //! - [`Connection`] is a client's connection: requests in a pipe, answers matched to them
+//! - [`sasl`] has the exchanges that tell who somebody is
+//! - [`tls`] makes connections that nobody else can read or change
 //!
 //! *Invariant:* knows no messages, only frames and correlation ids.
 
@@ -12,6 +14,8 @@ mod client_connection;
 mod frame_error;
 mod frame_reader;
 mod frame_writer;
+pub mod sasl;
+pub mod tls;
 mod transport_error;
 
 pub use client_connection::{Answer, ConnectOptions, Connection};

@@ -1,0 +1,20 @@
+//! TLS, of the client and of the broker, by rustls.
+//!
+//! [`TlsSettings`] say where keys and certificates are. [`TlsConnector`] and [`TlsAcceptor`] are made of them; both look
+//! whether the files have changed before they use them, so that a certificate is renewed without a restart.
+
+mod acceptor;
+mod connector;
+mod error;
+mod fresh;
+mod principal;
+mod settings;
+mod store;
+
+pub use self::{
+    acceptor::{ClientAuth, TlsAcceptor},
+    connector::TlsConnector,
+    error::TlsError,
+    principal::{PrincipalRules, RulesError, distinguished_name},
+    settings::{Source, StoreFormat, TlsSettings, TlsVersion},
+};
