@@ -79,6 +79,8 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
   /** Records wait in the native half for room. */
   #isFull = false
   #closing: Promise<void> | undefined
+  /** Closing has ended, and the native half is let go. */
+  #isGone = false
   /** Records were sent that nobody waits for, since they were last flushed. */
   #hasUnasked = false
 
@@ -325,6 +327,7 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
       this.#hasUnasked = false
       // What failed at the last moment was told before.
       this.delivered()
+      this.#isGone = true
       this.#native.letGo()
     }
   }
@@ -333,6 +336,8 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
 
   /** @internal */
   delivered(): void {
+    // There may have been a wake for what was taken when it closed.
+    if (this.#isGone) return
     let count = 0
     try {
       count = this.#waiters.deliver(this.#native.takeDeliveries())
