@@ -119,8 +119,10 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
    */
   sendNoWait(record: NewRecord<K, V>): boolean {
     if (this.#closing !== undefined) throw closed()
+    const key = this.#serialized(record.topic, 'key', record.key, this.#keySerializer)
+    const value = this.#serialized(record.topic, 'value', record.value, this.#valueSerializer)
     this.#ask(false)
-    this.#pack(record.topic, record)
+    this.#pack(record.topic, key, value, record)
     this.#hasUnasked = true
     this.#handOverSoon()
     return !this.#isFull
@@ -184,8 +186,11 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
 
   #sendOne(record: NewRecord<K, V>): Promise<RecordMetadata> {
     if (this.#closing !== undefined) throw closed()
+    // The program's own code, which may send, too, is done with before the slab is touched.
+    const key = this.#serialized(record.topic, 'key', record.key, this.#keySerializer)
+    const value = this.#serialized(record.topic, 'value', record.value, this.#valueSerializer)
     this.#ask(true)
-    this.#pack(record.topic, record)
+    this.#pack(record.topic, key, value, record)
     const promise = new Promise<RecordMetadata>(take)
     this.#wait(new One(resolveTaken as (metadata: RecordMetadata) => void, rejectTaken))
     this.#handOverSoon()
@@ -196,6 +201,7 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     if (this.#closing !== undefined) throw closed()
     if (!Array.isArray(records)) throw new TypeError('records are an array')
     if (records.length === 0) return Promise.resolve([])
+    const prepared = records.map((record) => this.#prepared(topic, record))
     this.#ask(true)
     const promise = new Promise<RecordMetadata[]>(take)
     const many = new Many(
@@ -204,9 +210,10 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
       resolveTaken as (metadata: RecordMetadata[]) => void,
       rejectTaken
     )
-    for (const record of records) {
+    for (const record of prepared) {
       try {
-        this.#pack(topic, record)
+        if (record instanceof Unsuitable) throw record.error
+        this.#pack(topic, record.key, record.value, record)
       } catch (error) {
         // Those before it are on their way; it has a place among them all the same.
         this.#handOver()
@@ -238,10 +245,19 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     this.#loop.enter(1)
   }
 
-  #pack(topic: string, record: RecordOf<K, V>): void {
-    const { partition, timestamp, headers } = record
-    const key = this.#serialized(topic, 'key', record.key, this.#keySerializer)
-    const value = this.#serialized(topic, 'value', record.value, this.#valueSerializer)
+  /** A record with its payloads; without serializers, itself. */
+  #prepared(topic: string, record: RecordOf<K, V>): RecordOf | Unsuitable {
+    try {
+      const key = this.#serialized(topic, 'key', record.key, this.#keySerializer)
+      const value = this.#serialized(topic, 'value', record.value, this.#valueSerializer)
+      const isPlain = this.#keySerializer === undefined && this.#valueSerializer === undefined
+      return isPlain ? (record as RecordOf) : { ...record, key, value }
+    } catch (error) {
+      return new Unsuitable(error)
+    }
+  }
+
+  #pack(topic: string, key: Payload, value: Payload, { partition, timestamp, headers }: RecordOf<unknown, unknown>): void {
     const number = topic === this.#topic ? this.#topicNumber : this.#intern(topic)
     const when = timestamp === undefined ? undefined : milliseconds(timestamp)
     if (this.#slab.add(number, partition, key, value, headers, when)) return
@@ -373,6 +389,11 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     this.#handOver()
     this.#native.flushNow(timeoutMs)
   }
+}
+
+/** A record that cannot be sent. */
+class Unsuitable {
+  constructor(readonly error: unknown) {}
 }
 
 /** Level of the log. */

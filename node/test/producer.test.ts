@@ -149,6 +149,27 @@ test('serializers make bytes, and their failure names the topic', async () => {
   assert.equal(record?.value, record?.value)
 })
 
+test('a serializer may send, too', async () => {
+  const [topic, audit] = [await create(own.brokers), await create(own.brokers)]
+  const producer: Producer<never, string> = new Producer<never, string>({
+    brokers: own.brokers,
+    valueSerializer: (value, of) => {
+      if (of === topic) producer.sendNoWait({ topic: audit, value: `audit of ${value}` })
+      return value
+    }
+  })
+  const written = await Promise.all([
+    producer.send(topic, [{ value: 'a' }, { value: 'b' }]),
+    producer.send({ topic, value: 'c' })
+  ])
+  assert.deepEqual(
+    written.flat().map(({ topic, offset }) => [topic, offset]),
+    [0n, 1n, 2n].map((offset) => [topic, offset])
+  )
+  await producer.close()
+  assert.equal((await first(own.brokers, audit, 3)).at(-1)?.value?.toString(), 'audit of c')
+})
+
 test('a timestamp is a number or a Date', async () => {
   const topic = name('times')
   const when = new Date('2026-01-02T03:04:05.678Z')
