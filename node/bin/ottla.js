@@ -6,9 +6,11 @@ const { spawn } = require('node:child_process')
 const { program } = require('../dist/native.js')
 
 const child = spawn(program(), process.argv.slice(2), { stdio: 'inherit' })
-// A terminal sends them to both: the program decides when to end.
+// The program decides when to end. A terminal sends Ctrl-C to both.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.on(signal, () => child.kill(signal))
+  process.on(signal, () => {
+    if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
+  })
 }
 child.on('error', (error) => {
   console.error(`error: ${error.message}`)

@@ -1,7 +1,6 @@
 // The library's log, handed to a function or a logger of the program.
 
 import { eventLoop } from './event-loop.js'
-import { native } from './native.js'
 
 /** How much is worth a line. */
 export type LogLevel = 'off' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
@@ -34,5 +33,5 @@ export function setLog(
     else if (of === 'trace') (logger.trace ?? logger.debug).call(logger, `${part}: ${text}`)
     else if (of !== 'off') logger[of](`${part}: ${text}`)
   }
-  native().setLogLevel(loop.native, number)
+  loop.native.setLogLevel(number)
 }

@@ -26,6 +26,7 @@ export type Told = unknown[]
 export interface EventLoop {
   drain(): Told
   rebalanced(step: number): void
+  setLogLevel(level: number): void
 }
 
 export interface Deliveries {
@@ -120,7 +121,6 @@ export interface Native {
   Producer: new (loop: EventLoop, number: number, settings: Settings) => Producer
   Consumer: new (loop: EventLoop, number: number, settings: Settings, listens: boolean) => Consumer
   Admin: new (loop: EventLoop, settings: Settings) => Admin
-  setLogLevel(loop: EventLoop, level: number): void
 }
 
 /** The packages that may hold the native half for this machine, the likeliest first. */

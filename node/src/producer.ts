@@ -79,6 +79,8 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
   /** Records wait in the native half for room. */
   #isFull = false
   #closing: Promise<void> | undefined
+  /** Closing has ended, and the native half is let go. */
+  #isGone = false
   /** Records were sent that nobody waits for, since they were last flushed. */
   #hasUnasked = false
 
@@ -117,8 +119,10 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
    */
   sendNoWait(record: NewRecord<K, V>): boolean {
     if (this.#closing !== undefined) throw closed()
+    const key = this.#serialized(record.topic, 'key', record.key, this.#keySerializer)
+    const value = this.#serialized(record.topic, 'value', record.value, this.#valueSerializer)
     this.#ask(false)
-    this.#pack(record.topic, record)
+    this.#pack(record.topic, key, value, record)
     this.#hasUnasked = true
     this.#handOverSoon()
     return !this.#isFull
@@ -182,8 +186,11 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
 
   #sendOne(record: NewRecord<K, V>): Promise<RecordMetadata> {
     if (this.#closing !== undefined) throw closed()
+    // The program's own code, which may send, too, is done with before the slab is touched.
+    const key = this.#serialized(record.topic, 'key', record.key, this.#keySerializer)
+    const value = this.#serialized(record.topic, 'value', record.value, this.#valueSerializer)
     this.#ask(true)
-    this.#pack(record.topic, record)
+    this.#pack(record.topic, key, value, record)
     const promise = new Promise<RecordMetadata>(take)
     this.#wait(new One(resolveTaken as (metadata: RecordMetadata) => void, rejectTaken))
     this.#handOverSoon()
@@ -194,6 +201,7 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     if (this.#closing !== undefined) throw closed()
     if (!Array.isArray(records)) throw new TypeError('records are an array')
     if (records.length === 0) return Promise.resolve([])
+    const prepared = records.map((record) => this.#prepared(topic, record))
     this.#ask(true)
     const promise = new Promise<RecordMetadata[]>(take)
     const many = new Many(
@@ -202,9 +210,10 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
       resolveTaken as (metadata: RecordMetadata[]) => void,
       rejectTaken
     )
-    for (const record of records) {
+    for (const record of prepared) {
       try {
-        this.#pack(topic, record)
+        if (record instanceof Unsuitable) throw record.error
+        this.#pack(topic, record.key, record.value, record)
       } catch (error) {
         // Those before it are on their way; it has a place among them all the same.
         this.#handOver()
@@ -236,10 +245,19 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     this.#loop.enter(1)
   }
 
-  #pack(topic: string, record: RecordOf<K, V>): void {
-    const { partition, timestamp, headers } = record
-    const key = this.#serialized(topic, 'key', record.key, this.#keySerializer)
-    const value = this.#serialized(topic, 'value', record.value, this.#valueSerializer)
+  /** A record with its payloads; without serializers, itself. */
+  #prepared(topic: string, record: RecordOf<K, V>): RecordOf | Unsuitable {
+    try {
+      const key = this.#serialized(topic, 'key', record.key, this.#keySerializer)
+      const value = this.#serialized(topic, 'value', record.value, this.#valueSerializer)
+      const isPlain = this.#keySerializer === undefined && this.#valueSerializer === undefined
+      return isPlain ? (record as RecordOf) : { ...record, key, value }
+    } catch (error) {
+      return new Unsuitable(error)
+    }
+  }
+
+  #pack(topic: string, key: Payload, value: Payload, { partition, timestamp, headers }: RecordOf<unknown, unknown>): void {
     const number = topic === this.#topic ? this.#topicNumber : this.#intern(topic)
     const when = timestamp === undefined ? undefined : milliseconds(timestamp)
     if (this.#slab.add(number, partition, key, value, headers, when)) return
@@ -325,6 +343,7 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
       this.#hasUnasked = false
       // What failed at the last moment was told before.
       this.delivered()
+      this.#isGone = true
       this.#native.letGo()
     }
   }
@@ -333,6 +352,8 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
 
   /** @internal */
   delivered(): void {
+    // There may have been a wake for what was taken when it closed.
+    if (this.#isGone) return
     let count = 0
     try {
       count = this.#waiters.deliver(this.#native.takeDeliveries())
@@ -368,6 +389,11 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     this.#handOver()
     this.#native.flushNow(timeoutMs)
   }
+}
+
+/** A record that cannot be sent. */
+class Unsuitable {
+  constructor(readonly error: unknown) {}
 }
 
 /** Level of the log. */

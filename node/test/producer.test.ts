@@ -45,6 +45,27 @@ test('payloads are bytes, text or null, and nothing else', async () => {
   )
 })
 
+test('records of all sizes come as they are, whatever room is left where they are packed', async () => {
+  const topic = await create(own.brokers)
+  await using producer = new Producer({ brokers: own.brokers })
+  const sizes = [0, 1, 127, 5461, 5462, 16_383, 16_384, 16_385, 32_768, 100_000, 300_000].flatMap((size) => [size, 3, size])
+  const sent = sizes.flatMap((size, number) => {
+    const letter = String.fromCharCode(97 + (number % 26))
+    return [
+      { key: String(number), value: letter.repeat(size), headers: { text: 'ü'.repeat(size / 3), none: null } },
+      { key: String(number), value: Buffer.alloc(size, number), headers: [['bytes', Buffer.alloc(7)]] as const }
+    ]
+  })
+  await Promise.all(sent.map((record) => producer.send({ topic, ...record })))
+  const records = await first(own.brokers, topic, sent.length)
+  for (const [number, { value, headers }] of sent.entries()) {
+    assert.ok(records[number]?.value?.equals(Buffer.from(value as string)), `value ${number}`)
+    const pairs = Symbol.iterator in headers ? [...headers] : Object.entries(headers)
+    const expected = pairs.map(([name, value]) => [name, value === null ? null : Buffer.from(value as string)])
+    assert.deepEqual(records[number]?.headers, expected)
+  }
+})
+
 test('records of a turn keep their order, however many there are', async () => {
   const topic = await create(own.brokers)
   const count = 50_000
@@ -126,6 +147,27 @@ test('serializers make bytes, and their failure names the topic', async () => {
   const record = await consumer.poll({ timeout: 10_000 })
   assert.deepEqual([record?.key, record?.value], ['a', { fruit: 'apple' }])
   assert.equal(record?.value, record?.value)
+})
+
+test('a serializer may send, too', async () => {
+  const [topic, audit] = [await create(own.brokers), await create(own.brokers)]
+  const producer: Producer<never, string> = new Producer<never, string>({
+    brokers: own.brokers,
+    valueSerializer: (value, of) => {
+      if (of === topic) producer.sendNoWait({ topic: audit, value: `audit of ${value}` })
+      return value
+    }
+  })
+  const written = await Promise.all([
+    producer.send(topic, [{ value: 'a' }, { value: 'b' }]),
+    producer.send({ topic, value: 'c' })
+  ])
+  assert.deepEqual(
+    written.flat().map(({ topic, offset }) => [topic, offset]),
+    [0n, 1n, 2n].map((offset) => [topic, offset])
+  )
+  await producer.close()
+  assert.equal((await first(own.brokers, audit, 3)).at(-1)?.value?.toString(), 'audit of c')
 })
 
 test('a timestamp is a number or a Date', async () => {

@@ -10,12 +10,15 @@ use crate::event_loop::{Ended, EventLoop, Shared};
 /// Lines that wait for JavaScript, at most, with all else that waits: what comes when it does not take them is dropped.
 const WAITING_LINES_MAX: usize = 10_000;
 
-/// Logs lines up to `level` (0 none, 1 error ... 5 trace) to this thread's event loop, and to no other's.
 #[napi]
-pub(crate) fn set_log_level(event_loop: &EventLoop, level: i32) {
-    match LogLevel::of(level) {
-        LogLevel::Off => clear_log(),
-        level => hand_on(&event_loop.shared, level),
+impl EventLoop {
+    /// Logs lines up to `level` (0 none, 1 error ... 5 trace) here, and to no other thread's event loop.
+    #[napi]
+    pub fn set_log_level(&self, level: i32) {
+        match LogLevel::of(level) {
+            LogLevel::Off => clear_log(),
+            level => hand_on(&self.shared, level),
+        }
     }
 }
 
