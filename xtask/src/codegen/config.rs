@@ -3,9 +3,10 @@
 //! | table | makes |
 //! |---|---|
 //! | `core/config/security.table` | `core/config/src/security.rs`: the keys that clients and broker share |
-//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md` |
+//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md`, Java's `ProducerConfig` and its kin |
 //! | `broker/src/config.table`, `topic.table`, `group.table` | `broker/src/config.rs` and a page for each |
 
+mod java;
 mod pages;
 mod rust;
 mod table;
@@ -36,6 +37,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
 
     let client = client.and(security.clone());
     let broker = broker.and(security);
+    java::generate(files, &client);
     files.add("docs/guide/client-configuration.md", pages::client(&client));
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
     files.add("docs/guide/topic-configuration.md", pages::topic(&topic));

@@ -150,7 +150,7 @@ fn package() -> String {
 }
 
 /// Text for a comment: what is in backticks is code.
-fn doc(text: &str) -> String {
+pub(in crate::codegen) fn doc(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     let mut parts = text.split('`');
     let first = parts.next().unwrap_or_default().to_owned();
