@@ -32,6 +32,15 @@ pub fn package(profile: &str) -> anyhow::Result<()> {
     runner(&jdk)
 }
 
+/// Builds a load of the bench against jars built as the other loads are; answers its class path.
+pub fn build_load(source: &Path, directory: &Path) -> anyhow::Result<String> {
+    package("release")?;
+    let jdk = jdk(RELEASES[0]).with_context(|| missing(RELEASES[0]))?;
+    let (classes, jars) = (directory.join("load-ottla-java"), tree::path(BUILT).join("lib/*"));
+    compile(&jdk, source, &classes, &jars)?;
+    Ok(format!("{}:{}", classes.display(), jars.display()))
+}
+
 /// Builds the jars, and runs their tests on each release of Java.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     let Some(oldest) = jdk(RELEASES[0]) else { return Ok(run.missing(&missing(RELEASES[0]))) };
@@ -96,7 +105,7 @@ pub fn run_source(source: &Path) -> anyhow::Result<Command> {
 /// `JAVA_HOME`, or one where systems have them.
 pub fn jdk(release: u32) -> Option<PathBuf> {
     let named = [format!("JAVA_HOME_{release}"), format!("JAVA_HOME_{release}_X64"), "JAVA_HOME".to_owned()];
-    let named = named.iter().filter_map(|name| std::env::var_os(name)).map(PathBuf::from);
+    let named = named.iter().filter_map(std::env::var_os).map(PathBuf::from);
     let installed = ["/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines"]
         .into_iter()
         .filter_map(|at| std::fs::read_dir(at).ok())
@@ -163,15 +172,24 @@ fn maven(jdk: &Path, args: &[&str], what: &str) -> anyhow::Result<()> {
 /// Builds the runner of `tests/conformance` against the jars.
 fn runner(jdk: &Path) -> anyhow::Result<()> {
     let built = tree::path(BUILT);
+    compile(
+        jdk,
+        &tree::path("tests/conformance/runners/java/Runner.java"),
+        &built.join("runner"),
+        &built.join("lib/*"),
+    )
+}
+
+fn compile(jdk: &Path, source: &Path, classes: &Path, jars: &Path) -> anyhow::Result<()> {
     let status = Command::new(jdk.join("bin/javac"))
-        .args(["--release", "17", "-Xlint:all", "-Werror", "-d"])
-        .arg(built.join("runner"))
+        .args(["--release", "17", "-Xlint:all,-path", "-Werror", "-d"])
+        .arg(classes)
         .arg("-cp")
-        .arg(built.join("lib/*"))
-        .arg(tree::path("tests/conformance/runners/java/Runner.java"))
+        .arg(jars)
+        .arg(source)
         .status()
         .context("running `javac`")?;
-    ensure!(status.success(), "the runner of Java does not build");
+    ensure!(status.success(), "`{}` does not build", source.display());
     Ok(())
 }
 

@@ -45,13 +45,11 @@ public final class Load {
         try (var producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
             // The connection, the producer id and the topic's metadata are there before the clock starts.
             producer.send(new ProducerRecord<>(FLAGS.get("topic"), value)).get();
+            send(producer, value, number("warm-up", 0), failure);
             tell("ready");
             long began = System.nanoTime();
             int records = number("records", 0);
-            for (int i = 0; i < records; i++) {
-                producer.send(new ProducerRecord<>(FLAGS.get("topic"), value), (written, e) -> failure.compareAndSet(null, e));
-            }
-            producer.flush();
+            send(producer, value, records, failure);
             if (failure.get() != null) {
                 throw failure.get();
             }
@@ -59,7 +57,17 @@ public final class Load {
         }
     }
 
+    private static void send(KafkaProducer<byte[], byte[]> producer, byte[] value, int records, AtomicReference<Exception> failure) {
+        for (int i = 0; i < records; i++) {
+            producer.send(new ProducerRecord<>(FLAGS.get("topic"), value), (written, e) -> failure.compareAndSet(null, e));
+        }
+        producer.flush();
+    }
+
     private static void consume() throws Exception {
+        if (number("warm-up", 0) > 0) {
+            readTopic(-1);
+        }
         tell("ready");
         long began = System.nanoTime();
         long read = 0;

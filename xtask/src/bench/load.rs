@@ -24,6 +24,8 @@ const PYTHON_PEERS: [&str; 2] = ["confluent-kafka==2.16.1", "aiokafka==0.14.0"];
 
 /// The clients that ours in Node is measured beside; of the second, the last release for the Node that is here is taken.
 const NODE_PEERS: [&str; 2] = ["kafkajs@2.2.4", "@platformatic/kafka"];
+/// A JVM is measured when it has compiled what it runs.
+const WARM_UP: &str = "--warm-up=500000";
 
 /// Whose client the load is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -38,6 +40,10 @@ pub(super) enum Client {
     Librdkafka,
     /// kafka-clients, Java's.
     KafkaClients,
+    /// Ours in Java: a callback for each record; values as arrays.
+    OttlaJava,
+    /// Ours in Java: sends nobody asks about; values where they lie.
+    OttlaJavaForget,
     /// Ours in Python: a future for each record; reading record by record.
     OttlaPython,
     /// Ours in Python: sends nobody asks about; reading batch by batch.
@@ -66,6 +72,8 @@ impl Client {
             Self::OttlaC => "Ottla C",
             Self::Librdkafka => "librdkafka",
             Self::KafkaClients => "Java",
+            Self::OttlaJava => "Ottla Java",
+            Self::OttlaJavaForget => "Ottla Java, without futures and copies",
             Self::OttlaPython => "Ottla Python",
             Self::OttlaPythonNowait => "Ottla Python, nowait and batches",
             Self::OttlaAio => "Ottla aio",
@@ -75,6 +83,15 @@ impl Client {
             Self::OttlaNodeBatch => "Ottla Node, batches",
             Self::Kafkajs => "kafkajs",
             Self::Platformatic => "@platformatic/kafka",
+        }
+    }
+
+    /// What only its load understands.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::KafkaClients | Self::OttlaJava => &[WARM_UP],
+            Self::OttlaJavaForget => &[WARM_UP, "--forget"],
+            _ => &[],
         }
     }
 
@@ -114,8 +131,10 @@ pub(super) struct Loads {
     python: PathBuf,
     /// Where Node's packages are installed, and the load beside them.
     node: PathBuf,
-    /// The class path of Java's.
+    /// The class path of Kafka's in Java.
     java: String,
+    /// The class path of ours in Java.
+    ottla_java: String,
     /// Read as a group's only member, instead of by assignment.
     in_group: bool,
 }
@@ -188,7 +207,12 @@ impl Loads {
             ensure!(status.success(), "the load in `benches/peers/java` does not build");
             java = format!("{}:{jars}", classes.display());
         }
-        Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, in_group })
+        let mut ottla_java = String::new();
+        if clients.iter().any(|client| matches!(client, Client::OttlaJava | Client::OttlaJavaForget)) {
+            ottla_java =
+                crate::java::build_load(&tree::path("benches/peers/java/LoadOttla.java"), directory)?;
+        }
+        Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, ottla_java, in_group })
     }
 
     /// The program of a load in Rust.
@@ -305,6 +329,11 @@ impl Job<'_> {
                 java.args(["-Xmx512m", "-cp", &self.loads.java, "Load"]);
                 java
             }
+            Client::OttlaJava | Client::OttlaJavaForget => {
+                let mut java = Command::new("java");
+                java.args(["-Xmx512m", "-cp", &self.loads.ottla_java, "LoadOttla"]);
+                java
+            }
             Client::OttlaPython
             | Client::OttlaPythonNowait
             | Client::OttlaAio
@@ -324,6 +353,7 @@ impl Job<'_> {
             .arg(verb)
             .args(&self.flags)
             .args(more)
+            .args(self.client.flags())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

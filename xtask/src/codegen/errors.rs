@@ -8,7 +8,7 @@
 //! | `core/protocol/schema/errors.table` | `python/ottla/_broker_errors.py`, `node/src/broker-errors.ts` |
 //! | both | `ErrorCode.java`, `Exceptions.java` and `errors/` in `java/ottla` (`errors/java.rs`) |
 
-mod java;
+pub(super) mod java;
 
 use std::fmt::Write;
 

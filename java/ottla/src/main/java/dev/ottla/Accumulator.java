@@ -266,11 +266,14 @@ final class Accumulator implements Completions.Client, Completions.Due {
 
     /** Makes sure that a record of so many bytes fits; false if that was put off. */
     private boolean makeRoom(int bytes, Runnable again) {
-        if (isClosed) {
-            throw OttlaException.of(ErrorCode.CLOSED, "the producer is closed");
-        }
         long left = maxBlockNanos;
-        while (to == SLAB_RECORDS_MAX || data.remaining() < bytes) {
+        while (true) {
+            if (isClosed) {
+                throw OttlaException.of(ErrorCode.CLOSED, "the producer is closed");
+            }
+            if (to < SLAB_RECORDS_MAX && data.remaining() >= bytes) {
+                return true;
+            }
             if (from == to && bytes > data.capacity()) {
                 data = ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
                 return true;
@@ -297,11 +300,7 @@ final class Accumulator implements Completions.Client, Completions.Due {
                 Thread.currentThread().interrupt();
                 throw new InterruptException("the thread was interrupted while it waited for room", e);
             }
-            if (isClosed) {
-                throw OttlaException.of(ErrorCode.CLOSED, "the producer was closed");
-            }
         }
-        return true;
     }
 
     private void put(Topic topic, int partition, long timestamp, byte[] key, byte[] value, byte[] headers, int headerCount, SendFuture future) {

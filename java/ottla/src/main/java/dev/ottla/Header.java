@@ -9,7 +9,12 @@ import java.util.Objects;
  * @param value its bytes; may be null
  */
 public record Header(String key, byte[] value) {
-    /** Checks that there is a name. */
+    /**
+     * Checks that there is a name.
+     *
+     * @param key its name
+     * @param value its bytes; may be null
+     */
     public Header {
         Objects.requireNonNull(key, "key");
     }

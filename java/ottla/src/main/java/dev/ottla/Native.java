@@ -9,6 +9,11 @@ import java.nio.ByteBuffer;
 final class Native {
     static {
         NativeLibrary.load();
+        String version = In.answer(version()).text();
+        if (!version.equals(Release.VERSION)) {
+            throw new UnsatisfiedLinkError("the native library is of release " + version + ", and the jar of " + Release.VERSION
+                    + ": bring both to the same");
+        }
     }
 
     private Native() {}

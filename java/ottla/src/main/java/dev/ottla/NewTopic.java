@@ -12,7 +12,14 @@ import java.util.Objects;
  * @param configs its configuration, but for defaults
  */
 public record NewTopic(String name, int partitions, short replicationFactor, Map<String, String> configs) {
-    /** Checks that there is a name. */
+    /**
+     * Checks that there is a name.
+     *
+     * @param name its name
+     * @param partitions how many; -1 for the broker's default
+     * @param replicationFactor how many replicas of each; -1 for the broker's default
+     * @param configs its configuration, but for defaults; null for none
+     */
     public NewTopic {
         Objects.requireNonNull(name, "name");
         configs = configs == null ? Map.of() : Map.copyOf(configs);

@@ -10,7 +10,13 @@ import java.util.Optional;
  * @param metadata text that goes with it
  */
 public record OffsetAndMetadata(long offset, Optional<Integer> leaderEpoch, String metadata) {
-    /** Checks that the offset can be one. */
+    /**
+     * Checks that the offset can be one.
+     *
+     * @param offset the offset, 0 or more
+     * @param leaderEpoch epoch of the leader that wrote the record before it, if that is known
+     * @param metadata text that goes with it; null for none
+     */
     public OffsetAndMetadata {
         if (offset < 0) {
             throw new IllegalArgumentException("an offset to be committed is 0 or more, not `" + offset + "`");

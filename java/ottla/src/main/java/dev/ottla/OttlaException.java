@@ -15,8 +15,11 @@ public class OttlaException extends RuntimeException {
     private final ErrorCode error;
     /** The number, also of what this library does not know. */
     private int code;
+    /** The name, also of what this library does not know. */
     private String name;
+    /** Whether it may pass, whether a person must act, whether a transaction must be aborted. */
     private int flags;
+    /** What to do about it; null where that is not known. */
     private String hint;
 
     /**

@@ -20,6 +20,8 @@ final class RecordSubscription<K, V> implements Flow.Subscription {
     private final AtomicLong wanted = new AtomicLong();
     private final AtomicInteger rounds = new AtomicInteger();
     private volatile boolean isCancelled;
+    /** The thread that is in {@link #round}. */
+    private volatile Thread running;
     private volatile Throwable refusal;
     private ConsumerRecords<K, V> records = ConsumerRecords.none();
     private int next;
@@ -48,7 +50,12 @@ final class RecordSubscription<K, V> implements Flow.Subscription {
     @Override
     public void cancel() {
         isCancelled = true;
-        go();
+        if (Thread.currentThread() == running) {
+            // By the subscriber itself, which may rely on it at once: the rest is given back when this returns.
+            round();
+        } else {
+            go();
+        }
     }
 
     private void go() {
@@ -57,7 +64,9 @@ final class RecordSubscription<K, V> implements Flow.Subscription {
         }
         int seen = 1;
         do {
+            running = Thread.currentThread();
             round();
+            running = null;
             seen = rounds.addAndGet(-seen);
         } while (seen != 0);
     }
@@ -71,7 +80,7 @@ final class RecordSubscription<K, V> implements Flow.Subscription {
             subscriber.onError(refusal);
             return;
         }
-        while (wanted.get() > 0 && !isCancelled) {
+        while (wanted.get() > 0 && !isCancelled && !isOver) {
             if (next < records.count()) {
                 if (wanted.get() != Long.MAX_VALUE) {
                     wanted.decrementAndGet();
@@ -88,7 +97,7 @@ final class RecordSubscription<K, V> implements Flow.Subscription {
                 return;
             }
         }
-        if (isCancelled) {
+        if (isCancelled && !isOver) {
             leave();
         }
     }

@@ -9,7 +9,12 @@ import java.util.Objects;
  * @param partition the partition's number, from 0
  */
 public record TopicPartition(String topic, int partition) implements Comparable<TopicPartition> {
-    /** Checks that there is a topic. */
+    /**
+     * Checks that there is a topic.
+     *
+     * @param topic the topic's name
+     * @param partition the partition's number, from 0
+     */
     public TopicPartition {
         Objects.requireNonNull(topic, "topic");
     }

@@ -20,6 +20,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -207,6 +210,40 @@ class LifetimeTest {
             producer.close(Duration.ZERO);
         } catch (OttlaException notAllSent) {
             assertEquals(ErrorCode.TIMEOUT, notAllSent.error());
+        }
+    }
+
+    @Test
+    void virtualThreadsThatWaitHoldUpNoOthers() throws Exception {
+        ExecutorService threads;
+        try {
+            threads = (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        } catch (NoSuchMethodException before21) {
+            // There is none to hold up.
+            return;
+        }
+        String topic = name("virtual");
+        // More than there are threads to carry them: one that were held up in native code would hold up the next.
+        int count = Runtime.getRuntime().availableProcessors() + 2;
+        List<OttlaConsumer<String, String>> consumers = new ArrayList<>();
+        List<Future<Integer>> polls = new ArrayList<>();
+        try (var producer = producer(broker)) {
+            producer.send(topic, null, "value").join();
+            for (int i = 0; i < count; i++) {
+                var consumer = consumer(broker, "auto.offset.reset", "latest");
+                consumer.assign(List.of(new TopicPartition(topic, 0)));
+                consumer.position(new TopicPartition(topic, 0));
+                consumers.add(consumer);
+                polls.add(threads.submit(() -> consumer.poll(Duration.ofSeconds(60)).count()));
+            }
+            Future<RecordMetadata> sent = threads.submit(() -> producer.send(topic, null, "value").get());
+            assertTrue(sent.get(30, TimeUnit.SECONDS).hasOffset());
+            for (Future<Integer> poll : polls) {
+                assertEquals(1, poll.get(30, TimeUnit.SECONDS));
+            }
+        } finally {
+            threads.shutdownNow();
+            consumers.forEach(OttlaConsumer::close);
         }
     }
 
