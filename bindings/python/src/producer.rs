@@ -354,37 +354,48 @@ fn payload<'py>(
 }
 
 /// Where a record was written.
-#[pyclass(frozen, get_all, eq, module = "ottla")]
+#[pyclass(frozen, eq, module = "ottla")]
 #[derive(Clone, PartialEq)]
-pub(crate) struct RecordMetadata {
-    /// The topic.
-    topic: String,
-    /// The partition's number.
-    partition: i32,
-    /// The record's offset; -1 where the broker did not tell, as with `acks=0`.
-    offset: i64,
-    /// The record's timestamp, in milliseconds since the epoch.
-    timestamp: i64,
-}
+pub(crate) struct RecordMetadata(Written);
 
 #[pymethods]
 impl RecordMetadata {
+    /// The topic.
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// The partition's number.
+    #[getter]
+    fn partition(&self) -> i32 {
+        self.0.partition
+    }
+
+    /// The record's offset; -1 where the broker did not tell, as with `acks=0`.
+    #[getter]
+    fn offset(&self) -> i64 {
+        self.0.offset
+    }
+
+    /// The record's timestamp, in milliseconds since the epoch.
+    #[getter]
+    fn timestamp(&self) -> i64 {
+        self.0.timestamp
+    }
+
     fn __repr__(&self) -> String {
-        let Self { topic, partition, offset, timestamp } = self;
+        let Written { topic, partition, offset, timestamp } = &self.0;
         format!(
-            "RecordMetadata(topic={topic:?}, partition={partition}, offset={offset}, timestamp={timestamp})"
+            "RecordMetadata(topic={:?}, partition={partition}, offset={offset}, timestamp={timestamp})",
+            &**topic
         )
     }
 }
 
 impl From<Written> for RecordMetadata {
     fn from(written: Written) -> Self {
-        Self {
-            topic: written.topic.to_string(),
-            partition: written.partition,
-            offset: written.offset,
-            timestamp: written.timestamp,
-        }
+        Self(written)
     }
 }
 

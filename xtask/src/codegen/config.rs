@@ -36,7 +36,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
 
     let client = client.and(security.clone());
     let broker = broker.and(security);
-    files.add("docs/guide/client-configuration.md", pages::client(&client));
+    files.add("docs/guide/client-configuration.md", pages::client(&client)?);
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
     files.add("docs/guide/topic-configuration.md", pages::topic(&topic));
     files.add("docs/guide/group-configuration.md", pages::group(&group));
