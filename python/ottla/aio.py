@@ -23,17 +23,19 @@ from .errors import ClosedError
 
 __all__ = ["Admin", "Consumer", "Producer"]
 
-_loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ottla.EventLoop]" = weakref.WeakKeyDictionary()
+# Each belongs to its loop, as its reader, and to the clients of the loop: it ends with them, and holds nothing here.
+_sides: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_ottla.EventLoop]]" = weakref.WeakKeyDictionary()
 
 
 def _event_loop() -> _ottla.EventLoop:
     """The native half's side of the running loop."""
     loop = asyncio.get_running_loop()
-    side = _loops.get(loop)
+    known = _sides.get(loop)
+    side = None if known is None else known()
     if side is None:
         side = _ottla.EventLoop(loop)
         loop.add_reader(side.fileno(), _drain, side)
-        _loops[loop] = side
+        _sides[loop] = weakref.ref(side)
     return side
 
 

@@ -30,7 +30,15 @@ from ._types import (
 )
 
 class Producer:
-    """`ottla.Producer` for asyncio: `send`, `flush` and `close` are awaited."""
+    """Sends records, in an asyncio program.
+
+    >>> async with aio.Producer("localhost:9092", compression_type="zstd") as producer:
+    ...     written = await producer.send("orders", "two apples", key="42")
+    ...     print(written.offset)
+
+    Settings are given as to `ottla.Producer`. Belongs to the loop in which it is made, and never holds it up. Leaving the block sends
+    what was taken and waits for it, as `close()` does.
+    """
 
     def __new__(
         cls,
@@ -52,10 +60,9 @@ class Producer:
         partition: Optional[int] = None,
         timestamp: Optional[_Time] = None,
     ) -> asyncio.Future[RecordMetadata]:
-        """Takes a record and returns at once; the future tells where it was written, or raises why not.
+        """Takes a record and returns at once the future of its delivery: await it for where the record was written, or for why it was not.
 
-        Waits only where it must, up to `max.block.ms`: for room in `buffer.memory`, and for the partitions of a topic that
-        was not used before. `on_delivery(metadata, error)` is called on a thread of the library.
+        Where there is no room in `buffer.memory`, or the topic was not used before, a copy waits, and what is sent later waits behind it.
         """
     def send_nowait(
         self,
@@ -91,7 +98,15 @@ class Producer:
     async def __aexit__(self, *raised: object) -> None: ...
 
 class Consumer:
-    """`ottla.Consumer` for asyncio: `async for`, and what takes time is awaited."""
+    """Reads records, in an asyncio program.
+
+    >>> async with aio.Consumer("localhost:9092", group="billing", topics=["orders"], start="earliest") as consumer:
+    ...     async for record in consumer:
+    ...         print(record.offset, record.value)
+
+    Settings are given as to `ottla.Consumer`. Belongs to the loop in which it is made; heartbeats and fetches do not need it. What is told
+    of rebalances may be coroutine functions: the group waits until they have ended.
+    """
 
     def __new__(
         cls,
@@ -172,7 +187,7 @@ class Consumer:
     async def __aexit__(self, *raised: object) -> None: ...
 
 class Admin:
-    """`ottla.Admin` for asyncio: every call is awaited."""
+    """Looks at a cluster and changes it, as `ottla.Admin` does; every call is awaited."""
 
     def __new__(
         cls,

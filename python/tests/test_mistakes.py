@@ -140,13 +140,17 @@ def test_threads_share_clients(ottla_broker: Broker, name: Name) -> None:
 def child_sends(servers: str, topic: str) -> None:
     with ottla.Producer(servers) as producer:
         producer.send(topic, "of a child").result(20)
+        # Those of its parent have a thread that the child does not have.
+        told = threading.Event()
+        producer.send(topic, "with a callback", on_delivery=lambda *_: told.set())
+        assert told.wait(20)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_makes_clients_of_its_own(ottla_broker: Broker, name: Name) -> None:
     servers, topic = ottla_broker.bootstrap_servers, name("children")
     with ottla.Producer(servers) as producer, ottla.Consumer(servers) as consumer:
-        producer.send(topic, "of the parent").result(10)
+        producer.send(topic, "of the parent", on_delivery=lambda *_: None).result(10)
         fork = multiprocessing.get_context("fork")
         children = [fork.Process(target=child_sends, args=(servers, topic)) for _ in range(3)]
         for child in children:
@@ -155,7 +159,7 @@ def test_a_forked_child_makes_clients_of_its_own(ottla_broker: Broker, name: Nam
             child.join(30)
             # Its end, too, must not wait for its parent's clients.
             assert child.exitcode == 0
-        assert consumer.end_offsets([(topic, 0)]) == {TopicPartition(topic, 0): 4}
+        assert consumer.end_offsets([(topic, 0)]) == {TopicPartition(topic, 0): 7}
 
 
 def test_an_asyncio_wait_for_records_is_woken(ottla_broker: Broker, name: Name) -> None:

@@ -26,11 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let found = blocks::blocks(&text).map_err(|what| format!("{} {what}", page.display()))?;
         for block in found.iter().filter(|b| b.language == "rust" && matches!(b.fate, Fate::Run { .. })) {
             let name = format!("{}:{}", page.display(), block.line);
-            let function: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            let function: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
             // Where the page says `localhost:9092`, the test has its broker elsewhere.
             let text = block.text.replace("\"localhost:9092\"", "crate::address()");
             writeln!(functions, "/// `{name}`.\nmod {} {{\n", function.to_lowercase())?;
-            let main = ["#[tokio::main]\nasync fn main", "#[tokio::main(flavor = \"current_thread\")]\nasync fn main"];
+            let main = [
+                "#[tokio::main]\nasync fn main",
+                "#[tokio::main(flavor = \"current_thread\")]\nasync fn main",
+            ];
             match main.iter().find(|main| text.contains(*main)) {
                 Some(main) => functions += &text.replace(main, "pub(super) async fn run"),
                 None => write!(

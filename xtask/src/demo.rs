@@ -194,7 +194,8 @@ impl DevBroker {
     pub fn start(ottla: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(ottla);
         // Variables that tests have for themselves would be taken for settings.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTTLA_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTTLA_"))
+        {
             command.env_remove(name);
         }
         let mut child = command

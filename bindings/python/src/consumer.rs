@@ -13,7 +13,7 @@ use pyo3::{
     IntoPyObjectExt,
     exceptions::{PyStopIteration, PyTypeError},
     prelude::*,
-    types::{IntoPyDict, PyDict, PyString},
+    types::{IntoPyDict, PyDict, PyString, PyWeakrefMethods, PyWeakrefReference},
 };
 
 use crate::{
@@ -39,7 +39,7 @@ const CLOSE_TIMEOUT_S: f64 = 30.0;
 /// The first argument says where the brokers are, as "host:port,host:port" or a list, or is a dict with Kafka's own keys; the
 /// same keys in snake case are keyword arguments. `group` is `group.id`, `start` is `auto.offset.reset`, `topics` are subscribed
 /// to. In a group what the program is done with is committed by itself: a record when the loop goes on to the next.
-#[pyclass(frozen, subclass, module = "ottla")]
+#[pyclass(frozen, subclass, weakref, module = "ottla")]
 pub(crate) struct Consumer {
     consumer: bindings::Consumer,
     deserializers: Option<Arc<Deserializers>>,
@@ -345,11 +345,13 @@ impl Consumer {
         *this.current() = None;
         let was_closed = this.closed.swap(true, std::sync::atomic::Ordering::AcqRel);
         if let (Some(event_loop), Some(_), false) = (&this.event_loop, &this.listener, was_closed) {
-            // Told by the loop, which goes on while the closing is awaited.
-            let own = Arc::new(slf.clone().unbind());
+            // Told by the loop, which goes on while the closing is awaited. Whoever awaits it keeps the consumer.
+            let own = PyWeakrefReference::new(slf)?.unbind();
             event_loop.get().steps_of(py, &this.consumer, move |py, step| {
-                let own = own.bind(py);
-                own.get().tell(own, step)
+                match own.bind(py).upgrade_as::<Self>()? {
+                    Some(own) => own.get().tell(&own, step),
+                    None => Ok(()),
+                }
             })?;
         }
         if this.listener.is_none() || this.event_loop.is_some() {

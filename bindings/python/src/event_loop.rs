@@ -1,6 +1,7 @@
 //! How what ends on an I/O thread comes to an asyncio event loop: one queue for a loop, one wake for all that has come.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,7 +25,9 @@ enum Ended {
     /// An operation.
     Operation(u64, Result<Convert, BindingError>),
     /// Deliveries have come to the producer of this number.
-    Deliveries(usize),
+    Deliveries(u64),
+    /// All records of the producer of this number, which the program has let go of, have come to their end.
+    Gone(u64),
     /// A step of a rebalance, and who hears of it.
     Step(Rebalance, Arc<TellStep>),
 }
@@ -33,7 +36,7 @@ enum Ended {
 type TellStep = dyn Fn(Python<'_>, Rebalance) -> PyResult<()> + Send + Sync;
 
 /// The side of an asyncio event loop that is turned to the library. The loop takes `drain` when `fileno` is readable.
-#[pyclass(frozen, module = "ottla._ottla")]
+#[pyclass(frozen, weakref, module = "ottla._ottla")]
 pub(crate) struct EventLoop {
     queue: Arc<CompletionQueue<Ended>>,
     fd: Arc<WakeFd>,
@@ -46,7 +49,10 @@ struct Waiting {
     /// The futures of operations and records under way, by number. A number comes back once, and is free again then.
     futures: Vec<Option<Py<PyAny>>>,
     free: Vec<u64>,
-    producers: Vec<Producer>,
+    /// The producers whose deliveries come here, by number.
+    producers: HashMap<u64, Producer>,
+    /// The number of the last producer.
+    last_producer: u64,
 }
 
 impl Waiting {
@@ -113,10 +119,12 @@ impl EventLoop {
                     }
                 }
                 Ended::Deliveries(number) => {
-                    let producer = self.waiting().producers.get(number).cloned();
-                    if let Some(Ok(batches)) = producer.map(|producer| producer.take_deliveries()) {
-                        batches.iter().try_for_each(|batch| self.deliver(py, batch, &mut done))?;
-                    }
+                    let producer = self.waiting().producers.get(&number).cloned();
+                    self.take_deliveries(py, producer, &mut done)?;
+                }
+                Ended::Gone(number) => {
+                    let producer = self.waiting().producers.remove(&number);
+                    self.take_deliveries(py, producer, &mut done)?;
                 }
             }
         }
@@ -153,16 +161,39 @@ impl EventLoop {
         self.waiting().take(token)
     }
 
-    /// From now on the deliveries of a producer end the futures of their tokens.
-    pub(crate) fn deliveries_of(&self, producer: &Producer) -> Result<(), BindingError> {
+    /// From now on the deliveries of a producer end the futures of their tokens; until [`Self::let_go`] is told its number.
+    pub(crate) fn deliveries_of(&self, producer: &Producer) -> Result<u64, BindingError> {
         let mut waiting = self.waiting();
-        let number = waiting.producers.len();
-        waiting.producers.push(producer.clone());
+        waiting.last_producer += 1;
+        let number = waiting.last_producer;
+        waiting.producers.insert(number, producer.clone());
         drop(waiting);
         let queue = Arc::clone(&self.queue);
         producer.on_refusal(move |token, error| queue.push(Ended::Operation(token, Err(error))));
         let queue = Arc::clone(&self.queue);
-        producer.on_deliveries(move || queue.push(Ended::Deliveries(number)))
+        producer.on_deliveries(move || queue.push(Ended::Deliveries(number)))?;
+        Ok(number)
+    }
+
+    /// The program has let go of a producer: it is kept until each of its records has come to its end.
+    pub(crate) fn let_go(&self, number: u64) {
+        let producer = self.waiting().producers.get(&number).cloned();
+        if let Some(producer) = producer {
+            let queue = Arc::clone(&self.queue);
+            producer.flush().start(move |_| queue.push(Ended::Gone(number)));
+        }
+    }
+
+    fn take_deliveries(
+        &self,
+        py: Python<'_>,
+        producer: Option<Producer>,
+        done: &mut Vec<Py<PyAny>>,
+    ) -> PyResult<()> {
+        match producer.map(|producer| producer.take_deliveries()) {
+            Some(Ok(batches)) => batches.iter().try_for_each(|batch| self.deliver(py, batch, done)),
+            _ => Ok(()),
+        }
     }
 
     /// From now on the steps of a consumer's rebalances are told by the loop.

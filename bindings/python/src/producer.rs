@@ -44,8 +44,8 @@ pub(crate) struct Producer {
     producer: bindings::Producer,
     key_serializer: Option<Py<PyAny>>,
     value_serializer: Option<Py<PyAny>>,
-    /// With one, calls give its futures and never wait.
-    event_loop: Option<Py<EventLoop>>,
+    /// With one, calls give its futures and never wait. It knows this producer by a number.
+    event_loop: Option<(Py<EventLoop>, u64)>,
 }
 
 /// How long closing waits where nobody says: until `delivery.timeout.ms` has decided on every record.
@@ -98,9 +98,13 @@ impl Producer {
     ) -> PyResult<Self> {
         let config = config::config(py, bootstrap_servers, config, options)?.producer().or_raise(py)?;
         let producer = bindings::Producer::new(config).or_raise(py)?;
-        if let Some(event_loop) = &event_loop {
-            event_loop.get().deliveries_of(&producer).or_raise(py)?;
-        }
+        let event_loop = match event_loop {
+            None => None,
+            Some(event_loop) => {
+                let number = event_loop.get().deliveries_of(&producer).or_raise(py)?;
+                Some((event_loop, number))
+            }
+        };
         Ok(Self { producer, key_serializer, value_serializer, event_loop })
     }
 
@@ -135,7 +139,7 @@ impl Producer {
         on_delivery: Option<Py<PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let given = self.given(topic, value, key, headers, partition, timestamp)?;
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return self.send_in(py, event_loop.get(), &given);
         }
         let delivery = self.awaited(py, &given)?;
@@ -211,7 +215,7 @@ impl Producer {
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         let timeout = seconds(timeout)?;
         let flush = self.producer.flush();
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return event_loop.get().start(py, flush, |py, ()| Ok(py.None()));
         }
         wait(py, timeout, |wait| flush.wait(wait))?;
@@ -232,7 +236,7 @@ impl Producer {
             }
         }
         let close = self.producer.close(timeout.unwrap_or(CLOSE_MAX));
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return event_loop.get().start(py, close, |py, ()| Ok(py.None()));
         }
         wait(py, None, |wait| close.wait(wait))?;
@@ -242,7 +246,8 @@ impl Producer {
     /// How many partitions a topic has.
     fn partition_count(&self, py: Python<'_>, topic: String) -> PyResult<Py<PyAny>> {
         let count = self.producer.partition_count(topic);
-        answer(py, self.event_loop.as_ref(), None, count, |py, count| count.into_bound_py_any(py))
+        let event_loop = self.event_loop.as_ref().map(|(event_loop, _)| event_loop);
+        answer(py, event_loop, None, count, |py, count| count.into_bound_py_any(py))
     }
 
     /// What it has counted, by name; None where there is nothing yet.
@@ -329,6 +334,14 @@ impl Producer {
             wait(py, timeout, move |wait| wait.until(is_reached))?;
         }
         Ok(py.None())
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some((event_loop, number)) = &self.event_loop {
+            event_loop.get().let_go(*number);
+        }
     }
 }
 

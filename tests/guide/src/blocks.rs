@@ -39,7 +39,8 @@ pub enum Fate {
 /// If the guide cannot be listed.
 pub fn pages(root: &Path) -> io::Result<Vec<PathBuf>> {
     let readmes = ["README.md", "bindings/c/README.md", "node/README.md", "python/README.md"];
-    let mut pages: Vec<PathBuf> = readmes.iter().map(PathBuf::from).filter(|page| root.join(page).is_file()).collect();
+    let mut pages: Vec<PathBuf> =
+        readmes.iter().map(PathBuf::from).filter(|page| root.join(page).is_file()).collect();
     let mut guide: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(root.join("docs/guide"))? {
         let name = entry?.file_name();

@@ -102,7 +102,8 @@ impl Program {
     ///
     /// If there is no such process any more.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has an id")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has an id")?;
         kill_process(pid, signal).context("the program has ended already")
     }
 

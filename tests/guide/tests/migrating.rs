@@ -135,7 +135,8 @@ type Written = (String, Vec<(String, String)>);
 impl Port {
     fn run(&self) -> anyhow::Result<()> {
         let commands = [("original", (self.original)()?), ("port", (self.ported)()?)];
-        let broker = TestBroker::start(&[&QUICK_GROUPS[..], &[("group.initial.rebalance.delay.ms", "0")]].concat());
+        let broker =
+            TestBroker::start(&[&QUICK_GROUPS[..], &[("group.initial.rebalance.delay.ms", "0")]].concat());
         let bootstrap = broker.bootstrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.fill(&bootstrap))?;
@@ -143,7 +144,8 @@ impl Port {
         for (which, (mut command, _directory)) in commands {
             command.args([&bootstrap, which, "input"]);
             command.args(self.outputs.iter().map(|output| format!("{which}-{output}")));
-            let outcome = self.attempt(command).and_then(|()| runtime.block_on(self.outcome(&bootstrap, which)));
+            let outcome =
+                self.attempt(command).and_then(|()| runtime.block_on(self.outcome(&bootstrap, which)));
             outcomes.push(outcome.with_context(|| format!("{} {which}", self.of))?);
         }
         ensure!(outcomes[0].committed == RECORDS as i64, "committed are {}", outcomes[0].committed);
@@ -166,13 +168,17 @@ impl Port {
 
     /// Makes the topics, and puts the records into the one that is read.
     async fn fill(&self, bootstrap: &str) -> anyhow::Result<()> {
-        let admin = Admin::new(AdminConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() })?;
-        let outputs = self.outputs.iter().flat_map(|output| [format!("original-{output}"), format!("port-{output}")]);
+        let admin =
+            Admin::new(AdminConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() })?;
+        let outputs =
+            self.outputs.iter().flat_map(|output| [format!("original-{output}"), format!("port-{output}")]);
         for name in outputs.chain(["input".to_owned()]) {
             admin.create_topic(NewTopic::new(name).partitions(PARTITIONS)).await?;
         }
-        let producer =
-            Producer::new(ProducerConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() })?;
+        let producer = Producer::new(ProducerConfig {
+            bootstrap_servers: vec![bootstrap.to_owned()],
+            ..Default::default()
+        })?;
         for number in 0..RECORDS {
             let (key, value) = (self.record)(number);
             let record = Record::to("input").key(&key).value(&value).header("number", "7");
@@ -190,7 +196,8 @@ impl Port {
                 written.entry(((*output).to_owned(), key)).or_default().push(one);
             }
         }
-        let admin = Admin::new(AdminConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() })?;
+        let admin =
+            Admin::new(AdminConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..Default::default() })?;
         let (_, offsets) = admin.list_group_offsets([which]).await?.pop().context("a group was asked for")?;
         let committed = offsets?.values().map(|committed| committed.offset).sum();
         Ok(Outcome { written, committed })
@@ -212,7 +219,8 @@ async fn all(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<(String, Writte
     while left > 0 {
         for record in &consumer.next_batch(1000).await? {
             let record = record?;
-            let headers = record.headers().iter().map(|header| (header.name().into_owned(), text(header.value)));
+            let headers =
+                record.headers().iter().map(|header| (header.name().into_owned(), text(header.value)));
             found.push((text(record.key()), (text(record.value()), headers.collect())));
             left -= 1;
         }

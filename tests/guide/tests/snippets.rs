@@ -55,14 +55,17 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
 fn trial(name: &str, place: &str, block: &Block) -> Result<(), Failed> {
     match attempt(place, block) {
         Ok(()) => Ok(()),
-        Err(error) if error.downcast_ref::<Missing>().is_some() && ottla_interop::skip(name, &error) => Ok(()),
+        Err(error) if error.downcast_ref::<Missing>().is_some() && ottla_interop::skip(name, &error) => {
+            Ok(())
+        }
         Err(error) => Err(format!("{error:#}").into()),
     }
 }
 
 fn attempt(place: &str, block: &Block) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let broker = TestBroker::start(&[&QUICK_GROUPS[..], &[("group.initial.rebalance.delay.ms", "0")]].concat());
+    let broker =
+        TestBroker::start(&[&QUICK_GROUPS[..], &[("group.initial.rebalance.delay.ms", "0")]].concat());
     let address = broker.bootstrap();
     let snippet =
         Snippet { place, block, address: &address, directory: directory.path(), rust: Path::new(RUST) };

@@ -130,7 +130,8 @@ fn parse_local(text: &str) -> anyhow::Result<Vec<Local>> {
     let mut rows: Vec<Local> = Vec::new();
     for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
         if let Some(attribute) = line.strip_prefix("    ") {
-            let row = rows.last_mut().with_context(|| format!("an attribute before the first row: {line}"))?;
+            let row =
+                rows.last_mut().with_context(|| format!("an attribute before the first row: {line}"))?;
             match attribute.split_once("  ") {
                 Some(("do", remedy)) => row.remedy = remedy.trim().to_owned(),
                 Some(("python", names)) => row.python = names.split_whitespace().map(str::to_owned).collect(),

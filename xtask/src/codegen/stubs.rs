@@ -87,7 +87,8 @@ fn parse(stub: &str) -> anyhow::Result<Vec<Item>> {
             if line.ends_with(": ...") {
                 let lines = std::mem::take(&mut pending);
                 let name = lines.iter().find_map(|line| line.trim_start().strip_prefix("def "));
-                let name = name.and_then(|rest| rest.split('(').next()).context("a function has a name")?.to_owned();
+                let name =
+                    name.and_then(|rest| rest.split('(').next()).context("a function has a name")?.to_owned();
                 items.push(Item::Function { class: class.clone(), name, lines });
             }
         } else {
@@ -112,7 +113,10 @@ fn rust_texts(source: &str, texts: &mut Texts) {
         };
         if let Some(one) = code.strip_prefix("///") {
             text.push(one.strip_prefix(' ').unwrap_or(one).to_owned());
-        } else if code.starts_with("#[pyclass") || code.starts_with("#[pyfunction") || code.starts_with("#[pymethods") {
+        } else if code.starts_with("#[pyclass")
+            || code.starts_with("#[pyfunction")
+            || code.starts_with("#[pymethods")
+        {
             is_python = true;
         } else if let Some(name) = word("struct ").filter(|_| is_python && !line.starts_with(' ')) {
             texts.insert((name.clone(), String::new()), std::mem::take(&mut text));
@@ -152,7 +156,10 @@ fn python_texts(source: &str) -> Texts {
             let mut one = first.to_owned();
             while !one.ends_with("\"\"\"") {
                 text.push(one);
-                one = lines.next().map(|line| line.get(indent..).unwrap_or_default().to_owned()).unwrap_or_default();
+                one = lines
+                    .next()
+                    .map(|line| line.get(indent..).unwrap_or_default().to_owned())
+                    .unwrap_or_default();
             }
             text.push(one.trim_end_matches("\"\"\"").to_owned());
             texts.insert((class.clone(), owner.take().unwrap_or_default()), text);
@@ -169,7 +176,11 @@ fn docstring(text: &[String], indent: &str) -> String {
         [first, rest @ ..] => {
             let mut out = format!("{indent}\"\"\"{first}\n");
             for line in rest {
-                let _ = writeln!(out, "{}", if line.is_empty() { String::new() } else { format!("{indent}{line}") });
+                let _ = writeln!(
+                    out,
+                    "{}",
+                    if line.is_empty() { String::new() } else { format!("{indent}{line}") }
+                );
             }
             if rest.last().is_some_and(String::is_empty) {
                 out.pop();
@@ -287,7 +298,8 @@ fn awaited(class: &str, name: &str, lines: &[String]) -> Vec<String> {
             kept.pop();
         }
         let mut line = line.clone();
-        for (from, to) in [("__enter__", "__aenter__"), ("__exit__", "__aexit__"), ("__iter__", "__aiter__")] {
+        for (from, to) in [("__enter__", "__aenter__"), ("__exit__", "__aexit__"), ("__iter__", "__aiter__")]
+        {
             line = line.replace(from, to);
         }
         if COROUTINES.contains(&name) {
@@ -295,7 +307,8 @@ fn awaited(class: &str, name: &str, lines: &[String]) -> Vec<String> {
         }
         kept.push(line);
     }
-    let is_awaited = (AWAITED.contains(&name) || class == "Admin" && !name.starts_with("__")) && !COROUTINES.contains(&name);
+    let is_awaited = (AWAITED.contains(&name) || class == "Admin" && !name.starts_with("__"))
+        && !COROUTINES.contains(&name);
     if let Some(last) = kept.last_mut()
         && let Some((before, result)) = last.clone().trim_end_matches(": ...").split_once(" -> ")
     {

@@ -1,5 +1,10 @@
 //! `snippets-rust PLACE ADDRESS` runs a snippet of the documentation, by its page and line, against a broker.
-#![allow(unreachable_code, clippy::print_stdout, clippy::use_self, reason = "snippets are for readers, and some loop for ever")]
+#![allow(
+    unreachable_code,
+    clippy::print_stdout,
+    clippy::use_self,
+    reason = "snippets are for readers, and some loop for ever"
+)]
 
 use std::{error::Error, sync::OnceLock};
 

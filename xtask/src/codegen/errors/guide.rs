@@ -26,7 +26,11 @@ pub(super) fn page(locals: &[Local], rows: &[Row]) -> String {
             "Broker" => "`ErrorKind::Broker(ErrorCode::UNKNOWN_SERVER_ERROR)`".to_owned(),
             kind => format!("`ErrorKind::{kind}`"),
         };
-        let _ = writeln!(page, "Python `ottla.errors.{}` · C `OTTLA_E_{}` · Rust {rust}", row.python[0], row.name);
+        let _ = writeln!(
+            page,
+            "Python `ottla.errors.{}` · C `OTTLA_E_{}` · Rust {rust}",
+            row.python[0], row.name
+        );
     }
     page += "\n## What brokers refuse\n\n\
              In Rust `ErrorKind::Broker(ErrorCode::NAME)`, in C `OTTLA_E_NAME`, in Python a class of `ottla.errors`. *Again* says whether the \
@@ -42,7 +46,13 @@ pub(super) fn page(locals: &[Local], rows: &[Row]) -> String {
             _ => "no",
         };
         let class = class_name(&row.name);
-        let _ = writeln!(page, "| {} | `{}` | `{class}` | {again} | {}. |", row.code, row.name, sentence(&row.meaning));
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | `{class}` | {again} | {}. |",
+            row.code,
+            row.name,
+            sentence(&row.meaning)
+        );
     }
     page
 }
