@@ -17,6 +17,7 @@ from typing import (
     Optional,
     Sequence,
     Union,
+    final,
     overload,
 )
 
@@ -114,6 +115,7 @@ class Producer:
     def __enter__(self) -> Producer: ...
     def __exit__(self, *raised: object) -> None: ...
 
+@final
 class DeliveryFuture:
     """Tells what became of a record: as `concurrent.futures.Future` does, and awaitable in any event loop.
 
@@ -136,6 +138,7 @@ class DeliveryFuture:
         """Calls `callback(future)` once the outcome is known, on a thread of the library."""
     def __await__(self) -> Generator[Any, None, RecordMetadata]: ...
 
+@final
 class BatchFuture:
     """Tells what became of the records of one `send_batch`."""
 
@@ -145,6 +148,7 @@ class BatchFuture:
         """Whether the outcome of each record is known."""
     def __len__(self) -> int: ...
 
+@final
 class RecordMetadata:
     """Where a record was written."""
 
@@ -161,6 +165,7 @@ class RecordMetadata:
     def timestamp(self) -> int:
         """The record's timestamp, in milliseconds since the epoch."""
 
+@final
 class Record:
     """A record that was read.
 
@@ -197,6 +202,7 @@ class Record:
     def detach(self) -> OwnRecord:
         """The same record with memory of its own, for those that keep few of many: an `ottla.OwnRecord`."""
 
+@final
 class RecordBatch(Sequence[Record]):
     """Records of one partition that follow each other: a sequence of `Record`."""
 
@@ -224,9 +230,9 @@ class RecordBatch(Sequence[Record]):
         """The batch as a `pyarrow.RecordBatch` with the columns offset, timestamp, key and value. Needs pyarrow."""
     def __len__(self) -> int: ...
     @overload
-    def __getitem__(self, at: int) -> Record: ...
+    def __getitem__(self, at: int, /) -> Record: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Record]: ...
+    def __getitem__(self, at: slice, /) -> list[Record]: ...
     def __iter__(self) -> Iterator[Record]: ...
 
 class Consumer:
@@ -395,6 +401,7 @@ class Admin:
     def __enter__(self) -> Admin: ...
     def __exit__(self, *raised: object) -> None: ...
 
+@final
 class EventLoop:
     """The side of an asyncio event loop that is turned to the library. The loop takes `drain` when `fileno` is readable."""
 

@@ -123,5 +123,7 @@ def test_a_hundred_clients_in_one_process(ottla_broker: Broker, name: Name) -> N
         assert record is not None
         offsets.append(record.offset)
     assert offsets == list(range(50))
-    for client in [*producers, *consumers]:
-        client.close()
+    for producer in producers:
+        producer.close()
+    for consumer in consumers:
+        consumer.close()

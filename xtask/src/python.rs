@@ -1,6 +1,7 @@
 //! The tests of the package for Python, over the wheel as users install it.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -19,7 +20,18 @@ const TOOLS: [&[&str]; 4] = [
     &["-m", "pytest", "-q"],
     &["-m", "mypy", "--strict", "-p", "ottla"],
     &["-m", "mypy", "--strict", "."],
-    &["-m", "mypy.stubtest", "ottla._ottla", "--ignore-disjoint-bases"],
+    // Whether the stubs say what the modules have.
+    &[
+        "-m",
+        "mypy.stubtest",
+        "ottla._ottla",
+        "ottla.aio",
+        "ottla.errors",
+        "--ignore-missing-stub",
+        "--ignore-disjoint-bases",
+        "--allowlist",
+        "stubtest.txt",
+    ],
 ];
 /// The release of pyright, from npm.
 const PYRIGHT: &str = "pyright@1.1.407";
@@ -43,13 +55,10 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     match pyright()? {
         Some(program) => {
             lane.step(Command::new(&program).arg("-p").arg(pyright_project(&examples)?))?;
-            // Whether all of the package that is public has types, as others see it.
-            let python = package::installed_python();
-            lane.step(
-                Command::new(&program)
-                    .args(["--verifytypes", "ottla", "--ignoreexternal", "--pythonpath"])
-                    .arg(python),
-            )?;
+            // Whether all of the package that is public has types, as others see it; it asks the first Python on the path.
+            let mut verify = Command::new(&program);
+            verify.args(["--verifytypes", "ottla", "--ignoreexternal"]).env("PATH", with_package()?);
+            lane.step(&mut verify)?;
         }
         None => {
             let missing = run.missing(&format!("npm, which brings {PYRIGHT}"));
@@ -115,21 +124,29 @@ fn pyright() -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(program))
 }
 
-/// What pyright looks at: the examples strictly, and the tests, which also try what is wrong, as usual.
+/// What pyright looks at: the examples strictly, and the tests, which also try what is wrong, as usual. It takes paths from
+/// where the file lies.
 fn pyright_project(examples: &[PathBuf]) -> anyhow::Result<PathBuf> {
-    let paths = |paths: &[PathBuf]| {
-        paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect::<Vec<_>>().join(", ")
-    };
-    let tests = tree::path("python/tests");
-    let packages = tree::path("target/packages");
-    let project = tree::path("target/tools/pyright/pyrightconfig.json");
+    let directory = tree::path("target/pyright");
+    fs::create_dir_all(&directory)?;
+    let root = tree::path("");
+    let quoted = |path: &Path| format!("{:?}", Path::new("../..").join(path).display().to_string());
+    let examples: Vec<String> =
+        examples.iter().map(|example| quoted(example.strip_prefix(&root).unwrap_or(example))).collect();
+    let examples = examples.join(", ");
+    let tests = quoted(Path::new("python/tests"));
     let text = format!(
-        "{{\n  \"include\": [{}, {}],\n  \"strict\": [{}],\n  \"venvPath\": {},\n  \"venv\": \"python\"\n}}\n",
-        paths(examples),
-        paths(&[tests]),
-        paths(examples),
-        paths(&[packages]),
+        "{{\n  \"include\": [{tests}, {examples}],\n  \"strict\": [{examples}],\n  \"extraPaths\": [{tests}],\n  \
+         \"venvPath\": \"../packages\",\n  \"venv\": \"python\"\n}}\n"
     );
+    let project = directory.join("pyrightconfig.json");
     fs::write(&project, text).with_context(|| project.display().to_string())?;
     Ok(project)
+}
+
+/// The path, with the environment first that has the package installed.
+fn with_package() -> anyhow::Result<OsString> {
+    let installed = package::installed_python().parent().map(Path::to_path_buf);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(installed.into_iter().chain(std::env::split_paths(&path)))?)
 }

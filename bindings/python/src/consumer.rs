@@ -25,9 +25,9 @@ use crate::{
     wait::{seconds, wait},
 };
 
-/// Records of one batch, where nobody says.
+/// Records of one batch, where nobody says. Signatures say the number again, since that is what `help()` shows.
 const RECORDS_MAX: usize = 500;
-/// How long closing waits where nobody says.
+/// How long closing waits where nobody says; see above.
 const CLOSE_TIMEOUT_S: f64 = 30.0;
 
 /// Reads records. Thread-safe; heartbeats and fetches are done on a thread of its own.
@@ -213,7 +213,7 @@ impl Consumer {
     }
 
     /// The next records of one partition, at most `max_records`; None if none come within `timeout` seconds.
-    #[pyo3(signature = (max_records=RECORDS_MAX, timeout=None))]
+    #[pyo3(signature = (max_records=500, timeout=None))]
     fn next_batch(
         slf: &Bound<'_, Self>,
         max_records: usize,
@@ -224,7 +224,7 @@ impl Consumer {
     }
 
     /// Goes through batches, for ever; with `timeout`, until none has come for so many seconds.
-    #[pyo3(signature = (max_records=RECORDS_MAX, timeout=None))]
+    #[pyo3(signature = (max_records=500, timeout=None))]
     fn batches<'py>(
         slf: &Bound<'py, Self>,
         max_records: usize,
@@ -258,7 +258,7 @@ impl Consumer {
     }
 
     /// A batch that needs no waiting; else None. For event loops, with `ready()`.
-    #[pyo3(signature = (max_records=RECORDS_MAX))]
+    #[pyo3(signature = (max_records=500))]
     fn try_next_batch(slf: &Bound<'_, Self>, max_records: usize) -> PyResult<Option<RecordBatch>> {
         let this = slf.get();
         this.batch(|| this.try_take(slf, max_records))
@@ -337,7 +337,7 @@ impl Consumer {
     // ---- the end
 
     /// Leaves the group, with what the program is done with committed, and ends. Closing again does nothing.
-    #[pyo3(signature = (timeout=CLOSE_TIMEOUT_S))]
+    #[pyo3(signature = (timeout=30.0))]
     fn close(slf: &Bound<'_, Self>, timeout: f64) -> PyResult<Py<PyAny>> {
         let (this, py) = (slf.get(), slf.py());
         let timeout = seconds(Some(timeout))?.unwrap_or(Duration::MAX);

@@ -61,7 +61,8 @@ async def main() -> None:
             batch = await consumer.next_batch(100)
             if batch is None:
                 continue
-            paid, sent = ledger.paid[batch.partition], []
+            paid = ledger.paid[batch.partition]
+            sent: list[asyncio.Future[ottla.RecordMetadata]] = []
             for record in batch:
                 paid[record.key] += record.value
                 sent.append(producer.send(totals, str(paid[record.key]), record.key))

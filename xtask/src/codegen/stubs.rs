@@ -79,7 +79,7 @@ fn parse(stub: &str) -> anyhow::Result<Vec<Item>> {
         if let Some(rest) = line.strip_prefix("class ") {
             class = rest.split(['(', ':']).next().unwrap_or_default().to_owned();
             items.push(Item::Class { name: class.clone(), line: line.to_owned() });
-        } else if !pending.is_empty() || code.starts_with("def ") || code.starts_with('@') {
+        } else if !pending.is_empty() || code.starts_with("def ") || line.starts_with("    @") {
             if is_outside {
                 class.clear();
             }
