@@ -80,7 +80,8 @@ class Producer:
         """Takes a record and returns at once; the future tells where it was written, or raises why not.
 
         Waits only where it must, up to `max.block.ms`: for room in `buffer.memory`, and for the partitions of a topic that
-        was not used before. `on_delivery(metadata, error)` is called on a thread of the library.
+        was not used before. `on_delivery(metadata, error)` is called on a thread of the library, in the order of a partition's
+        records.
         """
     def send_nowait(
         self,

@@ -16,6 +16,7 @@ use crate::{
     },
     error::{BindingError, QUEUE_FULL, Result},
     handle::Handle,
+    outcomes::Outcomes,
     packed::{self, Packed},
 };
 
@@ -27,6 +28,7 @@ pub struct Producer {
     /// The topics that packed records name by number.
     topics: Arc<RwLock<Vec<Arc<str>>>>,
     backlog: Arc<Backlog>,
+    outcomes: Arc<Outcomes>,
 }
 
 impl Producer {
@@ -36,6 +38,7 @@ impl Producer {
             handle: Handle::new(core::Producer::new(config)?),
             topics: Arc::default(),
             backlog: Arc::default(),
+            outcomes: Arc::default(),
         })
     }
 
@@ -102,6 +105,27 @@ impl Producer {
     /// As [`Self::send`], with a delivery that can be asked, or awaited, for itself.
     pub fn send_awaited(&self, record: &Record<'_>, wait: Wait<'_>) -> Result<Delivery> {
         self.handle.with(|client| Ok(wait.on(client.send(record.clone()))??))
+    }
+
+    /// What becomes of a record, told on the I/O thread, where `told` must not block: after all of its partition that were sent
+    /// before, and asked for by this.
+    pub fn on_outcome(
+        &self,
+        delivery: Delivery,
+        told: impl FnOnce(Result<RecordMetadata>) + Send + 'static,
+    ) {
+        let Some(partition) = self.outcomes.put(delivery, Box::new(told)) else { return };
+        let (outcomes, last) = (self.outcomes.clone(), self.outcomes.clone());
+        let left = partition.clone();
+        let telling = self.handle.call(move |_| async move {
+            outcomes.tell(&partition).await;
+            Ok(())
+        });
+        telling.start(move |ended| {
+            if let Err(error) = ended {
+                last.fail(&left, &error);
+            }
+        });
     }
 
     /// What becomes of a record, told on the I/O thread.

@@ -124,7 +124,8 @@ impl Producer {
     /// Takes a record and returns at once; the future tells where it was written, or raises why not.
     ///
     /// Waits only where it must, up to `max.block.ms`: for room in `buffer.memory`, and for the partitions of a topic that
-    /// was not used before. `on_delivery(metadata, error)` is called on a thread of the library.
+    /// was not used before. `on_delivery(metadata, error)` is called on a thread of the library, in the order of a partition's
+    /// records.
     #[pyo3(signature = (topic, value=None, key=None, *, headers=None, partition=None, timestamp=None, on_delivery=None))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn send<'py>(
@@ -147,7 +148,7 @@ impl Producer {
             None => delivery,
             Some(callback) => {
                 let again = delivery.again();
-                self.producer.outcome(delivery).start(move |outcome| {
+                self.producer.on_outcome(delivery, move |outcome| {
                     callback::push(Job::Delivered(callback, outcome));
                 });
                 again

@@ -3,6 +3,7 @@
     unreachable_code,
     clippy::print_stdout,
     clippy::use_self,
+    clippy::useless_conversion,
     reason = "snippets are for readers, and some loop for ever"
 )]
 
