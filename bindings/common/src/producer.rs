@@ -109,11 +109,7 @@ impl Producer {
 
     /// What becomes of a record, told on the I/O thread, where `told` must not block: after all of its partition that were sent
     /// before, and asked for by this.
-    pub fn on_outcome(
-        &self,
-        delivery: Delivery,
-        told: impl FnOnce(Result<RecordMetadata>) + Send + 'static,
-    ) {
+    pub fn on_outcome(&self, delivery: Delivery, told: impl FnOnce(Result<RecordMetadata>) + Send + 'static) {
         let Some(partition) = self.outcomes.put(delivery, Box::new(told)) else { return };
         let (outcomes, last) = (self.outcomes.clone(), self.outcomes.clone());
         let left = partition.clone();
