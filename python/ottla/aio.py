@@ -23,22 +23,41 @@ from .errors import ClosedError
 
 __all__ = ["Admin", "Consumer", "Producer"]
 
-_loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ottla.EventLoop]" = weakref.WeakKeyDictionary()
+# Each belongs to its loop, as its reader, and to the clients of the loop: it ends with them, and holds nothing here.
+_sides: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_ottla.EventLoop]]" = weakref.WeakKeyDictionary()
 
 
 def _event_loop() -> _ottla.EventLoop:
     """The native half's side of the running loop."""
     loop = asyncio.get_running_loop()
-    side = _loops.get(loop)
+    known = _sides.get(loop)
+    side = None if known is None else known()
     if side is None:
         side = _ottla.EventLoop(loop)
-        loop.add_reader(side.fileno(), side.drain)
-        _loops[loop] = side
+        loop.add_reader(side.fileno(), _drain, side)
+        _sides[loop] = weakref.ref(side)
     return side
 
 
+def _drain(side: _ottla.EventLoop) -> None:
+    """Ends the futures of all that has gone well; the native half has ended those of what has not."""
+    ended = iter(side.drain())
+    for future, value in zip(ended, ended):
+        # Somebody may have cancelled it.
+        if not future.done():
+            future.set_result(value)
+
+
 class Producer(_ottla.Producer):
-    """`ottla.Producer` for asyncio: `send`, `flush` and `close` are awaited."""
+    """Sends records, in an asyncio program.
+
+    >>> async with aio.Producer("localhost:9092", compression_type="zstd") as producer:
+    ...     written = await producer.send("orders", "two apples", key="42")
+    ...     print(written.offset)
+
+    Settings are given as to `ottla.Producer`. Belongs to the loop in which it is made, and never holds it up. Leaving the block sends
+    what was taken and waits for it, as `close()` does.
+    """
 
     def __new__(cls, *args: Any, **options: Any) -> Producer:
         return super().__new__(cls, *args, event_loop=_event_loop(), **options)
@@ -59,10 +78,25 @@ class Producer(_ottla.Producer):
 
 
 class Consumer(_ottla.Consumer):
-    """`ottla.Consumer` for asyncio: `async for`, and what takes time is awaited."""
+    """Reads records, in an asyncio program.
+
+    >>> async with aio.Consumer("localhost:9092", group="billing", topics=["orders"], start="earliest") as consumer:
+    ...     async for record in consumer:
+    ...         print(record.offset, record.value)
+
+    Settings are given as to `ottla.Consumer`. Belongs to the loop in which it is made; heartbeats and fetches do not need it. What is told
+    of rebalances may be coroutine functions: the group waits until they have ended.
+    """
+
+    # Whoever waits for records, and whether the next who would is to have none.
+    _waits: set[asyncio.Future[None]]
+    _is_woken: bool
+    _loop: asyncio.AbstractEventLoop
 
     def __new__(cls, *args: Any, **options: Any) -> Consumer:
-        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+        consumer = super().__new__(cls, *args, event_loop=_event_loop(), **options)
+        consumer._waits, consumer._is_woken, consumer._loop = set(), False, asyncio.get_running_loop()
+        return consumer
 
     async def __aenter__(self) -> Consumer:
         return self
@@ -101,26 +135,40 @@ class Consumer(_ottla.Consumer):
             elif timeout is not None:
                 return
 
+    def wake(self) -> None:
+        """Ends a wait for records, now or the next, with None; from any thread."""
+        self._loop.call_soon_threadsafe(self._end_waits)
+
+    def _end_waits(self) -> None:
+        self._is_woken = True
+        for waiting in self._waits:
+            if not waiting.done():
+                waiting.set_result(None)
+
     async def _within(self, timeout: Optional[float], look: Any) -> Any:
-        found = look()
-        if found is not None:
-            return found
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        while found is None:
-            left = None if deadline is None else deadline - loop.time()
+        deadline = None if timeout is None else self._loop.time() + timeout
+        while True:
+            found = look()
+            if found is not None:
+                return found
+            if self._is_woken:
+                self._is_woken = False
+                return None
+            left = None if deadline is None else deadline - self._loop.time()
             if left is not None and left <= 0:
                 return None
+            waiting = self.ready()
+            self._waits.add(waiting)
             try:
-                await asyncio.wait_for(self.ready(), left)
+                await asyncio.wait_for(waiting, left)
             except asyncio.TimeoutError:
                 return look()
-            found = look()
-        return found
+            finally:
+                self._waits.discard(waiting)
 
 
 class Admin(_ottla.Admin):
-    """`ottla.Admin` for asyncio: every call is awaited."""
+    """Looks at a cluster and changes it, as `ottla.Admin` does; every call is awaited."""
 
     def __new__(cls, *args: Any, **options: Any) -> Admin:
         return super().__new__(cls, *args, event_loop=_event_loop(), **options)

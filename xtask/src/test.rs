@@ -216,6 +216,10 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
 /// named by `OTTLA_SKIPPED`, or fails if `OTTLA_REQUIRE_ALL` is set.
 fn crates(run: &Run) -> anyhow::Result<Tally> {
     install(&[("kcat", "kcat")]);
+    if !Path::new("/usr/include/librdkafka/rdkafka.h").exists() {
+        // A library, so there is no program by its name. For `examples/migrating`.
+        install(&[("librdkafka", "librdkafka-dev")]);
+    }
     let skipped = tree::path("target/skipped-tests");
     let _ = std::fs::remove_file(&skipped);
     let mut cargo = Command::new("cargo");

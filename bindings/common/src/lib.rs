@@ -28,6 +28,7 @@ pub mod error;
 pub mod fork;
 mod handle;
 pub mod log;
+mod outcomes;
 pub mod packed;
 pub mod panic;
 mod producer;

@@ -19,6 +19,7 @@ use crate::{
     },
     error::{BindingError, Result},
     handle::Handle,
+    outcomes::Outcomes,
     packed::{self, Packed},
 };
 
@@ -31,6 +32,7 @@ pub struct Producer {
     topics: Arc<RwLock<Vec<Arc<str>>>>,
     backlog: Arc<Backlog>,
     max_block: Duration,
+    outcomes: Arc<Outcomes>,
 }
 
 impl Producer {
@@ -42,6 +44,7 @@ impl Producer {
             topics: Arc::default(),
             backlog: Arc::default(),
             max_block,
+            outcomes: Arc::default(),
         })
     }
 
@@ -108,6 +111,23 @@ impl Producer {
     /// As [`Self::send`], with a delivery that can be asked, or awaited, for itself.
     pub fn send_awaited(&self, record: &Record<'_>, wait: Wait<'_>) -> Result<Delivery> {
         self.handle.with(|client| Ok(wait.on(client.send(record.clone()))??))
+    }
+
+    /// What becomes of a record, told on the I/O thread, where `told` must not block: after all of its partition that were sent
+    /// before, and asked for by this.
+    pub fn on_outcome(&self, delivery: Delivery, told: impl FnOnce(Result<RecordMetadata>) + Send + 'static) {
+        let Some(partition) = self.outcomes.put(delivery, Box::new(told)) else { return };
+        let (outcomes, last) = (self.outcomes.clone(), self.outcomes.clone());
+        let left = partition.clone();
+        let telling = self.handle.call(move |_| async move {
+            outcomes.tell(&partition).await;
+            Ok(())
+        });
+        telling.start(move |ended| {
+            if let Err(error) = ended {
+                last.fail(&left, &error);
+            }
+        });
     }
 
     /// What becomes of a record, told on the I/O thread.

@@ -1,15 +1,15 @@
-//! The thread on which delivery callbacks run: one for the process, so that they come one after the other.
+//! The thread on which delivery callbacks run: one for each process, so that they come one after the other.
 
 use std::{
     cell::Cell,
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
 use ottla_bindings::{BindingError, CompletionQueue, core::RecordMetadata as Written};
 use pyo3::prelude::*;
 
-use crate::{error::exception, producer::RecordMetadata};
+use crate::{error::exception, per_process::PerProcess, producer::RecordMetadata};
 
 /// What is to be called.
 pub(crate) enum Job {
@@ -35,7 +35,7 @@ pub(crate) fn push(job: Job) {
     queue().push(job);
 }
 
-/// Whether any was ever pushed.
+/// Whether any was ever pushed, in this process.
 pub(crate) fn is_used() -> bool {
     QUEUE.get().is_some()
 }
@@ -46,15 +46,12 @@ pub(crate) fn mark() -> (Job, mpsc::Receiver<()>) {
     (Job::Mark(sender), receiver)
 }
 
-static QUEUE: OnceLock<Arc<CompletionQueue<Job>>> = OnceLock::new();
+static QUEUE: PerProcess<CompletionQueue<Job>> = PerProcess::new();
 
-fn queue() -> &'static CompletionQueue<Job> {
-    QUEUE.get_or_init(|| {
-        let queue = Arc::new(CompletionQueue::new());
-        let taken = Arc::clone(&queue);
+fn queue() -> Arc<CompletionQueue<Job>> {
+    QUEUE.get_or_start(CompletionQueue::new, |queue| {
         // Where it cannot be started, callbacks are not called: the futures tell all the same.
-        let _ = thread::Builder::new().name("ottla-callbacks".into()).spawn(move || run(&taken));
-        queue
+        let _ = thread::Builder::new().name("ottla-callbacks".into()).spawn(move || run(&queue));
     })
 }
 

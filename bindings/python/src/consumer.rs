@@ -13,7 +13,7 @@ use pyo3::{
     IntoPyObjectExt,
     exceptions::{PyStopIteration, PyTypeError},
     prelude::*,
-    types::{IntoPyDict, PyDict, PyString},
+    types::{IntoPyDict, PyDict, PyString, PyWeakrefMethods, PyWeakrefReference},
 };
 
 use crate::{
@@ -25,9 +25,9 @@ use crate::{
     wait::{seconds, wait},
 };
 
-/// Records of one batch, where nobody says.
+/// Records of one batch, where nobody says. Signatures say the number again, since that is what `help()` shows.
 const RECORDS_MAX: usize = 500;
-/// How long closing waits where nobody says.
+/// How long closing waits where nobody says; see above.
 const CLOSE_TIMEOUT_S: f64 = 30.0;
 
 /// Reads records. Thread-safe; heartbeats and fetches are done on a thread of its own.
@@ -39,7 +39,7 @@ const CLOSE_TIMEOUT_S: f64 = 30.0;
 /// The first argument says where the brokers are, as "host:port,host:port" or a list, or is a dict with Kafka's own keys; the
 /// same keys in snake case are keyword arguments. `group` is `group.id`, `start` is `auto.offset.reset`, `topics` are subscribed
 /// to. In a group what the program is done with is committed by itself: a record when the loop goes on to the next.
-#[pyclass(frozen, subclass, module = "ottla")]
+#[pyclass(frozen, subclass, weakref, module = "ottla")]
 pub(crate) struct Consumer {
     consumer: bindings::Consumer,
     deserializers: Option<Arc<Deserializers>>,
@@ -208,36 +208,23 @@ impl Consumer {
     /// The next record; None if none comes within `timeout` seconds.
     #[pyo3(signature = (timeout=None))]
     fn poll(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Record>> {
-        let this = slf.get();
-        if let Some(record) = this.in_hand() {
-            return Ok(Some(record));
-        }
-        let Some(shared) = this.take(slf, RECORDS_MAX, seconds(timeout)?)? else { return Ok(None) };
-        let first = shared.record(0);
-        *this.current() = Some(Current { shared, next: 1 });
-        Ok(Some(first))
+        let (this, timeout) = (slf.get(), seconds(timeout)?);
+        this.record(|| this.take(slf, RECORDS_MAX, timeout))
     }
 
     /// The next records of one partition, at most `max_records`; None if none come within `timeout` seconds.
-    #[pyo3(signature = (max_records=RECORDS_MAX, timeout=None))]
+    #[pyo3(signature = (max_records=500, timeout=None))]
     fn next_batch(
         slf: &Bound<'_, Self>,
         max_records: usize,
         timeout: Option<f64>,
     ) -> PyResult<Option<RecordBatch>> {
-        let this = slf.get();
-        // What a loop has left of its batch comes first.
-        if let Some(Current { shared, next }) =
-            this.current().take().filter(|c| c.next < c.shared.batch.len())
-        {
-            return Ok(Some(RecordBatch { shared, start: next }));
-        }
-        let taken = this.take(slf, max_records, seconds(timeout)?)?;
-        Ok(taken.map(|shared| RecordBatch { shared, start: 0 }))
+        let (this, timeout) = (slf.get(), seconds(timeout)?);
+        this.batch(|| this.take(slf, max_records, timeout))
     }
 
     /// Goes through batches, for ever; with `timeout`, until none has come for so many seconds.
-    #[pyo3(signature = (max_records=RECORDS_MAX, timeout=None))]
+    #[pyo3(signature = (max_records=500, timeout=None))]
     fn batches<'py>(
         slf: &Bound<'py, Self>,
         max_records: usize,
@@ -267,25 +254,14 @@ impl Consumer {
     /// The record that is in hand, or one that needs no waiting; else None. For event loops, with `ready()`.
     fn try_next(slf: &Bound<'_, Self>) -> PyResult<Option<Record>> {
         let this = slf.get();
-        if let Some(record) = this.in_hand() {
-            return Ok(Some(record));
-        }
-        let Some(shared) = this.try_take(slf, RECORDS_MAX)? else { return Ok(None) };
-        let first = shared.record(0);
-        *this.current() = Some(Current { shared, next: 1 });
-        Ok(Some(first))
+        this.record(|| this.try_take(slf, RECORDS_MAX))
     }
 
     /// A batch that needs no waiting; else None. For event loops, with `ready()`.
-    #[pyo3(signature = (max_records=RECORDS_MAX))]
+    #[pyo3(signature = (max_records=500))]
     fn try_next_batch(slf: &Bound<'_, Self>, max_records: usize) -> PyResult<Option<RecordBatch>> {
         let this = slf.get();
-        if let Some(Current { shared, next }) =
-            this.current().take().filter(|c| c.next < c.shared.batch.len())
-        {
-            return Ok(Some(RecordBatch { shared, start: next }));
-        }
-        Ok(this.try_take(slf, max_records)?.map(|shared| RecordBatch { shared, start: 0 }))
+        this.batch(|| this.try_take(slf, max_records))
     }
 
     /// Ends when there may be something. For event loops.
@@ -361,13 +337,23 @@ impl Consumer {
     // ---- the end
 
     /// Leaves the group, with what the program is done with committed, and ends. Closing again does nothing.
-    #[pyo3(signature = (timeout=CLOSE_TIMEOUT_S))]
+    #[pyo3(signature = (timeout=30.0))]
     fn close(slf: &Bound<'_, Self>, timeout: f64) -> PyResult<Py<PyAny>> {
         let (this, py) = (slf.get(), slf.py());
         let timeout = seconds(Some(timeout))?.unwrap_or(Duration::MAX);
         this.keep_back()?;
         *this.current() = None;
-        this.closed.store(true, std::sync::atomic::Ordering::Release);
+        let was_closed = this.closed.swap(true, std::sync::atomic::Ordering::AcqRel);
+        if let (Some(event_loop), Some(_), false) = (&this.event_loop, &this.listener, was_closed) {
+            // Told by the loop, which goes on while the closing is awaited. Whoever awaits it keeps the consumer.
+            let own = PyWeakrefReference::new(slf)?.unbind();
+            event_loop.get().steps_of(py, &this.consumer, move |py, step| {
+                match own.bind(py).upgrade_as::<Self>()? {
+                    Some(own) => own.get().tell(&own, step),
+                    None => Ok(()),
+                }
+            })?;
+        }
         if this.listener.is_none() || this.event_loop.is_some() {
             return this.nothing(py, this.consumer.close(timeout), None);
         }
@@ -375,7 +361,7 @@ impl Consumer {
         let mut failure = None;
         wait(py, None, |wait| {
             let tell = |rebalance: Rebalance| {
-                if let Err(error) = Python::attach(|py| this.tell(own.bind(py), &rebalance)) {
+                if let Err(error) = Python::attach(|py| this.tell(own.bind(py), rebalance)) {
                     failure.get_or_insert(error);
                 }
             };
@@ -399,6 +385,27 @@ impl Consumer {
 }
 
 impl Consumer {
+    /// The record that is in hand; or the first of the batch that `take` gives, which is in hand from then on.
+    #[inline]
+    fn record(&self, take: impl FnOnce() -> PyResult<Option<Arc<Shared>>>) -> PyResult<Option<Record>> {
+        if let Some(record) = self.in_hand() {
+            return Ok(Some(record));
+        }
+        let Some(shared) = take()? else { return Ok(None) };
+        let first = shared.record(0);
+        *self.current() = Some(Current { shared, next: 1 });
+        Ok(Some(first))
+    }
+
+    /// What a loop over records has left of its batch; or the batch that `take` gives.
+    fn batch(&self, take: impl FnOnce() -> PyResult<Option<Arc<Shared>>>) -> PyResult<Option<RecordBatch>> {
+        let left = self.current().take().filter(|current| current.next < current.shared.batch.len());
+        if let Some(Current { shared, next }) = left {
+            return Ok(Some(RecordBatch { shared, start: next }));
+        }
+        Ok(take()?.map(|shared| RecordBatch { shared, start: 0 }))
+    }
+
     /// The next record of the batch that is in hand.
     #[inline]
     fn in_hand(&self) -> Option<Record> {
@@ -427,7 +434,7 @@ impl Consumer {
             }
             match wait(py, timeout, |wait| self.consumer.next(max, wait))? {
                 Next::Batch(batch) => return Ok(Some(Shared::new(py, batch, self.deserializers.clone()))),
-                Next::Rebalance(rebalance) => self.tell(slf, &rebalance)?,
+                Next::Rebalance(rebalance) => self.tell(slf, rebalance)?,
                 Next::Nothing => return Ok(None),
             }
         }
@@ -440,7 +447,7 @@ impl Consumer {
             return match self.consumer.try_next(max).or_raise(py)? {
                 Next::Batch(batch) => Ok(Some(Shared::new(py, batch, self.deserializers.clone()))),
                 Next::Rebalance(rebalance) => {
-                    self.tell(slf, &rebalance)?;
+                    self.tell(slf, rebalance)?;
                     continue;
                 }
                 Next::Nothing => Ok(None),
@@ -448,8 +455,9 @@ impl Consumer {
         }
     }
 
-    /// Calls who wants to hear of it. The group waits until it is dropped.
-    fn tell(&self, slf: &Bound<'_, Self>, rebalance: &Rebalance) -> PyResult<()> {
+    /// Calls who wants to hear of it. The group waits until the step is dropped: in an asyncio program, until what a coroutine
+    /// function does has ended.
+    fn tell(&self, slf: &Bound<'_, Self>, rebalance: Rebalance) -> PyResult<()> {
         let Some(listener) = &self.listener else { return Ok(()) };
         let callback = match rebalance.kind() {
             RebalanceKind::Assigned => &listener.assigned,
@@ -457,8 +465,14 @@ impl Consumer {
             RebalanceKind::Lost => &listener.lost,
         };
         if let Some(callback) = callback {
-            let partitions = convert::partitions(slf.py(), rebalance.partitions())?;
-            callback.call1(slf.py(), (slf, partitions))?;
+            let py = slf.py();
+            let partitions = convert::partitions(py, rebalance.partitions())?;
+            let given = callback.bind(py).call1((slf, partitions))?;
+            if self.event_loop.is_some() && given.hasattr(pyo3::intern!(py, "__await__"))? {
+                let task = py.import("asyncio")?.call_method1("ensure_future", (given,))?;
+                let step = Py::new(py, Step(Mutex::new(Some(rebalance))))?;
+                task.call_method1("add_done_callback", (step,))?;
+            }
         }
         Ok(())
     }
@@ -513,6 +527,25 @@ impl Consumer {
 
     fn current(&self) -> MutexGuard<'_, Option<Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A step of a rebalance that a coroutine takes its time over.
+#[pyclass(frozen, module = "ottla._ottla")]
+struct Step(Mutex<Option<Rebalance>>);
+
+#[pymethods]
+impl Step {
+    /// Called when the coroutine has ended; says what it has raised, as nobody else would.
+    fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if !task.call_method0("cancelled")?.is_truthy()? {
+            let raised = task.call_method0("exception")?;
+            if !raised.is_none() {
+                PyErr::from_value(raised).write_unraisable(task.py(), None);
+            }
+        }
+        Ok(())
     }
 }
 

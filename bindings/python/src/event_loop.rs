@@ -7,12 +7,16 @@ use std::{
 };
 
 use ottla_bindings::{
-    BindingError, Call, CompletionQueue, Producer, WakeFd,
-    core::{RecordMetadata as Written, ReportBatch},
+    BindingError, Call, CompletionQueue, Consumer, Producer, WakeFd,
+    core::{Rebalance, RecordMetadata as Written, ReportBatch},
 };
-use pyo3::{exceptions::PyOSError, prelude::*};
+use pyo3::{exceptions::PyOSError, prelude::*, types::PyList};
 
-use crate::{error::exception, producer::RecordMetadata, wait::wait};
+use crate::{
+    error::{OrRaise, exception},
+    producer::RecordMetadata,
+    wait::wait,
+};
 
 /// Makes Python's value of an outcome, once the interpreter is there.
 type Convert = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -22,10 +26,17 @@ enum Ended {
     Operation(u64, Result<Convert, BindingError>),
     /// Deliveries have come to the producer of this number.
     Deliveries(u64),
+    /// All records of the producer of this number, which the program has let go of, have come to their end.
+    Gone(u64),
+    /// A step of a rebalance, and who hears of it.
+    Step(Rebalance, Arc<TellStep>),
 }
 
-/// The side of an asyncio event loop that is turned to the library. The loop calls `drain` when `fileno` is readable.
-#[pyclass(frozen, module = "ottla._ottla")]
+/// Tells a program of a step of a rebalance.
+type TellStep = dyn Fn(Python<'_>, Rebalance) -> PyResult<()> + Send + Sync;
+
+/// The side of an asyncio event loop that is turned to the library. The loop takes `drain` when `fileno` is readable.
+#[pyclass(frozen, weakref, module = "ottla._ottla")]
 pub(crate) struct EventLoop {
     queue: Arc<CompletionQueue<Ended>>,
     fd: Arc<WakeFd>,
@@ -35,10 +46,34 @@ pub(crate) struct EventLoop {
 
 #[derive(Default)]
 struct Waiting {
-    next: u64,
-    /// The futures of operations and records under way.
-    futures: HashMap<u64, Py<PyAny>>,
+    /// The futures of operations and records under way, by number. A number comes back once, and is free again then.
+    futures: Vec<Option<Py<PyAny>>>,
+    free: Vec<u64>,
+    /// The producers whose deliveries come here, by number.
     producers: HashMap<u64, Producer>,
+    /// The number of the last producer.
+    last_producer: u64,
+}
+
+impl Waiting {
+    fn put(&mut self, future: Py<PyAny>) -> u64 {
+        match self.free.pop() {
+            Some(token) => {
+                self.futures[token as usize] = Some(future);
+                token
+            }
+            None => {
+                self.futures.push(Some(future));
+                self.futures.len() as u64 - 1
+            }
+        }
+    }
+
+    fn take(&mut self, token: u64) -> Option<Py<PyAny>> {
+        let future = self.futures.get_mut(token as usize)?.take()?;
+        self.free.push(token);
+        Some(future)
+    }
 }
 
 #[pymethods]
@@ -57,30 +92,43 @@ impl EventLoop {
         self.fd.raw()
     }
 
-    /// Ends the futures of all that has ended.
-    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+    /// Ends the futures of all that has failed; gives those of what went well, each with its result behind it, for Python to end:
+    /// it calls them quicker than we can.
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut ended = Vec::new();
         self.queue.drain(&mut ended, usize::MAX);
+        let mut done = Vec::new();
         for ended in ended {
             match ended {
                 Ended::Operation(token, outcome) => {
-                    let future = self.waiting().futures.remove(&token);
+                    let future = self.waiting().take(token);
                     let Some(future) = future else { continue };
                     let outcome = match outcome {
                         Ok(convert) => convert(py),
                         Err(error) => Err(PyErr::from_value(exception(py, &error)?.into_bound(py))),
                     };
-                    end(py, &future, outcome)?;
+                    match outcome {
+                        Ok(value) => done.extend([future, value]),
+                        Err(error) => fail(py, &future, error)?,
+                    }
+                }
+                Ended::Step(step, tell) => {
+                    // What the program raises there has nobody else to hear of it, and must not hold up the rest.
+                    if let Err(error) = tell(py, step) {
+                        error.write_unraisable(py, None);
+                    }
                 }
                 Ended::Deliveries(number) => {
                     let producer = self.waiting().producers.get(&number).cloned();
-                    if let Some(Ok(batches)) = producer.map(|producer| producer.take_deliveries()) {
-                        batches.iter().try_for_each(|batch| self.deliver(py, batch))?;
-                    }
+                    self.take_deliveries(py, producer, &mut done)?;
+                }
+                Ended::Gone(number) => {
+                    let producer = self.waiting().producers.remove(&number);
+                    self.take_deliveries(py, producer, &mut done)?;
                 }
             }
         }
-        Ok(())
+        PyList::new(py, done)
     }
 }
 
@@ -104,48 +152,77 @@ impl EventLoop {
     /// A future, and the number under which it waits.
     pub(crate) fn future(&self, py: Python<'_>) -> PyResult<(u64, Py<PyAny>)> {
         let future = self.create_future.call0(py)?;
-        let mut waiting = self.waiting();
-        waiting.next += 1;
-        let token = waiting.next;
-        waiting.futures.insert(token, future.clone_ref(py));
+        let token = self.waiting().put(future.clone_ref(py));
         Ok((token, future))
     }
 
     /// Nobody waits for it any more.
     pub(crate) fn forget(&self, token: u64) -> Option<Py<PyAny>> {
-        self.waiting().futures.remove(&token)
+        self.waiting().take(token)
     }
 
-    /// From now on the deliveries of a producer end the futures of their tokens.
-    pub(crate) fn deliveries_of(&self, producer: &Producer) -> Result<(), BindingError> {
+    /// From now on the deliveries of a producer end the futures of their tokens; until [`Self::let_go`] is told its number.
+    pub(crate) fn deliveries_of(&self, producer: &Producer) -> Result<u64, BindingError> {
         let mut waiting = self.waiting();
-        waiting.next += 1;
-        let number = waiting.next;
+        waiting.last_producer += 1;
+        let number = waiting.last_producer;
         waiting.producers.insert(number, producer.clone());
         drop(waiting);
         let queue = Arc::clone(&self.queue);
         producer.on_refusal(move |token, error| queue.push(Ended::Operation(token, Err(error))));
         let queue = Arc::clone(&self.queue);
-        producer.on_deliveries(move || queue.push(Ended::Deliveries(number)))
+        producer.on_deliveries(move || queue.push(Ended::Deliveries(number)))?;
+        Ok(number)
     }
 
-    fn deliver(&self, py: Python<'_>, batch: &ReportBatch) -> PyResult<()> {
+    /// The program has let go of a producer: it is kept until each of its records has come to its end.
+    pub(crate) fn let_go(&self, number: u64) {
+        let producer = self.waiting().producers.get(&number).cloned();
+        if let Some(producer) = producer {
+            let queue = Arc::clone(&self.queue);
+            producer.flush().start(move |_| queue.push(Ended::Gone(number)));
+        }
+    }
+
+    fn take_deliveries(
+        &self,
+        py: Python<'_>,
+        producer: Option<Producer>,
+        done: &mut Vec<Py<PyAny>>,
+    ) -> PyResult<()> {
+        match producer.map(|producer| producer.take_deliveries()) {
+            Some(Ok(batches)) => batches.iter().try_for_each(|batch| self.deliver(py, batch, done)),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on the steps of a consumer's rebalances are told by the loop.
+    pub(crate) fn steps_of(
+        &self,
+        py: Python<'_>,
+        consumer: &Consumer,
+        tell: impl Fn(Python<'_>, Rebalance) -> PyResult<()> + Send + Sync + 'static,
+    ) -> PyResult<()> {
+        let (queue, tell): (_, Arc<TellStep>) = (Arc::clone(&self.queue), Arc::new(tell));
+        consumer.on_rebalance(move |step| queue.push(Ended::Step(step, Arc::clone(&tell)))).or_raise(py)
+    }
+
+    fn deliver(&self, py: Python<'_>, batch: &ReportBatch, done: &mut Vec<Py<PyAny>>) -> PyResult<()> {
         let error = batch.error().map(BindingError::from);
+        let (topic, partition) = (batch.topic(), batch.partition());
         for report in batch.reports() {
             let Some(future) = self.forget(report.token) else { continue };
-            let outcome = match &error {
+            match &error {
                 None => {
-                    let written = Written {
-                        topic: batch.topic().clone(),
-                        partition: batch.partition(),
-                        offset: report.offset,
-                        timestamp: report.timestamp,
-                    };
-                    Ok(Py::new(py, RecordMetadata::from(written))?.into_any())
+                    let (topic, offset, timestamp) = (topic.clone(), report.offset, report.timestamp);
+                    let written = Written { topic, partition, offset, timestamp };
+                    done.extend([future, Py::new(py, RecordMetadata::from(written))?.into_any()]);
                 }
-                Some(error) => Err(PyErr::from_value(exception(py, error)?.into_bound(py))),
-            };
-            end(py, &future, outcome)?;
+                Some(error) => {
+                    let error = PyErr::from_value(exception(py, error)?.into_bound(py));
+                    fail(py, &future, error)?;
+                }
+            }
         }
         Ok(())
     }
@@ -170,14 +247,10 @@ pub(crate) fn answer<T: Send + 'static>(
     }
 }
 
-/// Ends a future that nobody has cancelled.
-fn end(py: Python<'_>, future: &Py<PyAny>, outcome: PyResult<Py<PyAny>>) -> PyResult<()> {
-    if future.call_method0(py, pyo3::intern!(py, "done"))?.is_truthy(py)? {
-        return Ok(());
+/// Ends a future that nobody has cancelled with why it failed.
+fn fail(py: Python<'_>, future: &Py<PyAny>, error: PyErr) -> PyResult<()> {
+    if !future.call_method0(py, pyo3::intern!(py, "done"))?.is_truthy(py)? {
+        future.call_method1(py, pyo3::intern!(py, "set_exception"), (error,))?;
     }
-    match outcome {
-        Ok(value) => future.call_method1(py, pyo3::intern!(py, "set_result"), (value,))?,
-        Err(error) => future.call_method1(py, pyo3::intern!(py, "set_exception"), (error,))?,
-    };
     Ok(())
 }

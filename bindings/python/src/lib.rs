@@ -13,6 +13,7 @@ mod convert;
 mod error;
 mod event_loop;
 mod log;
+mod per_process;
 mod producer;
 mod record;
 mod wait;

@@ -1,15 +1,14 @@
 //! The library's log, handed to Python's `logging`.
 
-use std::{
-    sync::{Arc, OnceLock},
-    thread,
-};
+use std::thread;
 
 use ottla_bindings::{
     CompletionQueue,
     log::{LogLevel, set_log as set_sink},
 };
 use pyo3::prelude::*;
+
+use crate::per_process::PerProcess;
 
 /// Lines that wait for Python, at most: what comes when it does not take them is dropped.
 const WAITING_LINES_MAX: usize = 10_000;
@@ -21,16 +20,12 @@ type Lines = CompletionQueue<(LogLevel, String, String)>;
 /// The lines come from I/O threads, which must not wait for the interpreter; so a thread of its own hands them on.
 #[pyfunction]
 pub(crate) fn set_log_level(level: i32) {
-    static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
-    let lines = LINES.get_or_init(|| {
-        let lines = Arc::new(Lines::new());
-        let taken = Arc::clone(&lines);
-        // A thread that cannot be started leaves the program without a log.
-        let _ = thread::Builder::new().name("ottla-log".into()).spawn(move || hand_on(&taken));
-        lines
-    });
-    let lines = Arc::clone(lines);
-    set_sink(LogLevel::of(level), move |level, target, text| {
+    static LINES: PerProcess<Lines> = PerProcess::new();
+    set_sink(LogLevel::of(level), |level, target, text| {
+        let lines = LINES.get_or_start(Lines::new, |lines| {
+            // A thread that cannot be started leaves the program without a log.
+            let _ = thread::Builder::new().name("ottla-log".into()).spawn(move || hand_on(&lines));
+        });
         if lines.len() < WAITING_LINES_MAX {
             lines.push((level, target.replace("::", "."), text.to_owned()));
         }

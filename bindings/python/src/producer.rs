@@ -44,8 +44,8 @@ pub(crate) struct Producer {
     producer: bindings::Producer,
     key_serializer: Option<Py<PyAny>>,
     value_serializer: Option<Py<PyAny>>,
-    /// With one, calls give its futures and never wait.
-    event_loop: Option<Py<EventLoop>>,
+    /// With one, calls give its futures and never wait. It knows this producer by a number.
+    event_loop: Option<(Py<EventLoop>, u64)>,
 }
 
 /// How long closing waits where nobody says: until `delivery.timeout.ms` has decided on every record.
@@ -98,9 +98,13 @@ impl Producer {
     ) -> PyResult<Self> {
         let config = config::config(py, bootstrap_servers, config, options)?.producer().or_raise(py)?;
         let producer = bindings::Producer::new(config).or_raise(py)?;
-        if let Some(event_loop) = &event_loop {
-            event_loop.get().deliveries_of(&producer).or_raise(py)?;
-        }
+        let event_loop = match event_loop {
+            None => None,
+            Some(event_loop) => {
+                let number = event_loop.get().deliveries_of(&producer).or_raise(py)?;
+                Some((event_loop, number))
+            }
+        };
         Ok(Self { producer, key_serializer, value_serializer, event_loop })
     }
 
@@ -120,7 +124,8 @@ impl Producer {
     /// Takes a record and returns at once; the future tells where it was written, or raises why not.
     ///
     /// Waits only where it must, up to `max.block.ms`: for room in `buffer.memory`, and for the partitions of a topic that
-    /// was not used before. `on_delivery(metadata, error)` is called on a thread of the library.
+    /// was not used before. `on_delivery(metadata, error)` is called on a thread of the library, in the order of a partition's
+    /// records.
     #[pyo3(signature = (topic, value=None, key=None, *, headers=None, partition=None, timestamp=None, on_delivery=None))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn send<'py>(
@@ -135,7 +140,7 @@ impl Producer {
         on_delivery: Option<Py<PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let given = self.given(topic, value, key, headers, partition, timestamp)?;
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return self.send_in(py, event_loop.get(), &given);
         }
         let delivery = self.awaited(py, &given)?;
@@ -143,7 +148,7 @@ impl Producer {
             None => delivery,
             Some(callback) => {
                 let again = delivery.again();
-                self.producer.outcome(delivery).start(move |outcome| {
+                self.producer.on_outcome(delivery, move |outcome| {
                     callback::push(Job::Delivered(callback, outcome));
                 });
                 again
@@ -211,7 +216,7 @@ impl Producer {
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         let timeout = seconds(timeout)?;
         let flush = self.producer.flush();
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return event_loop.get().start(py, flush, |py, ()| Ok(py.None()));
         }
         wait(py, timeout, |wait| flush.wait(wait))?;
@@ -232,7 +237,7 @@ impl Producer {
             }
         }
         let close = self.producer.close(timeout.unwrap_or(CLOSE_MAX));
-        if let Some(event_loop) = &self.event_loop {
+        if let Some((event_loop, _)) = &self.event_loop {
             return event_loop.get().start(py, close, |py, ()| Ok(py.None()));
         }
         wait(py, None, |wait| close.wait(wait))?;
@@ -242,7 +247,8 @@ impl Producer {
     /// How many partitions a topic has.
     fn partition_count(&self, py: Python<'_>, topic: String) -> PyResult<Py<PyAny>> {
         let count = self.producer.partition_count(topic);
-        answer(py, self.event_loop.as_ref(), None, count, |py, count| count.into_bound_py_any(py))
+        let event_loop = self.event_loop.as_ref().map(|(event_loop, _)| event_loop);
+        answer(py, event_loop, None, count, |py, count| count.into_bound_py_any(py))
     }
 
     /// What it has counted, by name; None where there is nothing yet.
@@ -332,6 +338,14 @@ impl Producer {
     }
 }
 
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some((event_loop, number)) = &self.event_loop {
+            event_loop.get().let_go(*number);
+        }
+    }
+}
+
 /// A key or value, by its serializer if it has one.
 #[inline]
 fn payload<'py>(
@@ -354,37 +368,48 @@ fn payload<'py>(
 }
 
 /// Where a record was written.
-#[pyclass(frozen, get_all, eq, module = "ottla")]
+#[pyclass(frozen, eq, module = "ottla")]
 #[derive(Clone, PartialEq)]
-pub(crate) struct RecordMetadata {
-    /// The topic.
-    topic: String,
-    /// The partition's number.
-    partition: i32,
-    /// The record's offset; -1 where the broker did not tell, as with `acks=0`.
-    offset: i64,
-    /// The record's timestamp, in milliseconds since the epoch.
-    timestamp: i64,
-}
+pub(crate) struct RecordMetadata(Written);
 
 #[pymethods]
 impl RecordMetadata {
+    /// The topic.
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// The partition's number.
+    #[getter]
+    fn partition(&self) -> i32 {
+        self.0.partition
+    }
+
+    /// The record's offset; -1 where the broker did not tell, as with `acks=0`.
+    #[getter]
+    fn offset(&self) -> i64 {
+        self.0.offset
+    }
+
+    /// The record's timestamp, in milliseconds since the epoch.
+    #[getter]
+    fn timestamp(&self) -> i64 {
+        self.0.timestamp
+    }
+
     fn __repr__(&self) -> String {
-        let Self { topic, partition, offset, timestamp } = self;
+        let Written { topic, partition, offset, timestamp } = &self.0;
         format!(
-            "RecordMetadata(topic={topic:?}, partition={partition}, offset={offset}, timestamp={timestamp})"
+            "RecordMetadata(topic={:?}, partition={partition}, offset={offset}, timestamp={timestamp})",
+            &**topic
         )
     }
 }
 
 impl From<Written> for RecordMetadata {
     fn from(written: Written) -> Self {
-        Self {
-            topic: written.topic.to_string(),
-            partition: written.partition,
-            offset: written.offset,
-            timestamp: written.timestamp,
-        }
+        Self(written)
     }
 }
 

@@ -58,6 +58,16 @@ impl Delivery {
         Self { fate: Arc::clone(&self.fate), waiter, ..*self }
     }
 
+    /// The topic of the record.
+    pub fn topic(&self) -> &TopicName {
+        &self.fate.topic
+    }
+
+    /// The partition that the record goes to.
+    pub fn partition(&self) -> i32 {
+        self.fate.partition
+    }
+
     /// The outcome, if it is known already.
     pub fn now(&self) -> Option<Result<RecordMetadata>> {
         self.fate.lock().outcome(self.index).map(|outcome| self.read(&outcome))

@@ -54,7 +54,7 @@ class Broker:
         )
         assert self._process.stdout is not None
         # It prints where it listens, once it does; or it ends, and has said why.
-        self.bootstrap_servers = self._process.stdout.readline().decode().strip()
+        self.bootstrap_servers: str = self._process.stdout.readline().decode().strip()
         """Where it listens, for clients."""
         if not self.bootstrap_servers:
             self._process.wait()

@@ -3,7 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -21,6 +21,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// What runs it: for a client in Python, the interpreter of an environment that has it.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The codecs that it can use.
     pub fn codecs(&self) -> anyhow::Result<Vec<String>> {
         let output = self.run(&["codecs"], None)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask install-c`: header, libraries, pkg-config and CMake files under a prefix, as C programs expect them.
+//! `cargo xtask install-c`: headers, libraries, pkg-config and CMake files under a prefix, as C programs expect them.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use clap::Parser;
 use super::{ABI_VERSION, Library, build};
 use crate::tree;
 
-/// Builds the C library and installs it: header, shared and static library, pkg-config and CMake files.
+/// Builds the C library and installs it: headers, shared and static library, pkg-config and CMake files.
 ///
 /// Nothing in what is installed names the prefix, so it can be moved as a whole.
 #[derive(Parser)]
@@ -45,7 +45,9 @@ pub(super) fn install(library: &Library, prefix: &Path) -> anyhow::Result<()> {
         make(&directory)?;
     }
     let (name, link) = names();
-    copy(&tree::path("bindings/c/include/ottla.h"), &prefix.join("include/ottla.h"))?;
+    for header in ["ottla.h", "ottla.hpp"] {
+        copy(&tree::path("bindings/c/include").join(header), &prefix.join("include").join(header))?;
+    }
     copy(&library.shared, &lib.join(&name))?;
     copy(&library.archive, &lib.join("libottla.a"))?;
     #[cfg(unix)]

@@ -39,7 +39,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     let client = client.and(security.clone());
     let broker = broker.and(security);
     java::generate(files, &client);
-    files.add("docs/guide/client-configuration.md", pages::client(&client));
+    files.add("docs/guide/client-configuration.md", pages::client(&client)?);
     files.add("node/src/config.ts", node::client(&client));
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));
     files.add("docs/guide/topic-configuration.md", pages::topic(&topic));

@@ -7,6 +7,7 @@ mod header;
 pub mod messages;
 mod metrics;
 pub mod schema;
+mod stubs;
 
 use std::path::PathBuf;
 
@@ -54,5 +55,6 @@ fn generate() -> anyhow::Result<Files> {
     errors::generate(&mut files)?;
     config::generate(&mut files)?;
     metrics::generate(&mut files)?;
+    stubs::generate(&mut files)?;
     Ok(files)
 }

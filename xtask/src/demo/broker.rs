@@ -18,7 +18,13 @@ pub struct DevBroker {
 impl DevBroker {
     /// Starts this program; `settings` are `key=value`.
     pub fn start(ottla: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(ottla)
+        let mut command = Command::new(ottla);
+        // Variables that tests have for themselves would be taken for settings.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTTLA_"))
+        {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["dev", "--listen", "127.0.0.1:0", "--quiet", "--log", "warn"])
             .args(settings.iter().flat_map(|setting| ["--set", *setting]))
             .stdout(Stdio::piped())

@@ -2,22 +2,29 @@
 
 use std::fmt::Write;
 
-use super::table::{Choice, Default, Kind, Range, Row, Section, Tables};
+use super::{
+    rust,
+    table::{Choice, Default, Kind, Range, Row, Section, Tables},
+};
+
+/// How settings are written in each language, with snippets.
+const SPELLING: &str = include_str!("spelling.md");
 
 /// The page of the clients' keys.
-pub fn client(tables: &Tables) -> String {
+pub fn client(tables: &Tables) -> anyhow::Result<String> {
     let mut page = head("Client configuration", "Every key of producer, consumer and admin client.");
     page += "A key can be written as Kafka does, `linger.ms`, or as `linger_ms`. It can be set in the program, in a Java \
              `.properties` file, or in the environment: `OTTLA_LINGER_MS`. The environment goes before the file.\n";
+    page += SPELLING;
     let owners = ["producer", "consumer", "admin"];
     deviations(&mut page, tables, &owners);
     for (owner, title) in owners.iter().zip(["Producer", "Consumer", "Admin client"]) {
-        applied(&mut page, tables, owner, &format!("{title}: applied"));
+        applied_with_fields(&mut page, tables, owner, &format!("{title}: applied"))?;
     }
     for (owner, title) in owners.iter().zip(["Producer", "Consumer", "Admin client"]) {
         known(&mut page, tables, owner, &format!("{title}: known, without effect"));
     }
-    page
+    Ok(page)
 }
 
 /// The page of the broker's keys.
@@ -100,6 +107,25 @@ fn applied(page: &mut String, tables: &Tables, owner: &str, title: &str) {
             meaning(row)
         );
     }
+}
+
+/// As [`applied`], with the fields of Rust's structs.
+fn applied_with_fields(page: &mut String, tables: &Tables, owner: &str, title: &str) -> anyhow::Result<()> {
+    let _ = write!(page, "\n## {title}\n\n");
+    *page += "| key | type | default | range | meaning | Rust |\n|---|---|---|---|---|---|\n";
+    for (_, row) in tables.of(owner).filter(|(section, _)| section.known.is_none()) {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} | `{}` |",
+            row.name,
+            kind(row),
+            default(row),
+            range(row),
+            meaning(row),
+            rust::field_of(row)?
+        );
+    }
+    Ok(())
 }
 
 fn known(page: &mut String, tables: &Tables, owner: &str, title: &str) {

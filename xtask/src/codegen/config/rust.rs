@@ -190,6 +190,12 @@ struct Field<'a> {
     write: String,
 }
 
+/// The field that a key becomes, for people: `linger: Duration`.
+pub fn field_of(row: &Row) -> anyhow::Result<String> {
+    let field = field(row)?;
+    Ok(format!("{}: {}", field.name, field.kind))
+}
+
 fn field(row: &Row) -> anyhow::Result<Field<'_>> {
     let key = &row.name;
     let min = if let Range::Int { min, .. } = row.range { Some(min) } else { None };

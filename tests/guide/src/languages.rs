@@ -1,0 +1,132 @@
+//! The languages of snippets, a row for each: how one is made a program, over the package as its users install it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+use ottla_interop::{Missing, path};
+
+use crate::blocks::Block;
+
+/// A language that snippets are written in.
+pub struct Language {
+    /// What stands behind the fence.
+    pub fence: &'static str,
+    /// The command that runs a snippet.
+    prepare: fn(&Snippet<'_>) -> anyhow::Result<Command>,
+}
+
+/// A snippet that is to be run.
+pub struct Snippet<'a> {
+    /// Its page and line: `docs/guide/x.md:12`.
+    pub place: &'a str,
+    /// What is in it.
+    pub block: &'a Block,
+    /// Where its broker is; the snippet itself says `localhost:9092`.
+    pub address: &'a str,
+    /// A directory of its own.
+    pub directory: &'a Path,
+    /// The program of Rust's snippets, which is built with the test.
+    pub rust: &'a Path,
+}
+
+/// The languages. One whose fence is not here needs a row, or its blocks a reason not to be run.
+const LANGUAGES: &[Language] = &[
+    Language { fence: "rust", prepare: rust },
+    Language { fence: "python", prepare: python },
+    Language { fence: "c", prepare: |snippet| compiled(snippet, "cc", "-std=c99", "main.c") },
+    Language { fence: "cpp", prepare: |snippet| compiled(snippet, "c++", "-std=c++17", "main.cpp") },
+];
+
+/// Those whose row is still to come: their blocks are left out, loudly.
+const TO_COME: [&str; 4] = ["csharp", "java", "js", "ts"];
+
+/// The command that runs a snippet, as its language does.
+///
+/// # Errors
+///
+/// [`Missing`] if the language's package is not installed, or it has no row yet. Else if the snippet does not compile, or nobody
+/// knows the language.
+pub fn prepare(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let fence = snippet.block.language.as_str();
+    match LANGUAGES.iter().find(|language| language.fence == fence) {
+        Some(language) => (language.prepare)(snippet),
+        None if TO_COME.contains(&fence) => bail!(Missing(format!("snippets in `{fence}` are not run yet"))),
+        None => bail!("nobody knows how to run `{fence}`: say `<!-- not run: why -->` before the fence"),
+    }
+}
+
+fn rust(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let mut command = Command::new(snippet.rust);
+    command.args([snippet.place, snippet.address]);
+    Ok(command)
+}
+
+fn python(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let program = source(snippet, "main.py")?;
+    let mut command = Command::new(installed("target/packages/python/bin/python")?);
+    command.arg(path("tests/guide/run/python.py")).arg(program);
+    Ok(command)
+}
+
+/// C and C++, against the library as the stage `libottla` of `cargo xtask test` has installed it.
+fn compiled(snippet: &Snippet<'_>, compiler: &str, standard: &str, name: &str) -> anyhow::Result<Command> {
+    let program = source(snippet, name)?;
+    let output = snippet.directory.join("snippet");
+    compile(compiler, &[standard], &program, &output)?;
+    Ok(line_by_line(&output))
+}
+
+/// Compiles a program in C or C++ against the installed library, with every warning an error.
+///
+/// # Errors
+///
+/// [`Missing`] if the library is not installed; else what the compiler said.
+pub fn compile(compiler: &str, switches: &[&str], source: &Path, output: &Path) -> anyhow::Result<()> {
+    let prefix = installed("target/c/prefix")?;
+    let lib = prefix.join("lib");
+    let compiled = Command::new(compiler)
+        .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-D_DEFAULT_SOURCE"])
+        .arg(format!("-I{}", prefix.join("include").display()))
+        .arg(source)
+        .args(["-o"])
+        .arg(output)
+        .arg(format!("-L{}", lib.display()))
+        .arg(format!("-Wl,-rpath,{}", lib.display()))
+        .args(["-lottla", "-lpthread"])
+        .args(switches)
+        .output()
+        .with_context(|| format!("running `{compiler}`"))?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Ok(())
+}
+
+/// Runs a program of C's so that its lines come out one by one, though nobody sees them on a terminal.
+pub fn line_by_line(program: &Path) -> Command {
+    let mut command = Command::new("stdbuf");
+    command.args(["--output=L"]).arg(program);
+    command
+}
+
+/// What `cargo xtask test` has installed there.
+///
+/// # Errors
+///
+/// [`Missing`] if it has not.
+pub fn installed(at: &str) -> anyhow::Result<PathBuf> {
+    let there = path(at);
+    match there.exists() {
+        true => Ok(there),
+        false => Err(Missing(format!("`{at}` is not there: run `cargo xtask test`")).into()),
+    }
+}
+
+/// The snippet as a file, with the address of its broker.
+fn source(snippet: &Snippet<'_>, name: &str) -> anyhow::Result<PathBuf> {
+    let at = snippet.directory.join(name);
+    fs::write(&at, snippet.block.text.replace("localhost:9092", snippet.address))?;
+    Ok(at)
+}
