@@ -2,6 +2,8 @@
 //!
 //!     cargo run --example one_bus localhost:9092 orders rust 20000 20000
 
+#![allow(clippy::print_stdout, reason = "it says how far it is")]
+
 use std::{env, time::Duration};
 
 use ottla::{
