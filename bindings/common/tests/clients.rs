@@ -389,6 +389,37 @@ fn what_is_committed_while_closing_counts() {
 }
 
 #[test]
+fn who_is_told_of_the_partitions_that_go_can_commit_while_the_consumer_closes() {
+    let topic = topic("last-commits", 1);
+    fill(&topic, 0, 10);
+    let tp = TopicPartition::new(&*topic, 0);
+    let group = [("group.id", &*topic), ("enable.auto.commit", "false")];
+    let reader = consumer(&group);
+    let (told, committing, of) = (Arc::new(CompletionQueue::new()), reader.clone(), tp.clone());
+    let tell = told.clone();
+    let take = move |rebalance: ottla_bindings::core::Rebalance| {
+        if rebalance.kind() == RebalanceKind::Revoked {
+            let tell = tell.clone();
+            // The group waits until the step is dropped, and so for the commit.
+            committing.commit_offsets(vec![(of.clone(), 7.into())]).start(move |outcome| {
+                tell.push(outcome);
+                drop(rebalance);
+            });
+        }
+    };
+    reader.on_rebalance(take).unwrap();
+    reader.subscribe(vec![topic.clone()]).unwrap();
+    assert_eq!(batch(&reader).len(), 10);
+    reader.close(PATIENCE).wait(patience()).unwrap();
+    let mut outcomes = Vec::new();
+    told.drain(&mut outcomes, usize::MAX);
+    assert_eq!(outcomes, [Ok(())]);
+    let committed = consumer(&group).committed(vec![tp.clone()]).wait(patience()).unwrap();
+    assert_eq!(committed[&tp].offset, 7);
+    assert_eq!(reader.commit().wait(patience()).unwrap_err().code, CLOSED, "now it is too late");
+}
+
+#[test]
 fn commits_are_of_batches_or_parts_of_them() {
     let topic = topic("commits", 1);
     fill(&topic, 0, 10);
