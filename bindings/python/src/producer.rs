@@ -52,8 +52,8 @@ pub(crate) struct Producer {
 const CLOSE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What a send was given, as it can be borrowed for the core.
-struct Given<'py> {
-    topic: Cow<'py, str>,
+struct Given<'a, 'py> {
+    topic: Cow<'a, str>,
     key: Payload<'py>,
     value: Payload<'py>,
     headers: OwnHeaders,
@@ -61,7 +61,7 @@ struct Given<'py> {
     timestamp: Option<i64>,
 }
 
-impl Given<'_> {
+impl Given<'_, '_> {
     /// A copy, for a record that has to wait.
     #[cold]
     fn own(&self) -> PyResult<OwnedRecord> {
@@ -273,24 +273,23 @@ impl Producer {
 
 impl Producer {
     #[inline]
-    fn given<'py>(
+    fn given<'a, 'py>(
         &self,
-        topic: &Bound<'py, PyAny>,
+        topic: &'a Bound<'py, PyAny>,
         value: Option<&Bound<'py, PyAny>>,
         key: Option<&Bound<'py, PyAny>>,
         headers: Option<&Bound<'py, PyAny>>,
         partition: Option<i32>,
         timestamp: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Given<'py>> {
+    ) -> PyResult<Given<'a, 'py>> {
         let name = topic
             .cast::<pyo3::types::PyString>()
             .map_err(|_| PyTypeError::new_err("a topic is a str"))?
-            .to_cow()?
-            .into_owned();
+            .to_cow()?;
         Ok(Given {
             key: payload(&name, "key", key, self.key_serializer.as_ref())?,
             value: payload(&name, "value", value, self.value_serializer.as_ref())?,
-            topic: name.into(),
+            topic: name,
             headers: OwnHeaders::of(headers)?,
             partition,
             timestamp: timestamp_ms(timestamp)?,
@@ -299,7 +298,7 @@ impl Producer {
 
     /// Without waiting if that goes; else with the interpreter let go.
     #[inline]
-    fn awaited(&self, py: Python<'_>, given: &Given<'_>) -> PyResult<Delivery> {
+    fn awaited(&self, py: Python<'_>, given: &Given<'_, '_>) -> PyResult<Delivery> {
         match given.with(|record| self.producer.try_send_awaited(record))? {
             Ok(delivery) => Ok(delivery),
             Err(error) if error.code == QUEUE_FULL => {
@@ -311,7 +310,7 @@ impl Producer {
     }
 
     /// The send of an asyncio program: a future of its loop.
-    fn send_in(&self, py: Python<'_>, event_loop: &EventLoop, given: &Given<'_>) -> PyResult<Py<PyAny>> {
+    fn send_in(&self, py: Python<'_>, event_loop: &EventLoop, given: &Given<'_, '_>) -> PyResult<Py<PyAny>> {
         let (token, future) = event_loop.future(py)?;
         match given.with(|record| self.producer.send_in_turn(record, token))? {
             Ok(()) => Ok(future),
