@@ -79,7 +79,9 @@ fn write(language: Language, codec: &str, topic: &str, target: &dyn Target) -> (
     let mut runner = start(language);
     let admin = Line::new("admin").pair("client", "a").pair("set.bootstrap.servers", target.bootstrap());
     ask(&mut runner, &admin);
-    let create = Line::new("create_topic").pair("client", "a").pair("topic", topic);
+    // The records have timestamps of long ago: a broker that looks for such ones would delete them under the readers' hands.
+    let kept = ("config.retention.ms", "-1");
+    let create = Line::new("create_topic").pair("client", "a").pair("topic", topic).pair(kept.0, kept.1);
     ask(&mut runner, &create.pair("partitions", PARTITIONS.to_string()));
     let producer = Line::new("producer")
         .pair("client", "p")
