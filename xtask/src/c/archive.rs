@@ -38,13 +38,11 @@ pub(super) fn pack(library: &Library) -> anyhow::Result<PathBuf> {
     Ok(archive)
 }
 
-/// Unpacks an archive into `directory`; gives the prefix that was in it.
-pub(super) fn unpack(archive: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
-    let prefix = directory.join(name());
-    let _ = fs::remove_dir_all(&prefix);
-    fs::create_dir_all(directory)?;
-    tar(directory, &["-xzf", &archive.display().to_string()])?;
-    Ok(prefix)
+/// Unpacks an archive, so that `prefix` is the folder that was in it.
+pub(super) fn unpack(archive: &Path, prefix: &Path) -> anyhow::Result<()> {
+    let _ = fs::remove_dir_all(prefix);
+    fs::create_dir_all(prefix)?;
+    tar(prefix, &["--strip-components=1", "-xzf", &archive.display().to_string()])
 }
 
 /// Of the only folder in the archive: `libottla-0.1.0-linux-x86_64`.

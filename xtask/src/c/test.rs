@@ -63,7 +63,8 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     }
     let library = build(PROFILE, &["ottla-cli"])?;
     let directory = tree::path("target/c");
-    let prefix = unpack(&pack(&library)?, &directory)?;
+    let prefix = directory.join("prefix");
+    unpack(&pack(&library)?, &prefix)?;
     let program = built(PROFILE).join("ottla");
     let broker = DevBroker::start(&program, &["auto.create.topics.enable=false"])?;
     let for_examples = DevBroker::start(&program, &[])?;
