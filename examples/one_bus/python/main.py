@@ -25,7 +25,7 @@ def send() -> tuple[int, int]:
     count = checksum = 0
     with ottla.Producer(servers) as producer:
         while count < to_send:
-            underway = []
+            underway: list[ottla.DeliveryFuture] = []
             for number in range(count, min(to_send, count + UNDERWAY_MAX)):
                 key = f"{name}-{number}"
                 value = f"{key}: {number % 12 + 1} apples"
