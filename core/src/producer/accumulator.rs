@@ -37,6 +37,8 @@ use crate::{
 
 /// Buffers begin at least this large, or as large as `batch.size` if that is smaller.
 const BUFFER_BYTES_MIN: usize = 1024;
+/// Room for tokens begins with so many.
+const TOKENS_MIN: usize = 64;
 
 /// Limits of batches and memory.
 #[derive(Clone, Copy, Debug)]
@@ -297,9 +299,14 @@ impl Accumulator {
                     partition = topic.move_on(partition);
                     continue;
                 }
-                self.open(slot, &mut state, bytes, credit)?;
+                self.open(slot, &mut state, bytes, want, credit)?;
             }
-            return self.push(slot, &mut state, record, bytes, want, credit);
+            let pushed = self.push(slot, &mut state, record, bytes, want, credit);
+            if pushed.is_err() {
+                // A batch that nothing has got into is none to be sent, and would hold its memory.
+                state.open.take_if(|open| open.builder.is_empty());
+            }
+            return pushed;
         }
     }
 
@@ -355,27 +362,32 @@ impl Accumulator {
         }
     }
 
-    /// Begins a batch, if there is memory for one.
+    /// Begins a batch, if there is memory for one, with its first record and what `want` takes beside it.
     #[cold]
     fn open(
         &self,
         slot: &Arc<Slot>,
         state: &mut SlotState,
         bytes: usize,
+        want: Want,
         credit: &mut Option<Reservation>,
     ) -> Result<(), AppendError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendError::Failed(Error::closed()));
         }
+        let tokens = if matches!(want, Want::Token(_)) { TOKENS_MIN } else { 0 };
+        let beside = token_bytes(tokens);
         let least = bytes + BATCH_HEADER_BYTES;
         let wish = buffer_bytes(self.settings.batch_bytes, least.max(state.last_bytes));
-        let memory = self.take(wish, least, credit)?;
-        let buffer = Vec::with_capacity(memory.bytes());
+        let memory = self.take(wish + beside, least + beside, credit)?;
+        let buffer = Vec::with_capacity(memory.bytes() - beside);
+        let mut waiters = Waiters::new(memory);
+        waiters.tokens.reserve_exact(tokens);
         let created = self.clock.now();
         state.open = Some(OpenBatch {
             created,
             builder: BatchBuilder::new(buffer, self.settings.batch_bytes),
-            waiters: Waiters::new(memory),
+            waiters,
         });
         // Told while the slot is locked: who finds this batch and flushes must not come before the news of it.
         self.signals.opened(slot, created);
@@ -400,7 +412,7 @@ impl Accumulator {
 
     #[cold]
     fn grow_tokens(&self, open: &mut OpenBatch, credit: &mut Option<Reservation>) -> Result<(), AppendError> {
-        let more = open.waiters.tokens.capacity().max(64);
+        let more = open.waiters.tokens.capacity().max(TOKENS_MIN);
         let memory = self.take(token_bytes(more), token_bytes(more), credit)?;
         open.waiters.memory.merge(memory);
         open.waiters.tokens.reserve_exact(more);
@@ -689,6 +701,28 @@ mod tests {
         }
         assert_eq!(accumulator.budget.free_bytes(), 64 * 1024);
         accumulator.append_to(&topic, &record, Want::Nothing, &mut None).unwrap();
+    }
+
+    #[test]
+    fn a_record_that_is_not_taken_leaves_no_empty_batch_behind() {
+        let record = Record::to("orders").value(&[0; 1_000]);
+        let alone = record.bytes_max() + BATCH_HEADER_BYTES;
+        // Room for the record, and not for the token beside it; then for both.
+        for (memory_bytes, is_taken) in [(alone, false), (alone + token_bytes(TOKENS_MIN), true)] {
+            let (accumulator, topic) = accumulator(AccumulatorSettings { memory_bytes, ..SETTINGS }, 1);
+            let answer = accumulator.append_to(&topic, &record, Want::Token(7), &mut None);
+            match answer {
+                Ok(_) => assert!(is_taken),
+                Err(AppendError::Full { needed_bytes }) => {
+                    assert!(!is_taken);
+                    assert_eq!(needed_bytes, alone + token_bytes(TOKENS_MIN), "with so much it is taken");
+                    assert_eq!(accumulator.budget.free_bytes(), memory_bytes);
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+            let counts: Vec<_> = batches(&topic, 0).iter().map(|batch| batch.record_count).collect();
+            assert_eq!(counts, vec![1; usize::from(is_taken)]);
+        }
     }
 
     #[test]
