@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -19,6 +20,11 @@ use crate::{
 const NAMES: [&str; 6] = ["topic", "topics", "partition", "partitions", "group", "set.group.id"];
 /// Whose `partition` is a number, and not a topic's.
 const OF_A_TOPIC: [&str; 3] = ["send", "send_later", "send_many"];
+
+/// For so long a step that is to hold `eventually` is asked again.
+const EVENTUALLY_MAX: Duration = Duration::from_secs(20);
+/// How long it is left alone before it is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs it, and says where it goes wrong.
 pub fn run(scenario: &Scenario, runner: Runner, target: &mut dyn Target) -> anyhow::Result<()> {
@@ -78,11 +84,18 @@ impl Course<'_> {
             return self.target.act(step.line.need("action")?);
         }
         let line = self.named(&step.line);
-        let mut answer = self.runner.ask(&line)?;
-        for line in answer.records.iter_mut().chain([&mut answer.line]) {
-            self.unname(line);
+        let end = Instant::now() + EVENTUALLY_MAX;
+        loop {
+            let mut answer = self.runner.ask(&line)?;
+            for line in answer.records.iter_mut().chain([&mut answer.line]) {
+                self.unname(line);
+            }
+            let checked = check(step, &answer);
+            if checked.is_ok() || !step.is_eventual || Instant::now() >= end {
+                return checked;
+            }
+            std::thread::sleep(ASK_INTERVAL);
         }
-        check(step, &answer)
     }
 
     /// The line with the names of this run, and where the broker is.

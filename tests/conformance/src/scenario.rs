@@ -40,6 +40,8 @@ pub struct Step {
     pub outcome: Outcome,
     /// The records that must come, if that matters.
     pub records: Option<Vec<Vec<Expected>>>,
+    /// Whether it is asked again for a while until it answers so: what a cluster has taken in is not seen everywhere at once.
+    pub is_eventual: bool,
 }
 
 /// How a step must end.
@@ -151,11 +153,16 @@ impl Step {
             Some(_) => bail!("`records` is a list"),
             None => None,
         };
+        let is_eventual = match table.remove("eventually") {
+            Some(Value::Boolean(is_eventual)) => is_eventual,
+            Some(_) => bail!("`eventually` is true or false"),
+            None => false,
+        };
         let mut line = Line::new(verb);
         for (name, value) in table {
             line = arguments(line, name, value)?;
         }
-        Ok(Self { line, outcome, records })
+        Ok(Self { line, outcome, records, is_eventual })
     }
 }
 
