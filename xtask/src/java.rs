@@ -44,7 +44,7 @@ pub fn build_load(source: &Path, directory: &Path) -> anyhow::Result<String> {
 /// Builds the jars, and runs their tests on each release of Java.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     let Some(oldest) = jdk(RELEASES[0]) else { return Ok(run.missing(&missing(RELEASES[0]))) };
-    if Command::new("mvn").arg("--version").output().is_err() {
+    if !has_maven() {
         return Ok(run.missing("Maven (`mvn`)"));
     }
     natives("ci")?;
@@ -87,7 +87,11 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
 
 /// Whether the jars can be built here.
 pub fn is_ready() -> bool {
-    jdk(RELEASES[0]).is_some() && Command::new("mvn").arg("--version").output().is_ok()
+    jdk(RELEASES[0]).is_some() && has_maven()
+}
+
+fn has_maven() -> bool {
+    Command::new("mvn").arg("--version").output().is_ok()
 }
 
 /// Runs a program of one source file against the jars that [`package`] has put there.

@@ -19,8 +19,8 @@ const DOCUMENTS: [&str; 3] = ["README.md", "node/README.md", "docs/guide/migrati
 
 /// Builds and installs the packages, compiles the tests against them, which proves their types, and runs them.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
-    if !npm::has_node() {
-        return Ok(run.missing("Node 20.3 or later (`node`) with `npm`"));
+    if let Some(missing) = npm::missing() {
+        return Ok(run.missing(missing));
     }
     package::node("ci", true)?;
     let mut tally = Tally::default();

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,8 +22,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Documents that go with each package.
 const DOCUMENTS: [&str; 2] = ["LICENSE", "NOTICE"];
 
-/// Whether the packages can be built here.
-pub fn has_node() -> bool {
+/// What is needed to build the packages, if it is not there.
+pub fn missing() -> Option<&'static str> {
+    (!has_node()).then_some("Node 20.3 or later (`node`) with `npm`")
+}
+
+fn has_node() -> bool {
     let output = |program: &str| Command::new(program).arg("--version").output().ok();
     let Some(node) = output("node").filter(|_| output("npm").is_some_and(|npm| npm.status.success())) else {
         return false;
@@ -45,7 +49,9 @@ pub fn tool(name: &str) -> PathBuf {
 
 /// Builds both; the paths of their archives, JavaScript's first.
 pub fn packages(profile: &str) -> anyhow::Result<Vec<PathBuf>> {
-    ensure!(has_node(), "there is no Node {}.{} or later with npm", NODE_VERSION_MIN.0, NODE_VERSION_MIN.1);
+    if let Some(missing) = missing() {
+        bail!("there is no {missing}");
+    }
     let staged = tree::path(PACKAGES).join("npm");
     let _ = fs::remove_dir_all(&staged);
     let platform = platform(profile, &staged)?;

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::{c, java, npm, tree};
@@ -85,7 +85,9 @@ pub fn python(profile: &str, install: bool) -> anyhow::Result<()> {
 
 /// The wheel, with the program `ottla` in it.
 pub fn wheel(profile: &str) -> anyhow::Result<PathBuf> {
-    ensure!(has_python(), "there is no Python 3.10 or later (`python3`) with `venv`");
+    if let Some(missing) = missing_python() {
+        bail!("there is no {missing}");
+    }
     let program = build_program(profile)?;
     let scripts = tree::path("python/ottla.data/scripts");
     std::fs::create_dir_all(&scripts)?;
@@ -115,10 +117,12 @@ pub fn environment(at: &Path, wheel: &Path, others: &[&str]) -> anyhow::Result<(
     run_in(at, "pip", &wanted)
 }
 
-/// Whether the package for Python can be built here.
-pub fn has_python() -> bool {
+/// What is needed to build the package for Python, if it is not there.
+pub fn missing_python() -> Option<&'static str> {
     let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
-    Command::new("python3").args(["-c", check]).output().is_ok_and(|output| output.status.success())
+    let checked = Command::new("python3").args(["-c", check]).output();
+    let there = checked.is_ok_and(|output| output.status.success());
+    (!there).then_some("Python 3.10 or later (`python3`) with `venv`")
 }
 
 /// The Python of the environment that has the package installed.

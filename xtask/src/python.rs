@@ -38,8 +38,8 @@ const PYRIGHT: &str = "pyright@1.1.407";
 
 /// Builds and installs the wheel, and runs what tests it: pytest, and mypy and pyright over what it is typed with.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
-    if !package::has_python() {
-        return Ok(run.missing("Python 3.10 or later (`python3`) with `venv`"));
+    if let Some(missing) = package::missing_python() {
+        return Ok(run.missing(missing));
     }
     package::python("ci", true)?;
     let examples = examples()?;

@@ -58,8 +58,8 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
         ("cmake", "cmake"),
         ("valgrind", "valgrind"),
     ]);
-    if !works("cc") {
-        return Ok(run.missing("a C compiler: `cc`, as of the package gcc or clang"));
+    if let Some(missing) = super::missing() {
+        return Ok(run.missing(missing));
     }
     let library = build(PROFILE, &["ottla-cli"])?;
     let directory = tree::path("target/c");

@@ -34,8 +34,8 @@ struct Language {
 const LANGUAGES: &[Language] = &[
     Language { name: "rust", missing: || None, build: rust },
     Language { name: "c", missing: c::missing, build: c_program },
-    Language { name: "python", missing: missing_python, build: python },
-    Language { name: "node", missing: missing_node, build: node },
+    Language { name: "python", missing: package::missing_python, build: python },
+    Language { name: "node", missing: npm::missing, build: node },
     Language { name: "java", missing: missing_java, build: java },
 ];
 
@@ -217,10 +217,6 @@ fn audit(shops: &[Shop], orders: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn missing_python() -> Option<&'static str> {
-    (!package::has_python()).then_some("Python 3.10 or later (`python3`) with `venv`")
-}
-
 fn rust() -> anyhow::Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--profile", "ci", "--package", "ottla", "--example", "one_bus"]);
@@ -240,10 +236,6 @@ fn python() -> anyhow::Result<Command> {
     let mut command = Command::new(package::installed_python());
     command.arg(example("python/main.py"));
     Ok(command)
-}
-
-fn missing_node() -> Option<&'static str> {
-    (!npm::has_node()).then_some("Node 20.3 or later (`node`) with `npm`")
 }
 
 fn node() -> anyhow::Result<Command> {
