@@ -88,6 +88,13 @@ pub(super) fn read_subscription(metadata: &Bytes) -> Option<ConsumerProtocolSubs
     ConsumerProtocolSubscription::read(&mut r, version).ok()
 }
 
+/// A consumer's assignment; `None` if it is not written in the known way.
+fn read_assigned(assignment: &Bytes) -> Option<ConsumerProtocolAssignment> {
+    let mut r = Reader::new(assignment.clone());
+    let version = version_of(&mut r)?;
+    ConsumerProtocolAssignment::read(&mut r, version).ok()
+}
+
 /// The partitions of a subscription that are of known topics.
 pub(super) fn owned(subscription: &ConsumerProtocolSubscription, topics: &dyn Topics) -> Vec<Owned> {
     let owned = subscription.owned_partitions.iter().filter_map(|owned| {
@@ -102,9 +109,7 @@ pub(super) fn owned(subscription: &ConsumerProtocolSubscription, topics: &dyn To
 /// (KIP-429). Of bytes that are none, nothing is known.
 pub(super) fn gives_up(subscription: &Bytes, assignment: &Bytes) -> bool {
     let Some(subscription) = read_subscription(subscription) else { return false };
-    let mut r = Reader::new(assignment.clone());
-    let Some(version) = version_of(&mut r) else { return false };
-    let Ok(assignment) = ConsumerProtocolAssignment::read(&mut r, version) else { return false };
+    let Some(assignment) = read_assigned(assignment) else { return false };
     subscription.owned_partitions.iter().any(|owned| {
         let keeps = assignment.assigned_partitions.iter().find(|kept| kept.topic == owned.topic);
         owned.partitions.iter().any(|partition| keeps.is_none_or(|kept| !kept.partitions.contains(partition)))
@@ -116,9 +121,7 @@ pub(super) fn read_assignment(assignment: &Bytes, topics: &dyn Topics) -> Result
     if assignment.is_empty() {
         return Ok(Partitions::new());
     }
-    let mut r = Reader::new(assignment.clone());
-    let version = version_of(&mut r).ok_or(Hindrance::Malformed)?;
-    let read = ConsumerProtocolAssignment::read(&mut r, version).map_err(|_| Hindrance::Malformed)?;
+    let read = read_assigned(assignment).ok_or(Hindrance::Malformed)?;
     if read.user_data.is_some_and(|data| !data.is_empty()) {
         return Err(Hindrance::Assignor);
     }
