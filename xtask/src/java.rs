@@ -186,10 +186,12 @@ fn runner(jdk: &Path) -> anyhow::Result<()> {
 
 fn compile(jdk: &Path, source: &Path, classes: &Path, jars: &Path) -> anyhow::Result<()> {
     let status = Command::new(jdk.join("bin/javac"))
-        .args(["--release", "17", "-Xlint:all,-path", "-Werror", "-d"])
+        .args(["--release", "17", "-Xlint:all,-path", "-Werror", "-proc:none", "-d"])
         .arg(classes)
         .arg("-cp")
         .arg(jars)
+        .arg("-sourcepath")
+        .arg(source.parent().context("a file is in a directory")?)
         .arg(source)
         .status()
         .context("running `javac`")?;
