@@ -9,7 +9,9 @@ mod node;
 mod npm;
 mod package;
 mod planted;
+mod platform;
 mod python;
+mod release;
 mod test;
 mod tidy;
 
