@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::{c, java, npm, tree};
+use crate::{c, dotnet, java, npm, tree};
 
 /// Where packages are built to, and installed.
 pub const PACKAGES: &str = "target/packages";
@@ -38,6 +38,7 @@ enum Language {
     Python,
     Node,
     Java,
+    Dotnet,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -53,6 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if is_wanted(Language::Java) {
         java::package(&args.profile)?;
+    }
+    if is_wanted(Language::Dotnet) {
+        dotnet::package(&args.profile)?;
     }
     Ok(())
 }
