@@ -24,8 +24,14 @@ use toolchain::{Own, RUNTIME_CONFIG, Toolchain};
 const PACKAGED: [&str; 2] = ["Ottla", "Ottla.Testing"];
 /// What compilers take as defined, for .NET 8.
 const SYMBOLS: &str = "NET;NET8_0;NET5_0_OR_GREATER;NET6_0_OR_GREATER;NET7_0_OR_GREATER;NET8_0_OR_GREATER";
-/// Examples, each with a program for .NET.
-const EXAMPLES: [&str; 4] = ["first_producer", "first_consumer", "group", "one_bus"];
+/// Programs over the packages, and where their sources are.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("Runner", "tests/conformance/runners/dotnet"),
+    ("first_producer", "examples/first_producer/dotnet"),
+    ("first_consumer", "examples/first_consumer/dotnet"),
+    ("group", "examples/group/dotnet"),
+    ("one_bus", "examples/one_bus/dotnet"),
+];
 
 /// Builds the packages, with the library and the program for this machine in them, and programs over them.
 pub fn package(profile: &str) -> anyhow::Result<()> {
@@ -56,6 +62,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
             runner
         }
     };
+    tests.env("OTTLA_DOTNET_PROGRAMS", at("programs"));
     let told = tests.stderr(Stdio::inherit()).output().context("running the tests")?;
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     print!("{text}");
@@ -64,23 +71,15 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The program of an example, or of `tests/conformance`, as [`package`] has put it there.
-pub fn program(name: &str) -> anyhow::Result<Command> {
-    let assembly = at("programs").join(name).join(format!("{name}.dll"));
-    ensure!(assembly.exists(), "`{}` is not there", assembly.display());
-    Ok(match toolchain::find()?.map_err(|missing| anyhow::anyhow!("there is no {missing}"))? {
-        Toolchain::Own(own) => own.run(&assembly),
-        Toolchain::Sdk => {
-            let mut dotnet = Command::new("dotnet");
-            dotnet.arg(assembly);
-            dotnet
-        }
-    })
+/// A program over the packages, as [`package`] has put it there: that of `tests/conformance`, or an example's.
+pub fn program(name: &str) -> Command {
+    Command::new(at("programs").join(name).join("run"))
 }
 
-/// Whether the packages can be built here.
-pub fn is_ready() -> bool {
-    toolchain::find().is_ok_and(|found| found.is_ok())
+/// What is needed to build the packages, if it is not there. Fetches nothing.
+pub fn missing() -> Option<&'static str> {
+    (!toolchain::is_there())
+        .then_some(".NET SDK (`dotnet`); `cargo xtask test --only dotnet` puts one together")
 }
 
 /// `target/packages/dotnet` and what is in it.
@@ -98,6 +97,13 @@ fn build(toolchain: &Toolchain, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
                 pack.args(["pack", "--nologo", "--configuration", "Release", "--output"]).arg(at("packages"));
                 pack.arg(tree::path("dotnet/src").join(project));
                 done(pack, &format!("packing {project}"))?;
+            }
+            for (name, sources) in PROGRAMS {
+                let output = at("programs").join(name);
+                let mut publish = Command::new("dotnet");
+                publish.args(["publish", "--nologo", "--output"]).arg(&output).arg(tree::path(sources));
+                done(publish, &format!("building `{sources}`"))?;
+                launcher(&output, "exec dotnet", name)?;
             }
             nupkg::found(&at("packages"))?
         }
@@ -201,20 +207,17 @@ fn compile_all(own: &Own) -> anyhow::Result<()> {
     all.push(program("Ottla.Tests", tests, &[&ottla, &testing, &nunit], at("tests"), false));
     let runner = vec![tree::path("xtask/src/dotnet/TestRunner.cs")];
     all.push(program("TestRunner", runner, &[&nunit], at("tests"), true));
-    let conformance = vec![tree::path("tests/conformance/runners/Runner.cs")];
-    all.push(program("Runner", conformance, &[&ottla], at("programs/Runner"), true));
-    for example in EXAMPLES {
-        let source = tree::path("examples").join(example).join("dotnet/Program.cs");
-        if source.exists() {
-            all.push(program(example, vec![source], &[&ottla], at("programs").join(example), true));
-        }
+    for (name, below) in PROGRAMS {
+        let sources = sources(&tree::path(below))?;
+        all.push(program(name, sources, &[&ottla], at("programs").join(name), true));
     }
     let mut files = Vec::new();
     for (number, assembly) in all.iter().enumerate() {
         files.push(compilation(own, assembly, number)?);
     }
     own.compile(&files)?;
-    all.iter().filter(|assembly| !assembly.output.starts_with(at("lib"))).try_for_each(furnish)
+    all.iter().filter(|assembly| !assembly.output.starts_with(at("lib"))).try_for_each(furnish)?;
+    PROGRAMS.into_iter().try_for_each(|(name, _)| launcher(&at("programs").join(name), &own.launch(), name))
 }
 
 /// Writes the compiler's arguments for an assembly, one a line.
@@ -280,6 +283,15 @@ fn furnish(assembly: &Assembly) -> anyhow::Result<()> {
         copy_all(&at("programs-of-ours"), &output.join("runtimes"))?;
     }
     Ok(())
+}
+
+/// Has a program run by its script `run`, whoever asks for it.
+fn launcher(directory: &Path, launch: &str, name: &str) -> anyhow::Result<()> {
+    let script = directory.join("run");
+    fs::write(&script, format!("#!/bin/sh\n{launch} \"$(dirname \"$0\")/{name}.dll\" \"$@\"\n"))?;
+    let mut chmod = Command::new("chmod");
+    chmod.arg("+x").arg(&script);
+    done(chmod, "making a script a program")
 }
 
 /// The sources below a directory, without what builds have left.

@@ -83,6 +83,11 @@ pub fn find() -> anyhow::Result<Result<Toolchain, String>> {
     }
 }
 
+/// Whether there is one already.
+pub fn is_there() -> bool {
+    has_sdk() || Own::at().is_ready()
+}
+
 fn has_sdk() -> bool {
     let Ok(told) = Command::new("dotnet").arg("--list-sdks").output() else { return false };
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
@@ -111,6 +116,13 @@ impl Own {
             .env("DOTNET_CLI_TELEMETRY_OPTOUT", "1")
             .arg(assembly);
         command
+    }
+
+    /// As [`Self::run`], as a line of a shell to which the assembly is added.
+    pub fn launch(&self) -> String {
+        let runtime = self.root.join("runtime");
+        let runtime = runtime.display();
+        format!("DOTNET_ROOT=\"{runtime}\" DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 exec \"{runtime}/dotnet\"")
     }
 
     /// Compiles what the files say, one after the other.
