@@ -25,7 +25,9 @@ const PACKAGED: [&str; 2] = ["Ottla", "Ottla.Testing"];
 /// What compilers take as defined, for .NET 8.
 const SYMBOLS: &str = "NET;NET8_0;NET5_0_OR_GREATER;NET6_0_OR_GREATER;NET7_0_OR_GREATER;NET8_0_OR_GREATER";
 /// Programs over the packages, and where their sources are.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 7] = [
+    ("Exits", "dotnet/tests/Exits"),
+    ("LoadOttla", "benches/peers/dotnet"),
     ("Runner", "tests/conformance/runners/dotnet"),
     ("first_producer", "examples/first_producer/dotnet"),
     ("first_consumer", "examples/first_consumer/dotnet"),

@@ -23,19 +23,30 @@ public sealed class ExamplesTests
 
     private static async Task<string> Run(string task, string topic)
     {
-        // `cargo xtask test` builds them, and says where they are.
+        var (said, exitCode) = await Programs.Run(task, Broker.Address, topic);
+        Assert.That(exitCode, Is.EqualTo(0), said);
+        return said;
+    }
+}
+
+/// <summary>Programs over the package, as <c>cargo xtask test</c> has built them.</summary>
+internal static class Programs
+{
+    internal static async Task<(string Said, int ExitCode)> Run(string name, params string[] arguments)
+    {
         var programs = Environment.GetEnvironmentVariable("OTTLA_DOTNET_PROGRAMS");
         if (programs is null)
         {
-            Assert.Ignore("`OTTLA_DOTNET_PROGRAMS` does not say where the examples are");
+            Assert.Ignore("`OTTLA_DOTNET_PROGRAMS` does not say where programs are");
         }
-        var start = new ProcessStartInfo(Path.Combine(programs!, task, "run")) { RedirectStandardOutput = true };
-        start.ArgumentList.Add(Broker.Address);
-        start.ArgumentList.Add(topic);
+        var start = new ProcessStartInfo(Path.Combine(programs!, name, "run")) { RedirectStandardOutput = true };
+        foreach (var argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
         using var process = Process.Start(start)!;
         var said = await process.StandardOutput.ReadToEndAsync(Broker.Patient());
         await process.WaitForExitAsync(Broker.Patient());
-        Assert.That(process.ExitCode, Is.EqualTo(0), said);
-        return said;
+        return (said, process.ExitCode);
     }
 }
