@@ -3,6 +3,7 @@
 mod bench;
 mod c;
 mod demo;
+mod dotnet;
 mod frames;
 mod java;
 mod node;

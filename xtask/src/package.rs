@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{c, java, npm, platform::Build, release, tree};
+use crate::{c, dotnet, java, npm, platform::Build, release, tree};
 
 /// Where packages are built to, and installed.
 pub const PACKAGES: &str = "target/packages";
@@ -57,6 +57,7 @@ enum Language {
     Python,
     Node,
     Java,
+    Dotnet,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -84,6 +85,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if is_wanted(Language::Java) {
         java::package(&args.profile)?;
+    }
+    if is_wanted(Language::Dotnet) {
+        dotnet::package(&args.profile)?;
     }
     Ok(())
 }

@@ -45,6 +45,10 @@ pub(super) enum Client {
     OttlaJava,
     /// Ours in Java: sends nobody asks about; values where they lie.
     OttlaJavaForget,
+    /// Ours in .NET: every send awaited; values as arrays.
+    OttlaDotnet,
+    /// Ours in .NET: sends nobody asks about; values where they lie.
+    OttlaDotnetForget,
     /// Ours in Python: a future for each record; reading record by record.
     OttlaPython,
     /// Ours in Python: sends nobody asks about; reading batch by batch.
@@ -75,6 +79,8 @@ impl Client {
             Self::KafkaClients => "Java",
             Self::OttlaJava => "Ottla Java",
             Self::OttlaJavaForget => "Ottla Java, without futures and copies",
+            Self::OttlaDotnet => "Ottla .NET",
+            Self::OttlaDotnetForget => "Ottla .NET, without awaits and copies",
             Self::OttlaPython => "Ottla Python",
             Self::OttlaPythonNowait => "Ottla Python, nowait and batches",
             Self::OttlaAio => "Ottla aio",
@@ -90,8 +96,8 @@ impl Client {
     /// What only its load understands.
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::KafkaClients | Self::OttlaJava => &[WARM_UP],
-            Self::OttlaJavaForget => &[WARM_UP, "--forget"],
+            Self::KafkaClients | Self::OttlaJava | Self::OttlaDotnet => &[WARM_UP],
+            Self::OttlaJavaForget | Self::OttlaDotnetForget => &[WARM_UP, "--forget"],
             _ => &[],
         }
     }
@@ -213,6 +219,9 @@ impl Loads {
         let mut ottla_java = String::new();
         if clients.iter().any(|client| matches!(client, Client::OttlaJava | Client::OttlaJavaForget)) {
             ottla_java = crate::java::build_load(&tree::path(IN_JAVA).join("OttlaLoad.java"), directory)?;
+        }
+        if clients.iter().any(|client| matches!(client, Client::OttlaDotnet | Client::OttlaDotnetForget)) {
+            crate::dotnet::package("release")?;
         }
         Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, ottla_java, in_group })
     }
@@ -387,6 +396,7 @@ impl Job<'_> {
                 java.args(["-Xmx512m", "-cp", &self.loads.ottla_java, "OttlaLoad"]);
                 java
             }
+            Client::OttlaDotnet | Client::OttlaDotnetForget => crate::dotnet::program("LoadOttla"),
             Client::OttlaPython
             | Client::OttlaPythonNowait
             | Client::OttlaAio
