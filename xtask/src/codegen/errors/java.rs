@@ -38,7 +38,7 @@ pub(super) fn generate(files: &mut Files, locals: &[Local], rows: &[Row]) {
 fn of_client(row: &Local) -> Code<'_> {
     let flags = match row.name.as_str() {
         "QUEUE_FULL" | "TIMEOUT" | "TRANSPORT" => RETRIABLE,
-        "CONFIG" | "UNSUPPORTED" => FATAL,
+        "CONFIG" | "UNSUPPORTED" | "TLS" | "AUTHENTICATION" => FATAL,
         _ => 0,
     };
     let is_of_broker = row.kind == "Broker";
