@@ -119,12 +119,11 @@ mod tests {
             iterations: 4096,
             salt: b"salt".as_slice().into(),
             salted_password: salted_password(ScramHash::Sha256, b"wonder", b"salt", 4096).into(),
-            ..ScramCredentialUpsertion::default()
         }
     }
 
     fn deletion(name: &str) -> ScramCredentialDeletion {
-        ScramCredentialDeletion { name: name.into(), mechanism: 1, ..ScramCredentialDeletion::default() }
+        ScramCredentialDeletion { name: name.into(), mechanism: 1 }
     }
 
     fn codes(decision: &Decision<AlterUserScramCredentialsResponse>) -> Vec<(&str, ErrorCode)> {

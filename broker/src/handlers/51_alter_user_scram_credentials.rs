@@ -103,7 +103,7 @@ mod tests {
 
         let broker = Broker::start(directory.path(), "").await;
         let alice = ("alice".to_owned(), ErrorCode::NONE, vec![(2, 8192)]);
-        assert_eq!(describe(&broker, &[]).await, [alice.clone()]);
+        assert_eq!(describe(&broker, &[]).await, std::slice::from_ref(&alice));
         let nobody = |name: &str, code| (name.to_owned(), code, Vec::new());
         assert_eq!(
             describe(&broker, &["alice", "bob", "eve", "eve"]).await,

@@ -90,7 +90,7 @@ pub struct Connection {
 enum Queued {
     Request(Request),
     /// From here on these go first, until nobody can send any more of them.
-    Interlude(mpsc::UnboundedReceiver<Queued>),
+    Interlude(mpsc::UnboundedReceiver<Self>),
 }
 
 /// Has a connection for itself: what is sent by [`Connection`] waits until this is dropped.

@@ -123,8 +123,8 @@ fn ago(then: UnixTime, now: UnixTime) -> String {
 fn duration(seconds: u64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
-        ..7_200 => format!("{} minutes", seconds / 60),
-        ..172_800 => format!("{} hours", seconds / 3_600),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
         _ => format!("{} days", seconds / SECONDS_PER_DAY),
     }
 }
