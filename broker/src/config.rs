@@ -4049,6 +4049,7 @@ static BROKER_KEYS: [Key; 336] = [
             Choice { text: "required", same: &[], served: true },
         ]),
         default: Some("none"),
+        update: Update::PerBroker,
         doc: "whether clients must show a certificate",
         ..Key::EMPTY
     },
@@ -4079,6 +4080,7 @@ static BROKER_KEYS: [Key; 336] = [
         name: "sasl.enabled.mechanisms",
         kind: Type::List,
         default: Some("GSSAPI"),
+        update: Update::PerBroker,
         doc: "mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`; GSSAPI is not served",
         ..Key::EMPTY
     },
@@ -4142,6 +4144,7 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::String,
         default: Some("GSSAPI"),
         effect: Effect::Known { why: "a cluster has one node yet" },
+        update: Update::PerBroker,
         doc: "mechanism between brokers",
         ..Key::EMPTY
     },
@@ -4157,6 +4160,7 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::List,
         default: Some("DEFAULT"),
         effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
+        update: Update::PerBroker,
         doc: "how a Kerberos principal becomes a user name",
         ..Key::EMPTY
     },

@@ -10,6 +10,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.enabled.protocols",
         kind: Type::List,
         default: Some("TLSv1.2,TLSv1.3"),
+        update: Update::PerBroker,
         doc: "TLS versions that are allowed",
         ..Key::EMPTY
     },
@@ -17,6 +18,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.endpoint.identification.algorithm",
         kind: Type::String,
         default: Some("https"),
+        update: Update::PerBroker,
         doc: "`https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host",
         ..Key::EMPTY
     },
@@ -26,11 +28,18 @@ pub static SECURITY: [Key; 66] = [
         doc: "file of the private key, PEM, if it is not in the key store: librdkafka's",
         ..Key::EMPTY
     },
-    Key { name: "ssl.key.password", kind: Type::Password, doc: "password of the private key", ..Key::EMPTY },
+    Key {
+        name: "ssl.key.password",
+        kind: Type::Password,
+        update: Update::PerBroker,
+        doc: "password of the private key",
+        ..Key::EMPTY
+    },
     Key {
         name: "ssl.keystore.certificate.chain",
         kind: Type::Password,
         aliases: &[Alias { name: "ssl.certificate.pem", scale: 1 }],
+        update: Update::PerBroker,
         doc: "our certificate as PEM text, and those that lead to its root",
         ..Key::EMPTY
     },
@@ -38,6 +47,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.keystore.key",
         kind: Type::Password,
         aliases: &[Alias { name: "ssl.key.pem", scale: 1 }],
+        update: Update::PerBroker,
         doc: "private key as PEM text",
         ..Key::EMPTY
     },
@@ -45,12 +55,14 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.keystore.location",
         kind: Type::String,
         aliases: &[Alias { name: "ssl.certificate.location", scale: 1 }],
+        update: Update::PerBroker,
         doc: "file with our certificate and its private key, read again when it changes",
         ..Key::EMPTY
     },
     Key {
         name: "ssl.keystore.password",
         kind: Type::Password,
+        update: Update::PerBroker,
         doc: "password of the key store",
         ..Key::EMPTY
     },
@@ -58,6 +70,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.keystore.type",
         kind: Type::String,
         default: Some("JKS"),
+        update: Update::PerBroker,
         doc: "format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read",
         ..Key::EMPTY
     },
@@ -65,6 +78,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.truststore.certificates",
         kind: Type::Password,
         aliases: &[Alias { name: "ssl.ca.pem", scale: 1 }],
+        update: Update::PerBroker,
         doc: "trusted certificates as PEM text",
         ..Key::EMPTY
     },
@@ -72,12 +86,14 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.truststore.location",
         kind: Type::String,
         aliases: &[Alias { name: "ssl.ca.location", scale: 1 }],
+        update: Update::PerBroker,
         doc: "file of trusted certificates, read again when it changes; without it those that the system trusts",
         ..Key::EMPTY
     },
     Key {
         name: "ssl.truststore.password",
         kind: Type::Password,
+        update: Update::PerBroker,
         doc: "password of the trust store",
         ..Key::EMPTY
     },
@@ -85,6 +101,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.truststore.type",
         kind: Type::String,
         default: Some("JKS"),
+        update: Update::PerBroker,
         doc: "format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read",
         ..Key::EMPTY
     },
@@ -93,6 +110,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::List,
         default: Some(""),
         effect: Effect::Known { why: "only suites that are safe are ever offered, and all of them" },
+        update: Update::PerBroker,
         doc: "cipher suites that are allowed; empty for the library's own",
         ..Key::EMPTY
     },
@@ -101,6 +119,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::String,
         default: Some("TLSv1.3"),
         effect: Effect::Known { why: "`ssl.enabled.protocols` says which versions are spoken" },
+        update: Update::PerBroker,
         doc: "TLS version to ask for",
         ..Key::EMPTY
     },
@@ -108,6 +127,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.engine.factory.class",
         kind: Type::Class,
         effect: Effect::Known { why: "there is no JVM" },
+        update: Update::PerBroker,
         doc: "Java class that makes TLS engines",
         ..Key::EMPTY
     },
@@ -116,6 +136,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::String,
         default: Some("SunX509"),
         effect: Effect::Known { why: "there is no JVM" },
+        update: Update::PerBroker,
         doc: "Java's algorithm of the key manager",
         ..Key::EMPTY
     },
@@ -123,6 +144,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.provider",
         kind: Type::String,
         effect: Effect::Known { why: "there is no JVM" },
+        update: Update::PerBroker,
         doc: "Java's security provider",
         ..Key::EMPTY
     },
@@ -130,6 +152,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ssl.secure.random.implementation",
         kind: Type::String,
         effect: Effect::Known { why: "there is no JVM" },
+        update: Update::PerBroker,
         doc: "Java's random number generator",
         ..Key::EMPTY
     },
@@ -138,12 +161,14 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::String,
         default: Some("PKIX"),
         effect: Effect::Known { why: "there is no JVM" },
+        update: Update::PerBroker,
         doc: "Java's algorithm of the trust manager",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.jaas.config",
         kind: Type::Password,
+        update: Update::PerBroker,
         doc: "login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME=\"password\"`",
         ..Key::EMPTY
     },

@@ -80,7 +80,7 @@ impl Table {
         let mut refused = vec![false; entries.len()];
 
         for setting in &settings.settings {
-            let Some((i, key, scale)) = self.find(&setting.key) else {
+            let Some((i, key, scale)) = self.find_setting(setting) else {
                 match self.unknown(setting) {
                     Ok(warning) => warnings.extend(warning),
                     Err(error) => errors.push(error),
@@ -221,6 +221,14 @@ impl Table {
         self.keys().enumerate().find_map(|(i, key)| key.matches(name).map(|scale| (i, key, scale)))
     }
 
+    /// The key that a setting means. A variable says `OTTLA_` once: `OTTLA_SHARDS` is `ottla.shards`.
+    fn find_setting(&self, setting: &Setting) -> Option<(usize, &'static Key, i64)> {
+        self.find(&setting.key).or_else(|| match setting.source {
+            Source::Env { .. } => self.find(&format!("ottla.{}", setting.key)),
+            _ => None,
+        })
+    }
+
     /// A setting that is no key of this table: perhaps worth a warning, or an error.
     fn unknown(&self, setting: &Setting) -> Result<Option<Warning>, ConfigError> {
         let warning = |why: String| Warning { source: setting.source.clone(), key: setting.key.clone(), why };
@@ -268,7 +276,7 @@ mod tests {
     use super::*;
     use crate::{Alias, Range, Type};
 
-    static KEYS: [Key; 5] = [
+    static KEYS: [Key; 6] = [
         Key {
             name: "bootstrap.servers",
             kind: Type::List,
@@ -295,6 +303,7 @@ mod tests {
             ..Key::EMPTY
         },
         Key { name: "ssl.key.password", kind: Type::Password, doc: "x", ..Key::EMPTY },
+        Key { name: "ottla.shards", kind: Type::I32, default: Some("0"), doc: "x", ..Key::EMPTY },
     ];
     static PRODUCER: Table = Table {
         name: "producer",
@@ -383,6 +392,15 @@ mod tests {
         assert_eq!(values.list("bootstrap.servers"), ["a:1", "b:2"]);
         assert_eq!(values.i64("buffer.memory"), 65536);
         assert_eq!(values.i64("linger.ms"), 7);
+    }
+
+    #[test]
+    fn a_variable_says_whose_key_it_is_once() {
+        let mut settings = Settings::new();
+        settings.set("bootstrap.servers", "a:1").env("OTTLA_", [("OTTLA_SHARDS", "3")]);
+        assert_eq!(PRODUCER.parse(&settings).unwrap().i32("ottla.shards"), 3);
+        settings.set("shards", "4");
+        assert!(PRODUCER.parse(&settings).is_err(), "elsewhere a key has its whole name");
     }
 
     #[test]
