@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ottla_config::Settings;
+use ottla_config::{Settings, Values};
 use ottla_protocol::types::{BrokerId, Str, TopicName, Uuid};
 use ottla_transport::{Budget, FrameLimits};
 use tokio::{
@@ -22,16 +22,17 @@ use tokio::{
 
 use crate::{
     StartError,
+    authentication::Listening,
     config::{BROKER, BrokerConfig},
     controller::{
         self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start, brokers::Registration,
-        consensus::ConsensusError,
+        consensus::ConsensusError, initial_users,
     },
     coordinator::runtime::Coordinator,
     handlers::Context,
     listeners::{self, Endpoint},
     log::{Disk, LogDirectory, LogErrorKind, MetaProperties, TopicPartition, cleaner::HashKey},
-    metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image},
+    metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image, record::MetadataRecord},
     metrics::{self, Metrics},
     observe::{self, Observed},
     random::random_id,
@@ -45,7 +46,11 @@ use crate::{
         shard::{Shard, ShardHandle},
         upkeep,
     },
-    server::{limits::ConnectionLimits, listener::Listener},
+    server::{
+        connection::Terms,
+        limits::{ConnectionLimits, Strangers},
+        listener::Listener,
+    },
 };
 
 /// How long connections may take to finish what they began, once the broker stops.
@@ -84,10 +89,13 @@ impl Broker {
         }
         let config = Arc::new(BrokerConfig::from_values(&values));
         let advertised = listeners::advertised(&config)?;
+        let initial = initial_records(&config)?;
+        // All of them are read before any is opened.
+        let listenings = listenings(listeners::endpoints(&config)?, &values, settings)?;
         let mut sockets = Vec::new();
-        for endpoint in listeners::endpoints(&config)? {
+        for (endpoint, listening) in listenings {
             let (address, socket) = listeners::bind(&endpoint)?;
-            sockets.push((endpoint, address, socket));
+            sockets.push(Socket { endpoint, listening, address, socket });
         }
         check_cleaner(&config)?;
         let http = config.http_listener.as_deref().map(listeners::bind_http).transpose()?;
@@ -121,6 +129,7 @@ impl Broker {
             log_dir: metadata_dir.path().to_owned(),
             config: values,
             registration,
+            initial,
         };
         let hosted = Arc::new(Hosted {
             replicas: Arc::clone(&replicas),
@@ -183,35 +192,46 @@ impl Broker {
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
         });
-        let listener = Arc::new(Listener {
-            cores: cores.iter().map(|core| core.handle.clone()).collect(),
-            cx: context,
-            limits: ConnectionLimits::new(
-                config.max_connections as usize,
-                config.max_connections_per_ip as usize,
-            ),
-            frame_limits: FrameLimits {
+        let limits =
+            ConnectionLimits::new(config.max_connections as usize, config.max_connections_per_ip as usize);
+        let strangers = Strangers::new(config.max_unauthenticated_connections as usize);
+        let terms = Terms {
+            frames: FrameLimits {
                 frame_bytes_max: config.socket_request_max_bytes,
                 idle: config.connections_max_idle.unwrap_or(IDLE_FOREVER),
                 ..FrameLimits::default()
             },
             budget: Budget::new(config.queued_max_request_bytes.map_or(QUEUED_BYTES_DEFAULT, |b| b as usize)),
-            stop: stopping,
-            open,
-        });
+            stranger_frame_bytes_max: config
+                .sasl_server_max_receive_size
+                .min(config.socket_request_max_bytes),
+            authentication_max: config.authentication_timeout,
+            denial_delay: config.connection_failed_authentication_delay,
+        };
         let mut addresses = Vec::new();
-        for (endpoint, address, socket) in sockets {
+        for Socket { endpoint, listening, address, socket } in sockets {
             let _entered = control.enter();
             let socket = tokio::net::TcpListener::from_std(socket)
                 .map_err(|error| StartError::listen(address, error))?;
-            tracing::info!(%address, listener = endpoint.name, "listening");
+            tracing::info!(%address, listener = endpoint.name, protocol = ?endpoint.protocol, "listening");
             addresses.push(address);
-            control.spawn(Arc::clone(&listener).run(socket));
+            let listener = Listener {
+                listening: Arc::new(listening),
+                cores: cores.iter().map(|core| core.handle.clone()).collect(),
+                cx: Arc::clone(&context),
+                limits: Arc::clone(&limits),
+                strangers: Arc::clone(&strangers),
+                terms: terms.clone(),
+                stop: stopping.clone(),
+                open: open.clone(),
+            };
+            control.spawn(Arc::new(listener).run(socket));
         }
+        drop((context, open, stopping));
         let http = match http {
             None => None,
             Some((address, socket)) => {
-                let (limits, replicas) = (Arc::clone(&listener.limits), Arc::clone(&replicas));
+                let (limits, replicas) = (Arc::clone(&limits), Arc::clone(&replicas));
                 let connections = Box::new(move || limits.count());
                 let image = Arc::clone(&started.image);
                 let observed = Arc::new(Observed { metrics, replicas, image, connections });
@@ -223,7 +243,6 @@ impl Broker {
             }
         };
         let (http_address, http) = http.unzip();
-        drop(listener);
         let image = started.image;
         let controller = started.task;
         let running = Running {
@@ -617,19 +636,53 @@ fn found(directories: &Directories) -> HashMap<TopicPartition, Vec<(Option<Uuid>
 }
 
 /// Where the cluster's metadata says that this broker is: the advertised address of each listener, or its own.
-fn registered(
-    sockets: &[(Endpoint, SocketAddr, TcpListener)],
-    advertised: &[Endpoint],
-) -> Vec<image::Endpoint> {
+fn registered(sockets: &[Socket], advertised: &[Endpoint]) -> Vec<image::Endpoint> {
     sockets
         .iter()
-        .map(|(endpoint, address, _)| {
+        .map(|Socket { endpoint, address, .. }| {
             let told = advertised.iter().find(|a| a.name == endpoint.name);
             image::Endpoint {
                 listener: Str::from(endpoint.name.as_str()),
                 host: Str::from(told.map_or_else(|| address.ip().to_string(), |a| a.host.clone())),
                 port: told.map_or(address.port(), |a| a.port),
+                security_protocol: endpoint.protocol.id(),
             }
         })
         .collect()
+}
+
+/// A listener that is bound, and takes nobody yet.
+struct Socket {
+    endpoint: Endpoint,
+    listening: Listening,
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+/// What each listener asks of those who connect: the broker's settings, and over them its own.
+fn listenings(
+    endpoints: Vec<Endpoint>,
+    values: &Values,
+    settings: &Settings,
+) -> Result<Vec<(Endpoint, Listening)>, StartError> {
+    const OWN: &str = "listener.name.";
+    let mut settings = settings.clone();
+    let mut all = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        let own = settings.take_beginning(&format!("{OWN}{}.", endpoint.name));
+        let listening = Listening::new(&endpoint, values, own)?;
+        all.push((endpoint, listening));
+    }
+    for key in settings.take_beginning(OWN).keys() {
+        tracing::warn!("`{OWN}{key}` has no effect: there is no listener of that name");
+    }
+    Ok(all)
+}
+
+/// What a new cluster begins with.
+fn initial_records(config: &BrokerConfig) -> Result<Vec<MetadataRecord>, StartError> {
+    const KEY: &str = "ottla.initial.scram.credentials";
+    let Some(text) = &config.initial_scram_credentials else { return Ok(Vec::new()) };
+    let records = initial_users::parse(text.reveal()).map_err(|why| StartError::setting(KEY, why))?;
+    Ok(records.into_iter().map(MetadataRecord::from).collect())
 }

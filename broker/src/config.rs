@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use ottla_config::{
-    Alias, Choice, ConfigErrors, Effect, Key, Prefix, Range, SECURITY, Settings, Table, Type, Update, Values,
-    Warning,
+    Alias, Choice, ConfigErrors, Effect, Key, Prefix, Range, SECURITY, Secret, Settings, Table, Type, Update,
+    Values, Warning,
 };
 
 /// `security.inter.broker.protocol`: protocol between brokers, if no listener is named.
@@ -15,6 +15,12 @@ pub enum SecurityProtocol {
     /// `PLAINTEXT`.
     #[default]
     Plaintext,
+    /// `SSL`.
+    Ssl,
+    /// `SASL_PLAINTEXT`.
+    SaslPlaintext,
+    /// `SASL_SSL`.
+    SaslSsl,
 }
 
 impl SecurityProtocol {
@@ -22,12 +28,18 @@ impl SecurityProtocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
         }
     }
 
     fn of(word: &str) -> Self {
         match word {
             "PLAINTEXT" => Self::Plaintext,
+            "SSL" => Self::Ssl,
+            "SASL_PLAINTEXT" => Self::SaslPlaintext,
+            "SASL_SSL" => Self::SaslSsl,
             other => unreachable!("the table has no word `{other}`"),
         }
     }
@@ -169,6 +181,38 @@ impl MigrationPolicy {
     }
 }
 
+/// `ssl.client.auth`: whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// `none`.
+    #[default]
+    None,
+    /// `requested`.
+    Requested,
+    /// `required`.
+    Required,
+}
+
+impl ClientAuth {
+    /// Kafka's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Requested => "requested",
+            Self::Required => "required",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "none" => Self::None,
+            "requested" => Self::Requested,
+            "required" => Self::Required,
+            other => unreachable!("the table has no word `{other}`"),
+        }
+    }
+}
+
 /// What a broker can be told.
 ///
 /// One field for each key that is applied; the keys, and those without effect, are in [`BROKER`].
@@ -194,7 +238,7 @@ pub struct BrokerConfig {
     ///
     /// `advertised.listeners`: none by default.
     pub advertised_listeners: Option<Vec<String>>,
-    /// Which protocol each listener's name speaks; only PLAINTEXT is served yet.
+    /// Which protocol each listener's name speaks: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
     ///
     /// `listener.security.protocol.map`: `SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT` by default.
     pub listener_security_protocol_map: String,
@@ -578,6 +622,102 @@ pub struct BrokerConfig {
     ///
     /// `offset.metadata.max.bytes`: `4096` bytes by default.
     pub offset_metadata_max_bytes: usize,
+    /// Whether clients must show a certificate.
+    ///
+    /// `ssl.client.auth`: `none` by default.
+    pub ssl_client_auth: ClientAuth,
+    /// How a certificate's name becomes a principal.
+    ///
+    /// `ssl.principal.mapping.rules`: `DEFAULT` by default.
+    pub ssl_principal_mapping_rules: String,
+    /// Time after which a client that logged in must do so anew (KIP-368); 0 for never.
+    ///
+    /// `connections.max.reauth.ms`: `0` ms by default.
+    pub connections_max_reauth: Duration,
+    /// Delay before a failed authentication is answered.
+    ///
+    /// `connection.failed.authentication.delay.ms`: `100` ms by default.
+    pub connection_failed_authentication_delay: Duration,
+    /// Mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`; GSSAPI is not served.
+    ///
+    /// `sasl.enabled.mechanisms`: `GSSAPI` by default.
+    pub sasl_enabled_mechanisms: Vec<String>,
+    /// Largest request before authentication.
+    ///
+    /// `sasl.server.max.receive.size`: `65536` bytes by default, at least 1024.
+    pub sasl_server_max_receive_size: usize,
+    /// Time for the handshake of TLS and the login together.
+    ///
+    /// `ottla.authentication.timeout.ms`: `10000` ms by default, at least 1.
+    pub authentication_timeout: Duration,
+    /// Most connections that have not shown yet who they are; if there are more, the oldest is closed.
+    ///
+    /// `ottla.max.unauthenticated.connections`: `1000` by default, at least 1.
+    pub max_unauthenticated_connections: i32,
+    /// Users that a new cluster has from its first start, as `SCRAM-SHA-512=[name=admin,password=...]`, several with commas between them.
+    ///
+    /// `ottla.initial.scram.credentials`: none by default.
+    pub initial_scram_credentials: Option<Secret>,
+    /// TLS versions that are allowed.
+    ///
+    /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
+    pub ssl_enabled_protocols: Vec<String>,
+    /// `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host.
+    ///
+    /// `ssl.endpoint.identification.algorithm`: `https` by default.
+    pub ssl_endpoint_identification_algorithm: String,
+    /// File of the private key, PEM, if it is not in the key store: librdkafka's.
+    ///
+    /// `ssl.key.location`: none by default.
+    pub ssl_key_location: Option<String>,
+    /// Password of the private key.
+    ///
+    /// `ssl.key.password`: none by default.
+    pub ssl_key_password: Option<Secret>,
+    /// Our certificate as PEM text, and those that lead to its root.
+    ///
+    /// `ssl.keystore.certificate.chain`: none by default.
+    pub ssl_keystore_certificate_chain: Option<Secret>,
+    /// Private key as PEM text.
+    ///
+    /// `ssl.keystore.key`: none by default.
+    pub ssl_keystore_key: Option<Secret>,
+    /// File with our certificate and its private key, read again when it changes.
+    ///
+    /// `ssl.keystore.location`: none by default.
+    pub ssl_keystore_location: Option<String>,
+    /// Password of the key store.
+    ///
+    /// `ssl.keystore.password`: none by default.
+    pub ssl_keystore_password: Option<Secret>,
+    /// Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.keystore.type`: `JKS` by default.
+    pub ssl_keystore_type: String,
+    /// Trusted certificates as PEM text.
+    ///
+    /// `ssl.truststore.certificates`: none by default.
+    pub ssl_truststore_certificates: Option<Secret>,
+    /// File of trusted certificates, read again when it changes; without it those that the system trusts.
+    ///
+    /// `ssl.truststore.location`: none by default.
+    pub ssl_truststore_location: Option<String>,
+    /// Password of the trust store.
+    ///
+    /// `ssl.truststore.password`: none by default.
+    pub ssl_truststore_password: Option<Secret>,
+    /// Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.truststore.type`: `JKS` by default.
+    pub ssl_truststore_type: String,
+    /// Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`.
+    ///
+    /// `sasl.jaas.config`: none by default.
+    pub sasl_jaas_config: Option<Secret>,
+    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    ///
+    /// `ottla.sasl.plain.without.tls`: `false` by default.
+    pub sasl_plain_without_tls: bool,
 }
 
 impl std::default::Default for BrokerConfig {
@@ -716,6 +856,33 @@ impl BrokerConfig {
             offsets_topic_replication_factor: values.i16("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: values.usize("offsets.topic.segment.bytes"),
             offset_metadata_max_bytes: values.usize("offset.metadata.max.bytes"),
+            ssl_client_auth: ClientAuth::of(values.str("ssl.client.auth")),
+            ssl_principal_mapping_rules: values.str("ssl.principal.mapping.rules").to_owned(),
+            connections_max_reauth: values.duration("connections.max.reauth.ms"),
+            connection_failed_authentication_delay: values
+                .duration("connection.failed.authentication.delay.ms"),
+            sasl_enabled_mechanisms: values.list("sasl.enabled.mechanisms").to_vec(),
+            sasl_server_max_receive_size: values.usize("sasl.server.max.receive.size"),
+            authentication_timeout: values.duration("ottla.authentication.timeout.ms"),
+            max_unauthenticated_connections: values.i32("ottla.max.unauthenticated.connections"),
+            initial_scram_credentials: values.opt_secret("ottla.initial.scram.credentials").cloned(),
+            ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
+            ssl_endpoint_identification_algorithm: values
+                .str("ssl.endpoint.identification.algorithm")
+                .to_owned(),
+            ssl_key_location: values.opt_str("ssl.key.location").map(str::to_owned),
+            ssl_key_password: values.opt_secret("ssl.key.password").cloned(),
+            ssl_keystore_certificate_chain: values.opt_secret("ssl.keystore.certificate.chain").cloned(),
+            ssl_keystore_key: values.opt_secret("ssl.keystore.key").cloned(),
+            ssl_keystore_location: values.opt_str("ssl.keystore.location").map(str::to_owned),
+            ssl_keystore_password: values.opt_secret("ssl.keystore.password").cloned(),
+            ssl_keystore_type: values.str("ssl.keystore.type").to_owned(),
+            ssl_truststore_certificates: values.opt_secret("ssl.truststore.certificates").cloned(),
+            ssl_truststore_location: values.opt_str("ssl.truststore.location").map(str::to_owned),
+            ssl_truststore_password: values.opt_secret("ssl.truststore.password").cloned(),
+            ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
+            sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
+            sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
         }
     }
 
@@ -936,6 +1103,65 @@ impl BrokerConfig {
         settings.set("offsets.topic.replication.factor", self.offsets_topic_replication_factor.to_string());
         settings.set("offsets.topic.segment.bytes", self.offsets_topic_segment_bytes.to_string());
         settings.set("offset.metadata.max.bytes", self.offset_metadata_max_bytes.to_string());
+        settings.set("ssl.client.auth", self.ssl_client_auth.as_str());
+        settings.set("ssl.principal.mapping.rules", self.ssl_principal_mapping_rules.as_str());
+        settings.set(
+            "connections.max.reauth.ms",
+            self.connections_max_reauth.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set(
+            "connection.failed.authentication.delay.ms",
+            self.connection_failed_authentication_delay.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.enabled.mechanisms", self.sasl_enabled_mechanisms.join(","));
+        settings.set("sasl.server.max.receive.size", self.sasl_server_max_receive_size.to_string());
+        settings.set(
+            "ottla.authentication.timeout.ms",
+            self.authentication_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings
+            .set("ottla.max.unauthenticated.connections", self.max_unauthenticated_connections.to_string());
+        if let Some(value) = &self.initial_scram_credentials {
+            settings.set("ottla.initial.scram.credentials", value.reveal());
+        }
+        settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
+        settings.set(
+            "ssl.endpoint.identification.algorithm",
+            self.ssl_endpoint_identification_algorithm.as_str(),
+        );
+        if let Some(value) = &self.ssl_key_location {
+            settings.set("ssl.key.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_key_password {
+            settings.set("ssl.key.password", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_certificate_chain {
+            settings.set("ssl.keystore.certificate.chain", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_key {
+            settings.set("ssl.keystore.key", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_location {
+            settings.set("ssl.keystore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_keystore_password {
+            settings.set("ssl.keystore.password", value.reveal());
+        }
+        settings.set("ssl.keystore.type", self.ssl_keystore_type.as_str());
+        if let Some(value) = &self.ssl_truststore_certificates {
+            settings.set("ssl.truststore.certificates", value.reveal());
+        }
+        if let Some(value) = &self.ssl_truststore_location {
+            settings.set("ssl.truststore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_truststore_password {
+            settings.set("ssl.truststore.password", value.reveal());
+        }
+        settings.set("ssl.truststore.type", self.ssl_truststore_type.as_str());
+        if let Some(value) = &self.sasl_jaas_config {
+            settings.set("sasl.jaas.config", value.reveal());
+        }
+        settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
         settings
     }
 
@@ -1228,15 +1454,19 @@ pub static BROKER: Table = Table {
     prefixes: &[
         Prefix {
             prefix: "rlmm.config.",
-            why: "tiered storage is not served",
+            effect: Effect::Known { why: "tiered storage is not served" },
             doc: "keys of the remote metadata manager",
         },
         Prefix {
             prefix: "rsm.config.",
-            why: "tiered storage is not served",
+            effect: Effect::Known { why: "tiered storage is not served" },
             doc: "keys of the remote store",
         },
-        Prefix { prefix: "listener.name.", why: "SASL is not served yet", doc: "keys of one listener alone" },
+        Prefix {
+            prefix: "listener.name.",
+            effect: Effect::Applied,
+            doc: "keys of one listener alone: `listener.name.NAME.` and the key; the users of PLAIN are `listener.name.NAME.plain.sasl.jaas.config`",
+        },
     ],
     relatives: &[],
 };
@@ -1247,7 +1477,7 @@ pub static TOPIC: Table = Table { name: "topic", parts: &[&TOPIC_KEYS], prefixes
 /// The keys of the group.
 pub static GROUP: Table = Table { name: "group", parts: &[&GROUP_KEYS], prefixes: &[], relatives: &[] };
 
-static BROKER_KEYS: [Key; 333] = [
+static BROKER_KEYS: [Key; 336] = [
     Key {
         name: "process.roles",
         kind: Type::ListOf(&[
@@ -1294,7 +1524,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::String,
         default: Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
         update: Update::PerBroker,
-        doc: "which protocol each listener's name speaks; only PLAINTEXT is served yet",
+        doc: "which protocol each listener's name speaks: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
         ..Key::EMPTY
     },
     Key {
@@ -1314,9 +1544,9 @@ static BROKER_KEYS: [Key; 333] = [
         name: "security.inter.broker.protocol",
         kind: Type::Enum(&[
             Choice { text: "PLAINTEXT", same: &[], served: true },
-            Choice { text: "SSL", same: &[], served: false },
-            Choice { text: "SASL_PLAINTEXT", same: &[], served: false },
-            Choice { text: "SASL_SSL", same: &[], served: false },
+            Choice { text: "SSL", same: &[], served: true },
+            Choice { text: "SASL_PLAINTEXT", same: &[], served: true },
+            Choice { text: "SASL_SSL", same: &[], served: true },
         ]),
         default: Some("PLAINTEXT"),
         doc: "protocol between brokers, if no listener is named",
@@ -1941,15 +2171,6 @@ static BROKER_KEYS: [Key; 333] = [
             why: "each connection has one request in hand; `queued.max.request.bytes` bounds the memory",
         },
         doc: "requests that may wait for a thread",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "connection.failed.authentication.delay.ms",
-        kind: Type::Millis32,
-        default: Some("100"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the limit is not kept yet" },
-        doc: "delay before a failed authentication is answered",
         ..Key::EMPTY
     },
     Key {
@@ -3821,22 +4042,6 @@ static BROKER_KEYS: [Key; 333] = [
         ..Key::EMPTY
     },
     Key {
-        name: "ssl.allow.dn.changes",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known { why: "TLS is not served yet" },
-        doc: "lets a new certificate have another distinguished name",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "ssl.allow.san.changes",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known { why: "TLS is not served yet" },
-        doc: "lets a new certificate have other alternative names",
-        ..Key::EMPTY
-    },
-    Key {
         name: "ssl.client.auth",
         kind: Type::Enum(&[
             Choice { text: "none", same: &[], served: true },
@@ -3844,7 +4049,6 @@ static BROKER_KEYS: [Key; 333] = [
             Choice { text: "required", same: &[], served: true },
         ]),
         default: Some("none"),
-        effect: Effect::Known { why: "TLS is not served yet" },
         update: Update::PerBroker,
         doc: "whether clients must show a certificate",
         ..Key::EMPTY
@@ -3853,7 +4057,6 @@ static BROKER_KEYS: [Key; 333] = [
         name: "ssl.principal.mapping.rules",
         kind: Type::String,
         default: Some("DEFAULT"),
-        effect: Effect::Known { why: "TLS is not served yet" },
         doc: "how a certificate's name becomes a principal",
         ..Key::EMPTY
     },
@@ -3861,33 +4064,78 @@ static BROKER_KEYS: [Key; 333] = [
         name: "connections.max.reauth.ms",
         kind: Type::Millis64,
         default: Some("0"),
-        effect: Effect::Known { why: "SASL is not served yet" },
-        doc: "time after which a client must authenticate anew; 0 for never",
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "time after which a client that logged in must do so anew (KIP-368); 0 for never",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "connection.failed.authentication.delay.ms",
+        kind: Type::Millis32,
+        default: Some("100"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "delay before a failed authentication is answered",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.enabled.mechanisms",
         kind: Type::List,
         default: Some("GSSAPI"),
-        effect: Effect::Known { why: "SASL is not served yet" },
         update: Update::PerBroker,
-        doc: "mechanisms that are offered",
+        doc: "mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`; GSSAPI is not served",
         ..Key::EMPTY
     },
     Key {
-        name: "sasl.kerberos.principal.to.local.rules",
-        kind: Type::List,
-        default: Some("DEFAULT"),
-        effect: Effect::Known { why: "SASL is not served yet" },
-        update: Update::PerBroker,
-        doc: "how a Kerberos principal becomes a user name",
+        name: "sasl.server.max.receive.size",
+        kind: Type::Bytes32,
+        default: Some("65536"),
+        range: Range::Int { min: 1024, max: i64::MAX, or: None },
+        kafka_default: Some("524288"),
+        doc: "largest request before authentication",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.authentication.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("10000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time for the handshake of TLS and the login together",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.max.unauthenticated.connections",
+        kind: Type::I32,
+        default: Some("1000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "most connections that have not shown yet who they are; if there are more, the oldest is closed",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.initial.scram.credentials",
+        kind: Type::Password,
+        doc: "users that a new cluster has from its first start, as `SCRAM-SHA-512=[name=admin,password=...]`, several with commas between them",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ssl.allow.dn.changes",
+        kind: Type::Bool,
+        default: Some("false"),
+        effect: Effect::Known { why: "new certificates are taken whatever their names" },
+        doc: "lets a new certificate have another distinguished name",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ssl.allow.san.changes",
+        kind: Type::Bool,
+        default: Some("false"),
+        effect: Effect::Known { why: "new certificates are taken whatever their names" },
+        doc: "lets a new certificate have other alternative names",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.mechanism.controller.protocol",
         kind: Type::String,
         default: Some("GSSAPI"),
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "a cluster has one node yet" },
         doc: "mechanism to controllers",
         ..Key::EMPTY
     },
@@ -3895,7 +4143,7 @@ static BROKER_KEYS: [Key; 333] = [
         name: "sasl.mechanism.inter.broker.protocol",
         kind: Type::String,
         default: Some("GSSAPI"),
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "a cluster has one node yet" },
         update: Update::PerBroker,
         doc: "mechanism between brokers",
         ..Key::EMPTY
@@ -3903,16 +4151,17 @@ static BROKER_KEYS: [Key; 333] = [
     Key {
         name: "sasl.server.callback.handler.class",
         kind: Type::Class,
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "there is no JVM" },
         doc: "Java class that answers the server's callbacks",
         ..Key::EMPTY
     },
     Key {
-        name: "sasl.server.max.receive.size",
-        kind: Type::Bytes32,
-        default: Some("524288"),
-        effect: Effect::Known { why: "SASL is not served yet" },
-        doc: "largest request before authentication",
+        name: "sasl.kerberos.principal.to.local.rules",
+        kind: Type::List,
+        default: Some("DEFAULT"),
+        effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
+        update: Update::PerBroker,
+        doc: "how a Kerberos principal becomes a user name",
         ..Key::EMPTY
     },
     Key {
@@ -3920,7 +4169,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis64,
         default: Some("3600000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
         doc: "time between looks for expired tokens",
         ..Key::EMPTY
     },
@@ -3929,7 +4178,7 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis64,
         default: Some("86400000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
         doc: "life of a token before it must be renewed",
         ..Key::EMPTY
     },
@@ -3938,14 +4187,14 @@ static BROKER_KEYS: [Key; 333] = [
         kind: Type::Millis64,
         default: Some("604800000"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
         doc: "life of a token altogether",
         ..Key::EMPTY
     },
     Key {
         name: "delegation.token.secret.key",
         kind: Type::Password,
-        effect: Effect::Known { why: "SASL is not served yet" },
+        effect: Effect::Known { why: "Kerberos and delegation tokens are not served" },
         doc: "secret that signs tokens",
         ..Key::EMPTY
     },

@@ -7,6 +7,7 @@
 //! log ← replica ← controller ← handlers ← server ← lib       metadata: what the cluster is, read by all
 //! ```
 //!
+//! - `authentication`: who connects, and what a listener asks of them
 //! - `server`: listeners and connections; `handlers`: one file per API
 //! - `replica`: shards, which own partitions; who waits for records
 //! - `controller`: decides about topics and configurations; `metadata`: the snapshot that everybody reads
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authentication;
 mod broker;
 pub mod config;
 mod controller;

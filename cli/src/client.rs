@@ -4,14 +4,17 @@ use std::{future::Future, path::PathBuf};
 
 use ottla_config::Settings;
 
+/// Where a broker is if nobody says: where `ottla dev` listens.
+const DEFAULT_SERVERS: &str = "127.0.0.1:9092";
+
 /// Which cluster, and how.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ClientArgs {
-    /// Brokers to ask first, as host:port,host:port.
-    #[arg(long, short, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    bootstrap_server: String,
-    /// A client.properties, as Kafka's tools take it.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Brokers to ask first, as host:port,host:port; without it those of the configuration, or else 127.0.0.1:9092.
+    #[arg(long, short, global = true, value_name = "HOST:PORT")]
+    bootstrap_server: Option<String>,
+    /// A client.properties, as Kafka's tools take it: where the keys that begin with `ssl.` and `sasl.` are.
+    #[arg(long, visible_alias = "command-config", global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key of the client's configuration; may be given more than once.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
@@ -29,7 +32,12 @@ impl ClientArgs {
             settings.file(file);
         }
         settings.env("OTTLA_", std::env::vars_os());
-        settings.set("bootstrap.servers", self.bootstrap_server.as_str());
+        const BOOTSTRAP: [&str; 2] = ["bootstrap.servers", "metadata.broker.list"];
+        match &self.bootstrap_server {
+            Some(servers) => _ = settings.set(BOOTSTRAP[0], servers.as_str()),
+            None if settings.keys().any(|key| BOOTSTRAP.contains(&key.replace('_', ".").as_str())) => {}
+            None => _ = settings.set(BOOTSTRAP[0], DEFAULT_SERVERS),
+        }
         for flag in &self.set {
             settings.flag(flag);
         }

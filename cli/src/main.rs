@@ -17,6 +17,7 @@ mod stop_signal;
 mod storage;
 mod table;
 mod topic;
+mod user;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ enum Verb {
     Broker(broker::Args),
     Topic(topic::Args),
     Group(group::Args),
+    User(user::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Broker(args) => broker::run(&args),
         Verb::Topic(args) => topic::run(&args),
         Verb::Group(args) => group::run(&args),
+        Verb::User(args) => user::run(&args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),

@@ -7,7 +7,7 @@ mod agreement;
 use std::time::Duration;
 
 use ottla_config::{
-    Alias, Choice, ConfigErrors, Effect, Key, Range, SECURITY, Settings, Table, Type, Values, Warning,
+    Alias, Choice, ConfigErrors, Effect, Key, Range, SECURITY, Secret, Settings, Table, Type, Values, Warning,
 };
 
 /// `client.dns.lookup`: `use_all_dns_ips` tries every address of a name in turn; the other word also resolves each bootstrap server to its canonical names.
@@ -38,12 +38,18 @@ impl DnsLookup {
     }
 }
 
-/// `security.protocol`: how connections are secured.
+/// `security.protocol`: how connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SecurityProtocol {
     /// `PLAINTEXT`.
     #[default]
     Plaintext,
+    /// `SSL`.
+    Ssl,
+    /// `SASL_PLAINTEXT`.
+    SaslPlaintext,
+    /// `SASL_SSL`.
+    SaslSsl,
 }
 
 impl SecurityProtocol {
@@ -51,12 +57,18 @@ impl SecurityProtocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
         }
     }
 
     fn of(word: &str) -> Self {
         match word {
             "PLAINTEXT" => Self::Plaintext,
+            "SSL" => Self::Ssl,
+            "SASL_PLAINTEXT" => Self::SaslPlaintext,
+            "SASL_SSL" => Self::SaslSsl,
             other => unreachable!("the table has no word `{other}`"),
         }
     }
@@ -271,7 +283,7 @@ pub struct ProducerConfig {
     ///
     /// `client.dns.lookup`: `use_all_dns_ips` by default.
     pub client_dns_lookup: DnsLookup,
-    /// How connections are secured.
+    /// How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all.
     ///
     /// `security.protocol`: `PLAINTEXT` by default.
     pub security_protocol: SecurityProtocol,
@@ -391,6 +403,78 @@ pub struct ProducerConfig {
     ///
     /// `partitioner.ignore.keys`: `false` by default.
     pub partitioner_ignore_keys: bool,
+    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    ///
+    /// `sasl.mechanism`: `GSSAPI` by default.
+    pub sasl_mechanism: String,
+    /// User name, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.username`: none by default.
+    pub sasl_username: Option<String>,
+    /// Password, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.password`: none by default.
+    pub sasl_password: Option<Secret>,
+    /// TLS versions that are allowed.
+    ///
+    /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
+    pub ssl_enabled_protocols: Vec<String>,
+    /// `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host.
+    ///
+    /// `ssl.endpoint.identification.algorithm`: `https` by default.
+    pub ssl_endpoint_identification_algorithm: String,
+    /// File of the private key, PEM, if it is not in the key store: librdkafka's.
+    ///
+    /// `ssl.key.location`: none by default.
+    pub ssl_key_location: Option<String>,
+    /// Password of the private key.
+    ///
+    /// `ssl.key.password`: none by default.
+    pub ssl_key_password: Option<Secret>,
+    /// Our certificate as PEM text, and those that lead to its root.
+    ///
+    /// `ssl.keystore.certificate.chain`: none by default.
+    pub ssl_keystore_certificate_chain: Option<Secret>,
+    /// Private key as PEM text.
+    ///
+    /// `ssl.keystore.key`: none by default.
+    pub ssl_keystore_key: Option<Secret>,
+    /// File with our certificate and its private key, read again when it changes.
+    ///
+    /// `ssl.keystore.location`: none by default.
+    pub ssl_keystore_location: Option<String>,
+    /// Password of the key store.
+    ///
+    /// `ssl.keystore.password`: none by default.
+    pub ssl_keystore_password: Option<Secret>,
+    /// Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.keystore.type`: `JKS` by default.
+    pub ssl_keystore_type: String,
+    /// Trusted certificates as PEM text.
+    ///
+    /// `ssl.truststore.certificates`: none by default.
+    pub ssl_truststore_certificates: Option<Secret>,
+    /// File of trusted certificates, read again when it changes; without it those that the system trusts.
+    ///
+    /// `ssl.truststore.location`: none by default.
+    pub ssl_truststore_location: Option<String>,
+    /// Password of the trust store.
+    ///
+    /// `ssl.truststore.password`: none by default.
+    pub ssl_truststore_password: Option<Secret>,
+    /// Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.truststore.type`: `JKS` by default.
+    pub ssl_truststore_type: String,
+    /// Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`.
+    ///
+    /// `sasl.jaas.config`: none by default.
+    pub sasl_jaas_config: Option<Secret>,
+    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    ///
+    /// `ottla.sasl.plain.without.tls`: `false` by default.
+    pub sasl_plain_without_tls: bool,
 }
 
 impl std::default::Default for ProducerConfig {
@@ -448,6 +532,26 @@ impl ProducerConfig {
             compression_zstd_level: values.i32("compression.zstd.level"),
             metadata_max_idle: values.duration("metadata.max.idle.ms"),
             partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
+            sasl_mechanism: values.str("sasl.mechanism").to_owned(),
+            sasl_username: values.opt_str("sasl.username").map(str::to_owned),
+            sasl_password: values.opt_secret("sasl.password").cloned(),
+            ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
+            ssl_endpoint_identification_algorithm: values
+                .str("ssl.endpoint.identification.algorithm")
+                .to_owned(),
+            ssl_key_location: values.opt_str("ssl.key.location").map(str::to_owned),
+            ssl_key_password: values.opt_secret("ssl.key.password").cloned(),
+            ssl_keystore_certificate_chain: values.opt_secret("ssl.keystore.certificate.chain").cloned(),
+            ssl_keystore_key: values.opt_secret("ssl.keystore.key").cloned(),
+            ssl_keystore_location: values.opt_str("ssl.keystore.location").map(str::to_owned),
+            ssl_keystore_password: values.opt_secret("ssl.keystore.password").cloned(),
+            ssl_keystore_type: values.str("ssl.keystore.type").to_owned(),
+            ssl_truststore_certificates: values.opt_secret("ssl.truststore.certificates").cloned(),
+            ssl_truststore_location: values.opt_str("ssl.truststore.location").map(str::to_owned),
+            ssl_truststore_password: values.opt_secret("ssl.truststore.password").cloned(),
+            ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
+            sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
+            sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
         }
     }
 
@@ -524,6 +628,51 @@ impl ProducerConfig {
             self.metadata_max_idle.as_millis().min(i64::MAX as u128).to_string(),
         );
         settings.set("partitioner.ignore.keys", self.partitioner_ignore_keys.to_string());
+        settings.set("sasl.mechanism", self.sasl_mechanism.as_str());
+        if let Some(value) = &self.sasl_username {
+            settings.set("sasl.username", value.as_str());
+        }
+        if let Some(value) = &self.sasl_password {
+            settings.set("sasl.password", value.reveal());
+        }
+        settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
+        settings.set(
+            "ssl.endpoint.identification.algorithm",
+            self.ssl_endpoint_identification_algorithm.as_str(),
+        );
+        if let Some(value) = &self.ssl_key_location {
+            settings.set("ssl.key.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_key_password {
+            settings.set("ssl.key.password", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_certificate_chain {
+            settings.set("ssl.keystore.certificate.chain", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_key {
+            settings.set("ssl.keystore.key", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_location {
+            settings.set("ssl.keystore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_keystore_password {
+            settings.set("ssl.keystore.password", value.reveal());
+        }
+        settings.set("ssl.keystore.type", self.ssl_keystore_type.as_str());
+        if let Some(value) = &self.ssl_truststore_certificates {
+            settings.set("ssl.truststore.certificates", value.reveal());
+        }
+        if let Some(value) = &self.ssl_truststore_location {
+            settings.set("ssl.truststore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_truststore_password {
+            settings.set("ssl.truststore.password", value.reveal());
+        }
+        settings.set("ssl.truststore.type", self.ssl_truststore_type.as_str());
+        if let Some(value) = &self.sasl_jaas_config {
+            settings.set("sasl.jaas.config", value.reveal());
+        }
+        settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
         settings
     }
 
@@ -550,7 +699,7 @@ pub struct ConsumerConfig {
     ///
     /// `client.dns.lookup`: `use_all_dns_ips` by default.
     pub client_dns_lookup: DnsLookup,
-    /// How connections are secured.
+    /// How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all.
     ///
     /// `security.protocol`: `PLAINTEXT` by default.
     pub security_protocol: SecurityProtocol,
@@ -698,6 +847,78 @@ pub struct ConsumerConfig {
     ///
     /// `auto.commit.interval.ms`: `5000` ms by default.
     pub auto_commit_interval: Duration,
+    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    ///
+    /// `sasl.mechanism`: `GSSAPI` by default.
+    pub sasl_mechanism: String,
+    /// User name, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.username`: none by default.
+    pub sasl_username: Option<String>,
+    /// Password, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.password`: none by default.
+    pub sasl_password: Option<Secret>,
+    /// TLS versions that are allowed.
+    ///
+    /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
+    pub ssl_enabled_protocols: Vec<String>,
+    /// `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host.
+    ///
+    /// `ssl.endpoint.identification.algorithm`: `https` by default.
+    pub ssl_endpoint_identification_algorithm: String,
+    /// File of the private key, PEM, if it is not in the key store: librdkafka's.
+    ///
+    /// `ssl.key.location`: none by default.
+    pub ssl_key_location: Option<String>,
+    /// Password of the private key.
+    ///
+    /// `ssl.key.password`: none by default.
+    pub ssl_key_password: Option<Secret>,
+    /// Our certificate as PEM text, and those that lead to its root.
+    ///
+    /// `ssl.keystore.certificate.chain`: none by default.
+    pub ssl_keystore_certificate_chain: Option<Secret>,
+    /// Private key as PEM text.
+    ///
+    /// `ssl.keystore.key`: none by default.
+    pub ssl_keystore_key: Option<Secret>,
+    /// File with our certificate and its private key, read again when it changes.
+    ///
+    /// `ssl.keystore.location`: none by default.
+    pub ssl_keystore_location: Option<String>,
+    /// Password of the key store.
+    ///
+    /// `ssl.keystore.password`: none by default.
+    pub ssl_keystore_password: Option<Secret>,
+    /// Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.keystore.type`: `JKS` by default.
+    pub ssl_keystore_type: String,
+    /// Trusted certificates as PEM text.
+    ///
+    /// `ssl.truststore.certificates`: none by default.
+    pub ssl_truststore_certificates: Option<Secret>,
+    /// File of trusted certificates, read again when it changes; without it those that the system trusts.
+    ///
+    /// `ssl.truststore.location`: none by default.
+    pub ssl_truststore_location: Option<String>,
+    /// Password of the trust store.
+    ///
+    /// `ssl.truststore.password`: none by default.
+    pub ssl_truststore_password: Option<Secret>,
+    /// Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.truststore.type`: `JKS` by default.
+    pub ssl_truststore_type: String,
+    /// Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`.
+    ///
+    /// `sasl.jaas.config`: none by default.
+    pub sasl_jaas_config: Option<Secret>,
+    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    ///
+    /// `ottla.sasl.plain.without.tls`: `false` by default.
+    pub sasl_plain_without_tls: bool,
 }
 
 impl std::default::Default for ConsumerConfig {
@@ -761,6 +982,26 @@ impl ConsumerConfig {
             max_poll_interval: values.duration("max.poll.interval.ms"),
             enable_auto_commit: values.bool("enable.auto.commit"),
             auto_commit_interval: values.duration("auto.commit.interval.ms"),
+            sasl_mechanism: values.str("sasl.mechanism").to_owned(),
+            sasl_username: values.opt_str("sasl.username").map(str::to_owned),
+            sasl_password: values.opt_secret("sasl.password").cloned(),
+            ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
+            ssl_endpoint_identification_algorithm: values
+                .str("ssl.endpoint.identification.algorithm")
+                .to_owned(),
+            ssl_key_location: values.opt_str("ssl.key.location").map(str::to_owned),
+            ssl_key_password: values.opt_secret("ssl.key.password").cloned(),
+            ssl_keystore_certificate_chain: values.opt_secret("ssl.keystore.certificate.chain").cloned(),
+            ssl_keystore_key: values.opt_secret("ssl.keystore.key").cloned(),
+            ssl_keystore_location: values.opt_str("ssl.keystore.location").map(str::to_owned),
+            ssl_keystore_password: values.opt_secret("ssl.keystore.password").cloned(),
+            ssl_keystore_type: values.str("ssl.keystore.type").to_owned(),
+            ssl_truststore_certificates: values.opt_secret("ssl.truststore.certificates").cloned(),
+            ssl_truststore_location: values.opt_str("ssl.truststore.location").map(str::to_owned),
+            ssl_truststore_password: values.opt_secret("ssl.truststore.password").cloned(),
+            ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
+            sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
+            sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
         }
     }
 
@@ -856,6 +1097,51 @@ impl ConsumerConfig {
             "auto.commit.interval.ms",
             self.auto_commit_interval.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set("sasl.mechanism", self.sasl_mechanism.as_str());
+        if let Some(value) = &self.sasl_username {
+            settings.set("sasl.username", value.as_str());
+        }
+        if let Some(value) = &self.sasl_password {
+            settings.set("sasl.password", value.reveal());
+        }
+        settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
+        settings.set(
+            "ssl.endpoint.identification.algorithm",
+            self.ssl_endpoint_identification_algorithm.as_str(),
+        );
+        if let Some(value) = &self.ssl_key_location {
+            settings.set("ssl.key.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_key_password {
+            settings.set("ssl.key.password", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_certificate_chain {
+            settings.set("ssl.keystore.certificate.chain", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_key {
+            settings.set("ssl.keystore.key", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_location {
+            settings.set("ssl.keystore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_keystore_password {
+            settings.set("ssl.keystore.password", value.reveal());
+        }
+        settings.set("ssl.keystore.type", self.ssl_keystore_type.as_str());
+        if let Some(value) = &self.ssl_truststore_certificates {
+            settings.set("ssl.truststore.certificates", value.reveal());
+        }
+        if let Some(value) = &self.ssl_truststore_location {
+            settings.set("ssl.truststore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_truststore_password {
+            settings.set("ssl.truststore.password", value.reveal());
+        }
+        settings.set("ssl.truststore.type", self.ssl_truststore_type.as_str());
+        if let Some(value) = &self.sasl_jaas_config {
+            settings.set("sasl.jaas.config", value.reveal());
+        }
+        settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
         settings
     }
 
@@ -882,7 +1168,7 @@ pub struct AdminConfig {
     ///
     /// `client.dns.lookup`: `use_all_dns_ips` by default.
     pub client_dns_lookup: DnsLookup,
-    /// How connections are secured.
+    /// How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all.
     ///
     /// `security.protocol`: `PLAINTEXT` by default.
     pub security_protocol: SecurityProtocol,
@@ -946,6 +1232,78 @@ pub struct AdminConfig {
     ///
     /// `default.api.timeout.ms`: `60000` ms by default.
     pub default_api_timeout: Duration,
+    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    ///
+    /// `sasl.mechanism`: `GSSAPI` by default.
+    pub sasl_mechanism: String,
+    /// User name, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.username`: none by default.
+    pub sasl_username: Option<String>,
+    /// Password, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.password`: none by default.
+    pub sasl_password: Option<Secret>,
+    /// TLS versions that are allowed.
+    ///
+    /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
+    pub ssl_enabled_protocols: Vec<String>,
+    /// `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host.
+    ///
+    /// `ssl.endpoint.identification.algorithm`: `https` by default.
+    pub ssl_endpoint_identification_algorithm: String,
+    /// File of the private key, PEM, if it is not in the key store: librdkafka's.
+    ///
+    /// `ssl.key.location`: none by default.
+    pub ssl_key_location: Option<String>,
+    /// Password of the private key.
+    ///
+    /// `ssl.key.password`: none by default.
+    pub ssl_key_password: Option<Secret>,
+    /// Our certificate as PEM text, and those that lead to its root.
+    ///
+    /// `ssl.keystore.certificate.chain`: none by default.
+    pub ssl_keystore_certificate_chain: Option<Secret>,
+    /// Private key as PEM text.
+    ///
+    /// `ssl.keystore.key`: none by default.
+    pub ssl_keystore_key: Option<Secret>,
+    /// File with our certificate and its private key, read again when it changes.
+    ///
+    /// `ssl.keystore.location`: none by default.
+    pub ssl_keystore_location: Option<String>,
+    /// Password of the key store.
+    ///
+    /// `ssl.keystore.password`: none by default.
+    pub ssl_keystore_password: Option<Secret>,
+    /// Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.keystore.type`: `JKS` by default.
+    pub ssl_keystore_type: String,
+    /// Trusted certificates as PEM text.
+    ///
+    /// `ssl.truststore.certificates`: none by default.
+    pub ssl_truststore_certificates: Option<Secret>,
+    /// File of trusted certificates, read again when it changes; without it those that the system trusts.
+    ///
+    /// `ssl.truststore.location`: none by default.
+    pub ssl_truststore_location: Option<String>,
+    /// Password of the trust store.
+    ///
+    /// `ssl.truststore.password`: none by default.
+    pub ssl_truststore_password: Option<Secret>,
+    /// Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.truststore.type`: `JKS` by default.
+    pub ssl_truststore_type: String,
+    /// Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`.
+    ///
+    /// `sasl.jaas.config`: none by default.
+    pub sasl_jaas_config: Option<Secret>,
+    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    ///
+    /// `ottla.sasl.plain.without.tls`: `false` by default.
+    pub sasl_plain_without_tls: bool,
 }
 
 impl std::default::Default for AdminConfig {
@@ -988,6 +1346,26 @@ impl AdminConfig {
             receive_buffer_bytes: values.opt_usize("receive.buffer.bytes"),
             retries: values.i32("retries"),
             default_api_timeout: values.duration("default.api.timeout.ms"),
+            sasl_mechanism: values.str("sasl.mechanism").to_owned(),
+            sasl_username: values.opt_str("sasl.username").map(str::to_owned),
+            sasl_password: values.opt_secret("sasl.password").cloned(),
+            ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
+            ssl_endpoint_identification_algorithm: values
+                .str("ssl.endpoint.identification.algorithm")
+                .to_owned(),
+            ssl_key_location: values.opt_str("ssl.key.location").map(str::to_owned),
+            ssl_key_password: values.opt_secret("ssl.key.password").cloned(),
+            ssl_keystore_certificate_chain: values.opt_secret("ssl.keystore.certificate.chain").cloned(),
+            ssl_keystore_key: values.opt_secret("ssl.keystore.key").cloned(),
+            ssl_keystore_location: values.opt_str("ssl.keystore.location").map(str::to_owned),
+            ssl_keystore_password: values.opt_secret("ssl.keystore.password").cloned(),
+            ssl_keystore_type: values.str("ssl.keystore.type").to_owned(),
+            ssl_truststore_certificates: values.opt_secret("ssl.truststore.certificates").cloned(),
+            ssl_truststore_location: values.opt_str("ssl.truststore.location").map(str::to_owned),
+            ssl_truststore_password: values.opt_secret("ssl.truststore.password").cloned(),
+            ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
+            sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
+            sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
         }
     }
 
@@ -1046,6 +1424,51 @@ impl AdminConfig {
             "default.api.timeout.ms",
             self.default_api_timeout.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set("sasl.mechanism", self.sasl_mechanism.as_str());
+        if let Some(value) = &self.sasl_username {
+            settings.set("sasl.username", value.as_str());
+        }
+        if let Some(value) = &self.sasl_password {
+            settings.set("sasl.password", value.reveal());
+        }
+        settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
+        settings.set(
+            "ssl.endpoint.identification.algorithm",
+            self.ssl_endpoint_identification_algorithm.as_str(),
+        );
+        if let Some(value) = &self.ssl_key_location {
+            settings.set("ssl.key.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_key_password {
+            settings.set("ssl.key.password", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_certificate_chain {
+            settings.set("ssl.keystore.certificate.chain", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_key {
+            settings.set("ssl.keystore.key", value.reveal());
+        }
+        if let Some(value) = &self.ssl_keystore_location {
+            settings.set("ssl.keystore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_keystore_password {
+            settings.set("ssl.keystore.password", value.reveal());
+        }
+        settings.set("ssl.keystore.type", self.ssl_keystore_type.as_str());
+        if let Some(value) = &self.ssl_truststore_certificates {
+            settings.set("ssl.truststore.certificates", value.reveal());
+        }
+        if let Some(value) = &self.ssl_truststore_location {
+            settings.set("ssl.truststore.location", value.as_str());
+        }
+        if let Some(value) = &self.ssl_truststore_password {
+            settings.set("ssl.truststore.password", value.reveal());
+        }
+        settings.set("ssl.truststore.type", self.ssl_truststore_type.as_str());
+        if let Some(value) = &self.sasl_jaas_config {
+            settings.set("sasl.jaas.config", value.reveal());
+        }
+        settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
         settings
     }
 
@@ -1757,7 +2180,7 @@ static PRODUCER_CONSUMER_KEYS: [Key; 4] = [
     },
 ];
 
-static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 38] = [
+static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
     Key {
         name: "client.id",
         kind: Type::String,
@@ -1779,12 +2202,12 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 38] = [
         name: "security.protocol",
         kind: Type::Enum(&[
             Choice { text: "PLAINTEXT", same: &[], served: true },
-            Choice { text: "SSL", same: &[], served: false },
-            Choice { text: "SASL_PLAINTEXT", same: &[], served: false },
-            Choice { text: "SASL_SSL", same: &[], served: false },
+            Choice { text: "SSL", same: &[], served: true },
+            Choice { text: "SASL_PLAINTEXT", same: &[], served: true },
+            Choice { text: "SASL_SSL", same: &[], served: true },
         ]),
         default: Some("PLAINTEXT"),
-        doc: "how connections are secured",
+        doc: "how connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all",
         ..Key::EMPTY
     },
     Key {
@@ -1947,62 +2370,48 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 38] = [
         ..Key::EMPTY
     },
     Key {
-        name: "security.providers",
-        kind: Type::String,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "Java classes that provide security algorithms",
-        ..Key::EMPTY
-    },
-    Key {
         name: "sasl.mechanism",
         kind: Type::String,
         default: Some("GSSAPI"),
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
         aliases: &[Alias { name: "sasl.mechanisms", scale: 1 }],
-        doc: "the SASL mechanism",
+        doc: "how to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.username",
+        kind: Type::String,
+        doc: "user name, as in librdkafka; or by `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.password",
+        kind: Type::Password,
+        doc: "password, as in librdkafka; or by `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "security.providers",
+        kind: Type::String,
+        effect: Effect::Known { why: "there is no JVM" },
+        doc: "Java classes that provide security algorithms",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.oauthbearer.header.urlencode",
         kind: Type::Bool,
         default: Some("false"),
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
+        effect: Effect::Known { why: "OAUTHBEARER is not served yet" },
         doc: "encodes client id and secret for the token request's header",
         ..Key::EMPTY
     },
     Key {
-        name: "sasl.username",
-        kind: Type::String,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "user name, as in librdkafka",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.password",
-        kind: Type::Password,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "password, as in librdkafka",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "ssl.ca.location",
-        kind: Type::String,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "file of trusted certificates, as in librdkafka",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "ssl.certificate.location",
-        kind: Type::String,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "file of the client's certificate, as in librdkafka",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "ssl.key.location",
-        kind: Type::String,
-        effect: Effect::Known { why: "TLS and SASL are not served yet" },
-        doc: "file of the client's key, as in librdkafka",
+        name: "enable.ssl.certificate.verification",
+        kind: Type::Bool,
+        default: Some("true"),
+        effect: Effect::Known {
+            why: "librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`",
+        },
+        doc: "librdkafka: checks the broker's certificate",
         ..Key::EMPTY
     },
     Key {
@@ -2101,7 +2510,7 @@ pub struct ClientConfig {
     ///
     /// `client.dns.lookup`.
     pub client_dns_lookup: DnsLookup,
-    /// How connections are secured.
+    /// How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all.
     ///
     /// `security.protocol`.
     pub security_protocol: SecurityProtocol,
@@ -2157,6 +2566,78 @@ pub struct ClientConfig {
     ///
     /// `receive.buffer.bytes`.
     pub receive_buffer_bytes: Option<usize>,
+    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    ///
+    /// `sasl.mechanism`.
+    pub sasl_mechanism: String,
+    /// User name, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.username`.
+    pub sasl_username: Option<String>,
+    /// Password, as in librdkafka; or by `sasl.jaas.config`.
+    ///
+    /// `sasl.password`.
+    pub sasl_password: Option<Secret>,
+    /// TLS versions that are allowed.
+    ///
+    /// `ssl.enabled.protocols`.
+    pub ssl_enabled_protocols: Vec<String>,
+    /// `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host.
+    ///
+    /// `ssl.endpoint.identification.algorithm`.
+    pub ssl_endpoint_identification_algorithm: String,
+    /// File of the private key, PEM, if it is not in the key store: librdkafka's.
+    ///
+    /// `ssl.key.location`.
+    pub ssl_key_location: Option<String>,
+    /// Password of the private key.
+    ///
+    /// `ssl.key.password`.
+    pub ssl_key_password: Option<Secret>,
+    /// Our certificate as PEM text, and those that lead to its root.
+    ///
+    /// `ssl.keystore.certificate.chain`.
+    pub ssl_keystore_certificate_chain: Option<Secret>,
+    /// Private key as PEM text.
+    ///
+    /// `ssl.keystore.key`.
+    pub ssl_keystore_key: Option<Secret>,
+    /// File with our certificate and its private key, read again when it changes.
+    ///
+    /// `ssl.keystore.location`.
+    pub ssl_keystore_location: Option<String>,
+    /// Password of the key store.
+    ///
+    /// `ssl.keystore.password`.
+    pub ssl_keystore_password: Option<Secret>,
+    /// Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.keystore.type`.
+    pub ssl_keystore_type: String,
+    /// Trusted certificates as PEM text.
+    ///
+    /// `ssl.truststore.certificates`.
+    pub ssl_truststore_certificates: Option<Secret>,
+    /// File of trusted certificates, read again when it changes; without it those that the system trusts.
+    ///
+    /// `ssl.truststore.location`.
+    pub ssl_truststore_location: Option<String>,
+    /// Password of the trust store.
+    ///
+    /// `ssl.truststore.password`.
+    pub ssl_truststore_password: Option<Secret>,
+    /// Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read.
+    ///
+    /// `ssl.truststore.type`.
+    pub ssl_truststore_type: String,
+    /// Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`.
+    ///
+    /// `sasl.jaas.config`.
+    pub sasl_jaas_config: Option<Secret>,
+    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    ///
+    /// `ottla.sasl.plain.without.tls`.
+    pub sasl_plain_without_tls: bool,
 }
 
 impl From<&ProducerConfig> for ClientConfig {
@@ -2179,6 +2660,24 @@ impl From<&ProducerConfig> for ClientConfig {
             metadata_recovery_rebootstrap_trigger: config.metadata_recovery_rebootstrap_trigger,
             connections_max_idle: config.connections_max_idle,
             receive_buffer_bytes: config.receive_buffer_bytes,
+            sasl_mechanism: config.sasl_mechanism.clone(),
+            sasl_username: config.sasl_username.clone(),
+            sasl_password: config.sasl_password.clone(),
+            ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
+            ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
+            ssl_key_location: config.ssl_key_location.clone(),
+            ssl_key_password: config.ssl_key_password.clone(),
+            ssl_keystore_certificate_chain: config.ssl_keystore_certificate_chain.clone(),
+            ssl_keystore_key: config.ssl_keystore_key.clone(),
+            ssl_keystore_location: config.ssl_keystore_location.clone(),
+            ssl_keystore_password: config.ssl_keystore_password.clone(),
+            ssl_keystore_type: config.ssl_keystore_type.clone(),
+            ssl_truststore_certificates: config.ssl_truststore_certificates.clone(),
+            ssl_truststore_location: config.ssl_truststore_location.clone(),
+            ssl_truststore_password: config.ssl_truststore_password.clone(),
+            ssl_truststore_type: config.ssl_truststore_type.clone(),
+            sasl_jaas_config: config.sasl_jaas_config.clone(),
+            sasl_plain_without_tls: config.sasl_plain_without_tls,
         }
     }
 }
@@ -2203,6 +2702,24 @@ impl From<&ConsumerConfig> for ClientConfig {
             metadata_recovery_rebootstrap_trigger: config.metadata_recovery_rebootstrap_trigger,
             connections_max_idle: config.connections_max_idle,
             receive_buffer_bytes: config.receive_buffer_bytes,
+            sasl_mechanism: config.sasl_mechanism.clone(),
+            sasl_username: config.sasl_username.clone(),
+            sasl_password: config.sasl_password.clone(),
+            ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
+            ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
+            ssl_key_location: config.ssl_key_location.clone(),
+            ssl_key_password: config.ssl_key_password.clone(),
+            ssl_keystore_certificate_chain: config.ssl_keystore_certificate_chain.clone(),
+            ssl_keystore_key: config.ssl_keystore_key.clone(),
+            ssl_keystore_location: config.ssl_keystore_location.clone(),
+            ssl_keystore_password: config.ssl_keystore_password.clone(),
+            ssl_keystore_type: config.ssl_keystore_type.clone(),
+            ssl_truststore_certificates: config.ssl_truststore_certificates.clone(),
+            ssl_truststore_location: config.ssl_truststore_location.clone(),
+            ssl_truststore_password: config.ssl_truststore_password.clone(),
+            ssl_truststore_type: config.ssl_truststore_type.clone(),
+            sasl_jaas_config: config.sasl_jaas_config.clone(),
+            sasl_plain_without_tls: config.sasl_plain_without_tls,
         }
     }
 }
@@ -2227,6 +2744,24 @@ impl From<&AdminConfig> for ClientConfig {
             metadata_recovery_rebootstrap_trigger: config.metadata_recovery_rebootstrap_trigger,
             connections_max_idle: config.connections_max_idle,
             receive_buffer_bytes: config.receive_buffer_bytes,
+            sasl_mechanism: config.sasl_mechanism.clone(),
+            sasl_username: config.sasl_username.clone(),
+            sasl_password: config.sasl_password.clone(),
+            ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
+            ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
+            ssl_key_location: config.ssl_key_location.clone(),
+            ssl_key_password: config.ssl_key_password.clone(),
+            ssl_keystore_certificate_chain: config.ssl_keystore_certificate_chain.clone(),
+            ssl_keystore_key: config.ssl_keystore_key.clone(),
+            ssl_keystore_location: config.ssl_keystore_location.clone(),
+            ssl_keystore_password: config.ssl_keystore_password.clone(),
+            ssl_keystore_type: config.ssl_keystore_type.clone(),
+            ssl_truststore_certificates: config.ssl_truststore_certificates.clone(),
+            ssl_truststore_location: config.ssl_truststore_location.clone(),
+            ssl_truststore_password: config.ssl_truststore_password.clone(),
+            ssl_truststore_type: config.ssl_truststore_type.clone(),
+            sasl_jaas_config: config.sasl_jaas_config.clone(),
+            sasl_plain_without_tls: config.sasl_plain_without_tls,
         }
     }
 }

@@ -42,6 +42,11 @@ pub enum ErrorKind {
     Broker(ErrorCode),
     /// A connection could not be made, or ended before the answer came.
     Disconnected,
+    /// No secure connection could be made: a certificate is not good, or the two sides have nothing in common. It stays
+    /// so until a setting or a certificate is changed.
+    Tls,
+    /// The broker does not let this client log in, or not in this way; or it did not prove to know the password itself.
+    Authentication,
     /// It was not done in its time: `delivery.timeout.ms`, `max.block.ms`, `default.api.timeout.ms` ...
     Timeout,
     /// There is no room in `buffer.memory`; a delivery report makes some.
@@ -142,6 +147,8 @@ impl Error {
             | ErrorKind::CommitFailed
             | ErrorKind::MaxPollExceeded
             | ErrorKind::Config
+            | ErrorKind::Tls
+            | ErrorKind::Authentication
             | ErrorKind::InvalidArgument
             | ErrorKind::Unsupported
             | ErrorKind::Corrupt
@@ -153,9 +160,14 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         match self.0.kind {
             ErrorKind::Broker(code) => code.class() == ErrorClass::Fatal,
-            ErrorKind::Config | ErrorKind::Unsupported => true,
+            ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Tls | ErrorKind::Authentication => true,
             _ => false,
         }
+    }
+
+    /// Whether no broker will have this client before somebody has changed something.
+    pub(crate) fn keeps_out(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Tls | ErrorKind::Authentication)
     }
 
     /// What to do about it, where that is known.

@@ -30,9 +30,10 @@ mod producer;
 mod time;
 
 pub use admin::{
-    Admin, AlterConfig, Broker, ClusterDescription, ConfigEntry, ConfigOperation, ConfigResource,
-    ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, GroupState, GroupType,
-    LogDirDescription, LogDirReplica, NewTopic, PartitionDescription, TopicDescription, TopicListing,
+    Admin, AlterConfig, AlterScramUser, Broker, ClusterDescription, ConfigEntry, ConfigOperation,
+    ConfigResource, ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, GroupState,
+    GroupType, LogDirDescription, LogDirReplica, NewTopic, PartitionDescription, ScramCredentialInfo,
+    ScramMechanism, TopicDescription, TopicListing,
 };
 pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
 pub use consumer::{
@@ -41,7 +42,7 @@ pub use consumer::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{BrokerMetrics, ConsumerMetrics, MetricInfo, MetricKind, ProducerMetrics};
-pub use ottla_config::{ConfigErrors, Settings, Warning};
+pub use ottla_config::{ConfigErrors, Secret, Settings, Warning};
 pub use ottla_protocol::{
     error_code::ErrorCode,
     types::{BrokerId, TopicName, Uuid},

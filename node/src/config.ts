@@ -14,10 +14,10 @@ export interface ProducerConfig {
   clientDnsLookup?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
   /** As `clientDnsLookup`. */
   'client.dns.lookup'?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
-  /** How connections are secured. By default `PLAINTEXT`. */
-  securityProtocol?: 'PLAINTEXT' | undefined
+  /** How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all. By default `PLAINTEXT`. */
+  securityProtocol?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** As `securityProtocol`. */
-  'security.protocol'?: 'PLAINTEXT' | undefined
+  'security.protocol'?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** Socket's send buffer (`SO_SNDBUF`); -1 leaves it to the system. By default `131072`. */
   sendBufferBytes?: number | bigint | string | undefined
   /** As `sendBufferBytes`. */
@@ -210,38 +210,30 @@ export interface ProducerConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** Java classes that provide security algorithms. Without effect: TLS and SASL are not served yet. */
-  securityProviders?: string | undefined
-  /** As `securityProviders`. */
-  'security.providers'?: string | undefined
-  /** The SASL mechanism. By default `GSSAPI`. Without effect: TLS and SASL are not served yet. */
+  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: TLS and SASL are not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** User name, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** User name, as in librdkafka; or by `sasl.jaas.config`. */
   saslUsername?: string | undefined
   /** As `saslUsername`. */
   'sasl.username'?: string | undefined
-  /** Password, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** Password, as in librdkafka; or by `sasl.jaas.config`. */
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
-  /** File of trusted certificates, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCaLocation?: string | undefined
-  /** As `sslCaLocation`. */
-  'ssl.ca.location'?: string | undefined
-  /** File of the client's certificate, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCertificateLocation?: string | undefined
-  /** As `sslCertificateLocation`. */
-  'ssl.certificate.location'?: string | undefined
-  /** File of the client's key, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslKeyLocation?: string | undefined
-  /** As `sslKeyLocation`. */
-  'ssl.key.location'?: string | undefined
+  /** Java classes that provide security algorithms. Without effect: there is no JVM. */
+  securityProviders?: string | undefined
+  /** As `securityProviders`. */
+  'security.providers'?: string | undefined
+  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -290,259 +282,267 @@ export interface ProducerConfig {
   'compression.level'?: number | bigint | string | undefined
   /** Librdkafka: how keys are spread. By default `murmur2_random`. Without effect: librdkafka's; keys are spread as in Java: murmur2. */
   partitioner?: string | undefined
-  /** Cipher suites that are allowed; empty for the library's own. Without effect: TLS is not served yet. */
-  sslCipherSuites?: string | readonly string[] | undefined
-  /** As `sslCipherSuites`. */
-  'ssl.cipher.suites'?: string | readonly string[] | undefined
-  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. Without effect: TLS is not served yet. */
+  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. */
   sslEnabledProtocols?: string | readonly string[] | undefined
   /** As `sslEnabledProtocols`. */
   'ssl.enabled.protocols'?: string | readonly string[] | undefined
-  /** How a host name is checked against the certificate; empty for not at all. By default `https`. Without effect: TLS is not served yet. */
+  /** `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host. By default `https`. */
   sslEndpointIdentificationAlgorithm?: string | undefined
   /** As `sslEndpointIdentificationAlgorithm`. */
   'ssl.endpoint.identification.algorithm'?: string | undefined
-  /** Java class that makes TLS engines. Without effect: TLS is not served yet. */
-  sslEngineFactoryClass?: string | undefined
-  /** As `sslEngineFactoryClass`. */
-  'ssl.engine.factory.class'?: string | undefined
-  /** Password of the private key. Without effect: TLS is not served yet. */
+  /** File of the private key, PEM, if it is not in the key store: librdkafka's. */
+  sslKeyLocation?: string | undefined
+  /** As `sslKeyLocation`. */
+  'ssl.key.location'?: string | undefined
+  /** Password of the private key. */
   sslKeyPassword?: string | undefined
   /** As `sslKeyPassword`. */
   'ssl.key.password'?: string | undefined
-  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: TLS is not served yet. */
-  sslKeymanagerAlgorithm?: string | undefined
-  /** As `sslKeymanagerAlgorithm`. */
-  'ssl.keymanager.algorithm'?: string | undefined
-  /** Certificate chain as PEM text. Without effect: TLS is not served yet. */
+  /** Our certificate as PEM text, and those that lead to its root. */
   sslKeystoreCertificateChain?: string | undefined
   /** As `sslKeystoreCertificateChain`. */
   'ssl.keystore.certificate.chain'?: string | undefined
-  /** Private key as PEM text. Without effect: TLS is not served yet. */
+  /** Private key as PEM text. */
   sslKeystoreKey?: string | undefined
   /** As `sslKeystoreKey`. */
   'ssl.keystore.key'?: string | undefined
-  /** File of the key store. Without effect: TLS is not served yet. */
+  /** File with our certificate and its private key, read again when it changes. */
   sslKeystoreLocation?: string | undefined
   /** As `sslKeystoreLocation`. */
   'ssl.keystore.location'?: string | undefined
-  /** Password of the key store. Without effect: TLS is not served yet. */
+  /** Password of the key store. */
   sslKeystorePassword?: string | undefined
   /** As `sslKeystorePassword`. */
   'ssl.keystore.password'?: string | undefined
-  /** Format of the key store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslKeystoreType?: string | undefined
   /** As `sslKeystoreType`. */
   'ssl.keystore.type'?: string | undefined
-  /** TLS version to ask for. By default `TLSv1.3`. Without effect: TLS is not served yet. */
-  sslProtocol?: string | undefined
-  /** As `sslProtocol`. */
-  'ssl.protocol'?: string | undefined
-  /** Java's security provider. Without effect: TLS is not served yet. */
-  sslProvider?: string | undefined
-  /** As `sslProvider`. */
-  'ssl.provider'?: string | undefined
-  /** Java's random number generator. Without effect: TLS is not served yet. */
-  sslSecureRandomImplementation?: string | undefined
-  /** As `sslSecureRandomImplementation`. */
-  'ssl.secure.random.implementation'?: string | undefined
-  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: TLS is not served yet. */
-  sslTrustmanagerAlgorithm?: string | undefined
-  /** As `sslTrustmanagerAlgorithm`. */
-  'ssl.trustmanager.algorithm'?: string | undefined
-  /** Trusted certificates as PEM text. Without effect: TLS is not served yet. */
+  /** Trusted certificates as PEM text. */
   sslTruststoreCertificates?: string | undefined
   /** As `sslTruststoreCertificates`. */
   'ssl.truststore.certificates'?: string | undefined
-  /** File of trusted certificates. Without effect: TLS is not served yet. */
+  /** File of trusted certificates, read again when it changes; without it those that the system trusts. */
   sslTruststoreLocation?: string | undefined
   /** As `sslTruststoreLocation`. */
   'ssl.truststore.location'?: string | undefined
-  /** Password of the trust store. Without effect: TLS is not served yet. */
+  /** Password of the trust store. */
   sslTruststorePassword?: string | undefined
   /** As `sslTruststorePassword`. */
   'ssl.truststore.password'?: string | undefined
-  /** Format of the trust store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslTruststoreType?: string | undefined
   /** As `sslTruststoreType`. */
   'ssl.truststore.type'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: SASL is not served yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Login module and its options, as in a JAAS file. Without effect: SASL is not served yet. */
+  /** Cipher suites that are allowed; empty for the library's own. Without effect: only suites that are safe are ever offered, and all of them. */
+  sslCipherSuites?: string | readonly string[] | undefined
+  /** As `sslCipherSuites`. */
+  'ssl.cipher.suites'?: string | readonly string[] | undefined
+  /** TLS version to ask for. By default `TLSv1.3`. Without effect: `ssl.enabled.protocols` says which versions are spoken. */
+  sslProtocol?: string | undefined
+  /** As `sslProtocol`. */
+  'ssl.protocol'?: string | undefined
+  /** Java class that makes TLS engines. Without effect: there is no JVM. */
+  sslEngineFactoryClass?: string | undefined
+  /** As `sslEngineFactoryClass`. */
+  'ssl.engine.factory.class'?: string | undefined
+  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: there is no JVM. */
+  sslKeymanagerAlgorithm?: string | undefined
+  /** As `sslKeymanagerAlgorithm`. */
+  'ssl.keymanager.algorithm'?: string | undefined
+  /** Java's security provider. Without effect: there is no JVM. */
+  sslProvider?: string | undefined
+  /** As `sslProvider`. */
+  'ssl.provider'?: string | undefined
+  /** Java's random number generator. Without effect: there is no JVM. */
+  sslSecureRandomImplementation?: string | undefined
+  /** As `sslSecureRandomImplementation`. */
+  'ssl.secure.random.implementation'?: string | undefined
+  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: there is no JVM. */
+  sslTrustmanagerAlgorithm?: string | undefined
+  /** As `sslTrustmanagerAlgorithm`. */
+  'ssl.trustmanager.algorithm'?: string | undefined
+  /** Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`. */
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: SASL is not served yet. */
+  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
+  /** As `ottlaSaslPlainWithoutTls`. */
+  'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
+  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: SASL is not served yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: SASL is not served yet. */
+  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: SASL is not served yet. */
+  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: SASL is not served yet. */
+  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: SASL is not served yet. */
+  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
   'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: SASL is not served yet. */
+  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshMinPeriodSeconds`. */
   'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowFactor?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowFactor`. */
   'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowJitter?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowJitter`. */
   'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMaxMs`. */
   'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMs`. */
   'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedAudience`. */
   'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedIssuer`. */
   'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: SASL is not served yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: SASL is not served yet. */
+  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: SASL is not served yet. */
+  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: SASL is not served yet. */
+  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: SASL is not served yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: SASL is not served yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: SASL is not served yet. */
+  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: SASL is not served yet. */
+  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: SASL is not served yet. */
+  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: SASL is not served yet. */
+  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: SASL is not served yet. */
+  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientId?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientId`. */
   'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientSecret?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientSecret`. */
   'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: SASL is not served yet. */
+  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerClockSkewSeconds`. */
   'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: SASL is not served yet. */
+  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
   /** As `saslOauthbearerExpectedAudience`. */
   'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: SASL is not served yet. */
+  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedIssuer?: string | undefined
   /** As `saslOauthbearerExpectedIssuer`. */
   'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: SASL is not served yet. */
+  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRefreshMs`. */
   'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: SASL is not served yet. */
+  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointUrl?: string | undefined
   /** As `saslOauthbearerJwksEndpointUrl`. */
   'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: SASL is not served yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: SASL is not served yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: SASL is not served yet. */
+  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScope?: string | undefined
   /** As `saslOauthbearerScope`. */
   'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: SASL is not served yet. */
+  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: SASL is not served yet. */
+  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: SASL is not served yet. */
+  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
@@ -562,10 +562,10 @@ export interface ConsumerConfig {
   clientDnsLookup?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
   /** As `clientDnsLookup`. */
   'client.dns.lookup'?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
-  /** How connections are secured. By default `PLAINTEXT`. */
-  securityProtocol?: 'PLAINTEXT' | undefined
+  /** How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all. By default `PLAINTEXT`. */
+  securityProtocol?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** As `securityProtocol`. */
-  'security.protocol'?: 'PLAINTEXT' | undefined
+  'security.protocol'?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** Socket's send buffer (`SO_SNDBUF`); -1 leaves it to the system. By default `131072`. */
   sendBufferBytes?: number | bigint | string | undefined
   /** As `sendBufferBytes`. */
@@ -766,38 +766,30 @@ export interface ConsumerConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** Java classes that provide security algorithms. Without effect: TLS and SASL are not served yet. */
-  securityProviders?: string | undefined
-  /** As `securityProviders`. */
-  'security.providers'?: string | undefined
-  /** The SASL mechanism. By default `GSSAPI`. Without effect: TLS and SASL are not served yet. */
+  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: TLS and SASL are not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** User name, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** User name, as in librdkafka; or by `sasl.jaas.config`. */
   saslUsername?: string | undefined
   /** As `saslUsername`. */
   'sasl.username'?: string | undefined
-  /** Password, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** Password, as in librdkafka; or by `sasl.jaas.config`. */
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
-  /** File of trusted certificates, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCaLocation?: string | undefined
-  /** As `sslCaLocation`. */
-  'ssl.ca.location'?: string | undefined
-  /** File of the client's certificate, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCertificateLocation?: string | undefined
-  /** As `sslCertificateLocation`. */
-  'ssl.certificate.location'?: string | undefined
-  /** File of the client's key, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslKeyLocation?: string | undefined
-  /** As `sslKeyLocation`. */
-  'ssl.key.location'?: string | undefined
+  /** Java classes that provide security algorithms. Without effect: there is no JVM. */
+  securityProviders?: string | undefined
+  /** As `securityProviders`. */
+  'security.providers'?: string | undefined
+  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -848,259 +840,267 @@ export interface ConsumerConfig {
   enableAutoOffsetStore?: boolean | 'true' | 'false' | undefined
   /** As `enableAutoOffsetStore`. */
   'enable.auto.offset.store'?: boolean | 'true' | 'false' | undefined
-  /** Cipher suites that are allowed; empty for the library's own. Without effect: TLS is not served yet. */
-  sslCipherSuites?: string | readonly string[] | undefined
-  /** As `sslCipherSuites`. */
-  'ssl.cipher.suites'?: string | readonly string[] | undefined
-  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. Without effect: TLS is not served yet. */
+  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. */
   sslEnabledProtocols?: string | readonly string[] | undefined
   /** As `sslEnabledProtocols`. */
   'ssl.enabled.protocols'?: string | readonly string[] | undefined
-  /** How a host name is checked against the certificate; empty for not at all. By default `https`. Without effect: TLS is not served yet. */
+  /** `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host. By default `https`. */
   sslEndpointIdentificationAlgorithm?: string | undefined
   /** As `sslEndpointIdentificationAlgorithm`. */
   'ssl.endpoint.identification.algorithm'?: string | undefined
-  /** Java class that makes TLS engines. Without effect: TLS is not served yet. */
-  sslEngineFactoryClass?: string | undefined
-  /** As `sslEngineFactoryClass`. */
-  'ssl.engine.factory.class'?: string | undefined
-  /** Password of the private key. Without effect: TLS is not served yet. */
+  /** File of the private key, PEM, if it is not in the key store: librdkafka's. */
+  sslKeyLocation?: string | undefined
+  /** As `sslKeyLocation`. */
+  'ssl.key.location'?: string | undefined
+  /** Password of the private key. */
   sslKeyPassword?: string | undefined
   /** As `sslKeyPassword`. */
   'ssl.key.password'?: string | undefined
-  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: TLS is not served yet. */
-  sslKeymanagerAlgorithm?: string | undefined
-  /** As `sslKeymanagerAlgorithm`. */
-  'ssl.keymanager.algorithm'?: string | undefined
-  /** Certificate chain as PEM text. Without effect: TLS is not served yet. */
+  /** Our certificate as PEM text, and those that lead to its root. */
   sslKeystoreCertificateChain?: string | undefined
   /** As `sslKeystoreCertificateChain`. */
   'ssl.keystore.certificate.chain'?: string | undefined
-  /** Private key as PEM text. Without effect: TLS is not served yet. */
+  /** Private key as PEM text. */
   sslKeystoreKey?: string | undefined
   /** As `sslKeystoreKey`. */
   'ssl.keystore.key'?: string | undefined
-  /** File of the key store. Without effect: TLS is not served yet. */
+  /** File with our certificate and its private key, read again when it changes. */
   sslKeystoreLocation?: string | undefined
   /** As `sslKeystoreLocation`. */
   'ssl.keystore.location'?: string | undefined
-  /** Password of the key store. Without effect: TLS is not served yet. */
+  /** Password of the key store. */
   sslKeystorePassword?: string | undefined
   /** As `sslKeystorePassword`. */
   'ssl.keystore.password'?: string | undefined
-  /** Format of the key store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslKeystoreType?: string | undefined
   /** As `sslKeystoreType`. */
   'ssl.keystore.type'?: string | undefined
-  /** TLS version to ask for. By default `TLSv1.3`. Without effect: TLS is not served yet. */
-  sslProtocol?: string | undefined
-  /** As `sslProtocol`. */
-  'ssl.protocol'?: string | undefined
-  /** Java's security provider. Without effect: TLS is not served yet. */
-  sslProvider?: string | undefined
-  /** As `sslProvider`. */
-  'ssl.provider'?: string | undefined
-  /** Java's random number generator. Without effect: TLS is not served yet. */
-  sslSecureRandomImplementation?: string | undefined
-  /** As `sslSecureRandomImplementation`. */
-  'ssl.secure.random.implementation'?: string | undefined
-  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: TLS is not served yet. */
-  sslTrustmanagerAlgorithm?: string | undefined
-  /** As `sslTrustmanagerAlgorithm`. */
-  'ssl.trustmanager.algorithm'?: string | undefined
-  /** Trusted certificates as PEM text. Without effect: TLS is not served yet. */
+  /** Trusted certificates as PEM text. */
   sslTruststoreCertificates?: string | undefined
   /** As `sslTruststoreCertificates`. */
   'ssl.truststore.certificates'?: string | undefined
-  /** File of trusted certificates. Without effect: TLS is not served yet. */
+  /** File of trusted certificates, read again when it changes; without it those that the system trusts. */
   sslTruststoreLocation?: string | undefined
   /** As `sslTruststoreLocation`. */
   'ssl.truststore.location'?: string | undefined
-  /** Password of the trust store. Without effect: TLS is not served yet. */
+  /** Password of the trust store. */
   sslTruststorePassword?: string | undefined
   /** As `sslTruststorePassword`. */
   'ssl.truststore.password'?: string | undefined
-  /** Format of the trust store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslTruststoreType?: string | undefined
   /** As `sslTruststoreType`. */
   'ssl.truststore.type'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: SASL is not served yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Login module and its options, as in a JAAS file. Without effect: SASL is not served yet. */
+  /** Cipher suites that are allowed; empty for the library's own. Without effect: only suites that are safe are ever offered, and all of them. */
+  sslCipherSuites?: string | readonly string[] | undefined
+  /** As `sslCipherSuites`. */
+  'ssl.cipher.suites'?: string | readonly string[] | undefined
+  /** TLS version to ask for. By default `TLSv1.3`. Without effect: `ssl.enabled.protocols` says which versions are spoken. */
+  sslProtocol?: string | undefined
+  /** As `sslProtocol`. */
+  'ssl.protocol'?: string | undefined
+  /** Java class that makes TLS engines. Without effect: there is no JVM. */
+  sslEngineFactoryClass?: string | undefined
+  /** As `sslEngineFactoryClass`. */
+  'ssl.engine.factory.class'?: string | undefined
+  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: there is no JVM. */
+  sslKeymanagerAlgorithm?: string | undefined
+  /** As `sslKeymanagerAlgorithm`. */
+  'ssl.keymanager.algorithm'?: string | undefined
+  /** Java's security provider. Without effect: there is no JVM. */
+  sslProvider?: string | undefined
+  /** As `sslProvider`. */
+  'ssl.provider'?: string | undefined
+  /** Java's random number generator. Without effect: there is no JVM. */
+  sslSecureRandomImplementation?: string | undefined
+  /** As `sslSecureRandomImplementation`. */
+  'ssl.secure.random.implementation'?: string | undefined
+  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: there is no JVM. */
+  sslTrustmanagerAlgorithm?: string | undefined
+  /** As `sslTrustmanagerAlgorithm`. */
+  'ssl.trustmanager.algorithm'?: string | undefined
+  /** Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`. */
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: SASL is not served yet. */
+  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
+  /** As `ottlaSaslPlainWithoutTls`. */
+  'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
+  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: SASL is not served yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: SASL is not served yet. */
+  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: SASL is not served yet. */
+  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: SASL is not served yet. */
+  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: SASL is not served yet. */
+  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
   'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: SASL is not served yet. */
+  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshMinPeriodSeconds`. */
   'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowFactor?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowFactor`. */
   'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowJitter?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowJitter`. */
   'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMaxMs`. */
   'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMs`. */
   'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedAudience`. */
   'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedIssuer`. */
   'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: SASL is not served yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: SASL is not served yet. */
+  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: SASL is not served yet. */
+  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: SASL is not served yet. */
+  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: SASL is not served yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: SASL is not served yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: SASL is not served yet. */
+  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: SASL is not served yet. */
+  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: SASL is not served yet. */
+  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: SASL is not served yet. */
+  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: SASL is not served yet. */
+  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientId?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientId`. */
   'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientSecret?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientSecret`. */
   'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: SASL is not served yet. */
+  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerClockSkewSeconds`. */
   'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: SASL is not served yet. */
+  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
   /** As `saslOauthbearerExpectedAudience`. */
   'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: SASL is not served yet. */
+  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedIssuer?: string | undefined
   /** As `saslOauthbearerExpectedIssuer`. */
   'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: SASL is not served yet. */
+  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRefreshMs`. */
   'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: SASL is not served yet. */
+  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointUrl?: string | undefined
   /** As `saslOauthbearerJwksEndpointUrl`. */
   'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: SASL is not served yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: SASL is not served yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: SASL is not served yet. */
+  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScope?: string | undefined
   /** As `saslOauthbearerScope`. */
   'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: SASL is not served yet. */
+  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: SASL is not served yet. */
+  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: SASL is not served yet. */
+  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
@@ -1120,10 +1120,10 @@ export interface AdminConfig {
   clientDnsLookup?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
   /** As `clientDnsLookup`. */
   'client.dns.lookup'?: 'use_all_dns_ips' | 'resolve_canonical_bootstrap_servers_only' | undefined
-  /** How connections are secured. By default `PLAINTEXT`. */
-  securityProtocol?: 'PLAINTEXT' | undefined
+  /** How connections are secured: by TLS (`SSL`), with a login (`SASL_`), both, or not at all. By default `PLAINTEXT`. */
+  securityProtocol?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** As `securityProtocol`. */
-  'security.protocol'?: 'PLAINTEXT' | undefined
+  'security.protocol'?: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL' | undefined
   /** Socket's send buffer (`SO_SNDBUF`); -1 leaves it to the system. By default `131072`. */
   sendBufferBytes?: number | bigint | string | undefined
   /** As `sendBufferBytes`. */
@@ -1218,38 +1218,30 @@ export interface AdminConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** Java classes that provide security algorithms. Without effect: TLS and SASL are not served yet. */
-  securityProviders?: string | undefined
-  /** As `securityProviders`. */
-  'security.providers'?: string | undefined
-  /** The SASL mechanism. By default `GSSAPI`. Without effect: TLS and SASL are not served yet. */
+  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: TLS and SASL are not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** User name, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** User name, as in librdkafka; or by `sasl.jaas.config`. */
   saslUsername?: string | undefined
   /** As `saslUsername`. */
   'sasl.username'?: string | undefined
-  /** Password, as in librdkafka. Without effect: TLS and SASL are not served yet. */
+  /** Password, as in librdkafka; or by `sasl.jaas.config`. */
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
-  /** File of trusted certificates, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCaLocation?: string | undefined
-  /** As `sslCaLocation`. */
-  'ssl.ca.location'?: string | undefined
-  /** File of the client's certificate, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslCertificateLocation?: string | undefined
-  /** As `sslCertificateLocation`. */
-  'ssl.certificate.location'?: string | undefined
-  /** File of the client's key, as in librdkafka. Without effect: TLS and SASL are not served yet. */
-  sslKeyLocation?: string | undefined
-  /** As `sslKeyLocation`. */
-  'ssl.key.location'?: string | undefined
+  /** Java classes that provide security algorithms. Without effect: there is no JVM. */
+  securityProviders?: string | undefined
+  /** As `securityProviders`. */
+  'security.providers'?: string | undefined
+  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -1284,259 +1276,267 @@ export interface AdminConfig {
   brokerVersionFallback?: string | undefined
   /** As `brokerVersionFallback`. */
   'broker.version.fallback'?: string | undefined
-  /** Cipher suites that are allowed; empty for the library's own. Without effect: TLS is not served yet. */
-  sslCipherSuites?: string | readonly string[] | undefined
-  /** As `sslCipherSuites`. */
-  'ssl.cipher.suites'?: string | readonly string[] | undefined
-  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. Without effect: TLS is not served yet. */
+  /** TLS versions that are allowed. By default `TLSv1.2,TLSv1.3`. */
   sslEnabledProtocols?: string | readonly string[] | undefined
   /** As `sslEnabledProtocols`. */
   'ssl.enabled.protocols'?: string | readonly string[] | undefined
-  /** How a host name is checked against the certificate; empty for not at all. By default `https`. Without effect: TLS is not served yet. */
+  /** `https` checks that a server's certificate is of the host that was asked for; empty, or `none`, takes any host. By default `https`. */
   sslEndpointIdentificationAlgorithm?: string | undefined
   /** As `sslEndpointIdentificationAlgorithm`. */
   'ssl.endpoint.identification.algorithm'?: string | undefined
-  /** Java class that makes TLS engines. Without effect: TLS is not served yet. */
-  sslEngineFactoryClass?: string | undefined
-  /** As `sslEngineFactoryClass`. */
-  'ssl.engine.factory.class'?: string | undefined
-  /** Password of the private key. Without effect: TLS is not served yet. */
+  /** File of the private key, PEM, if it is not in the key store: librdkafka's. */
+  sslKeyLocation?: string | undefined
+  /** As `sslKeyLocation`. */
+  'ssl.key.location'?: string | undefined
+  /** Password of the private key. */
   sslKeyPassword?: string | undefined
   /** As `sslKeyPassword`. */
   'ssl.key.password'?: string | undefined
-  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: TLS is not served yet. */
-  sslKeymanagerAlgorithm?: string | undefined
-  /** As `sslKeymanagerAlgorithm`. */
-  'ssl.keymanager.algorithm'?: string | undefined
-  /** Certificate chain as PEM text. Without effect: TLS is not served yet. */
+  /** Our certificate as PEM text, and those that lead to its root. */
   sslKeystoreCertificateChain?: string | undefined
   /** As `sslKeystoreCertificateChain`. */
   'ssl.keystore.certificate.chain'?: string | undefined
-  /** Private key as PEM text. Without effect: TLS is not served yet. */
+  /** Private key as PEM text. */
   sslKeystoreKey?: string | undefined
   /** As `sslKeystoreKey`. */
   'ssl.keystore.key'?: string | undefined
-  /** File of the key store. Without effect: TLS is not served yet. */
+  /** File with our certificate and its private key, read again when it changes. */
   sslKeystoreLocation?: string | undefined
   /** As `sslKeystoreLocation`. */
   'ssl.keystore.location'?: string | undefined
-  /** Password of the key store. Without effect: TLS is not served yet. */
+  /** Password of the key store. */
   sslKeystorePassword?: string | undefined
   /** As `sslKeystorePassword`. */
   'ssl.keystore.password'?: string | undefined
-  /** Format of the key store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the key store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslKeystoreType?: string | undefined
   /** As `sslKeystoreType`. */
   'ssl.keystore.type'?: string | undefined
-  /** TLS version to ask for. By default `TLSv1.3`. Without effect: TLS is not served yet. */
-  sslProtocol?: string | undefined
-  /** As `sslProtocol`. */
-  'ssl.protocol'?: string | undefined
-  /** Java's security provider. Without effect: TLS is not served yet. */
-  sslProvider?: string | undefined
-  /** As `sslProvider`. */
-  'ssl.provider'?: string | undefined
-  /** Java's random number generator. Without effect: TLS is not served yet. */
-  sslSecureRandomImplementation?: string | undefined
-  /** As `sslSecureRandomImplementation`. */
-  'ssl.secure.random.implementation'?: string | undefined
-  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: TLS is not served yet. */
-  sslTrustmanagerAlgorithm?: string | undefined
-  /** As `sslTrustmanagerAlgorithm`. */
-  'ssl.trustmanager.algorithm'?: string | undefined
-  /** Trusted certificates as PEM text. Without effect: TLS is not served yet. */
+  /** Trusted certificates as PEM text. */
   sslTruststoreCertificates?: string | undefined
   /** As `sslTruststoreCertificates`. */
   'ssl.truststore.certificates'?: string | undefined
-  /** File of trusted certificates. Without effect: TLS is not served yet. */
+  /** File of trusted certificates, read again when it changes; without it those that the system trusts. */
   sslTruststoreLocation?: string | undefined
   /** As `sslTruststoreLocation`. */
   'ssl.truststore.location'?: string | undefined
-  /** Password of the trust store. Without effect: TLS is not served yet. */
+  /** Password of the trust store. */
   sslTruststorePassword?: string | undefined
   /** As `sslTruststorePassword`. */
   'ssl.truststore.password'?: string | undefined
-  /** Format of the trust store: JKS, PKCS12 or PEM. By default `JKS`. Without effect: TLS is not served yet. */
+  /** Format of the trust store: `PEM` or `PKCS12`; with `JKS` the file is looked at. Java's old format is not read. By default `JKS`. */
   sslTruststoreType?: string | undefined
   /** As `sslTruststoreType`. */
   'ssl.truststore.type'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: SASL is not served yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Login module and its options, as in a JAAS file. Without effect: SASL is not served yet. */
+  /** Cipher suites that are allowed; empty for the library's own. Without effect: only suites that are safe are ever offered, and all of them. */
+  sslCipherSuites?: string | readonly string[] | undefined
+  /** As `sslCipherSuites`. */
+  'ssl.cipher.suites'?: string | readonly string[] | undefined
+  /** TLS version to ask for. By default `TLSv1.3`. Without effect: `ssl.enabled.protocols` says which versions are spoken. */
+  sslProtocol?: string | undefined
+  /** As `sslProtocol`. */
+  'ssl.protocol'?: string | undefined
+  /** Java class that makes TLS engines. Without effect: there is no JVM. */
+  sslEngineFactoryClass?: string | undefined
+  /** As `sslEngineFactoryClass`. */
+  'ssl.engine.factory.class'?: string | undefined
+  /** Java's algorithm of the key manager. By default `SunX509`. Without effect: there is no JVM. */
+  sslKeymanagerAlgorithm?: string | undefined
+  /** As `sslKeymanagerAlgorithm`. */
+  'ssl.keymanager.algorithm'?: string | undefined
+  /** Java's security provider. Without effect: there is no JVM. */
+  sslProvider?: string | undefined
+  /** As `sslProvider`. */
+  'ssl.provider'?: string | undefined
+  /** Java's random number generator. Without effect: there is no JVM. */
+  sslSecureRandomImplementation?: string | undefined
+  /** As `sslSecureRandomImplementation`. */
+  'ssl.secure.random.implementation'?: string | undefined
+  /** Java's algorithm of the trust manager. By default `PKIX`. Without effect: there is no JVM. */
+  sslTrustmanagerAlgorithm?: string | undefined
+  /** As `sslTrustmanagerAlgorithm`. */
+  'ssl.trustmanager.algorithm'?: string | undefined
+  /** Login module and its options, as in a JAAS file: a client's `username` and `password`; of a broker, behind `listener.name.NAME.plain.`, the users of PLAIN, as `user_NAME="password"`. */
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: SASL is not served yet. */
+  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
+  /** As `ottlaSaslPlainWithoutTls`. */
+  'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
+  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: SASL is not served yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: SASL is not served yet. */
+  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: SASL is not served yet. */
+  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: SASL is not served yet. */
+  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: SASL is not served yet. */
+  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: SASL is not served yet. */
+  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
   'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: SASL is not served yet. */
+  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshMinPeriodSeconds`. */
   'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: SASL is not served yet. */
+  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowFactor?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowFactor`. */
   'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: SASL is not served yet. */
+  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRefreshWindowJitter?: number | bigint | string | undefined
   /** As `saslLoginRefreshWindowJitter`. */
   'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMaxMs`. */
   'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslLoginRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslLoginRetryBackoffMs`. */
   'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedAudience`. */
   'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: SASL is not served yet. */
+  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAllowUnverifiedIssuer`. */
   'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: SASL is not served yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: SASL is not served yet. */
+  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: SASL is not served yet. */
+  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: SASL is not served yet. */
+  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: SASL is not served yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: SASL is not served yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: SASL is not served yet. */
+  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: SASL is not served yet. */
+  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: SASL is not served yet. */
+  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: SASL is not served yet. */
+  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: SASL is not served yet. */
+  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientId?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientId`. */
   'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: SASL is not served yet. */
+  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClientCredentialsClientSecret?: string | undefined
   /** As `saslOauthbearerClientCredentialsClientSecret`. */
   'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: SASL is not served yet. */
+  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerClockSkewSeconds`. */
   'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: SASL is not served yet. */
+  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
   /** As `saslOauthbearerExpectedAudience`. */
   'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: SASL is not served yet. */
+  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerExpectedIssuer?: string | undefined
   /** As `saslOauthbearerExpectedIssuer`. */
   'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: SASL is not served yet. */
+  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRefreshMs`. */
   'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: SASL is not served yet. */
+  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: SASL is not served yet. */
+  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
   /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
   'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: SASL is not served yet. */
+  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwksEndpointUrl?: string | undefined
   /** As `saslOauthbearerJwksEndpointUrl`. */
   'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: SASL is not served yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: SASL is not served yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: SASL is not served yet. */
+  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScope?: string | undefined
   /** As `saslOauthbearerScope`. */
   'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: SASL is not served yet. */
+  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: SASL is not served yet. */
+  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: SASL is not served yet. */
+  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined

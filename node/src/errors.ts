@@ -31,6 +31,12 @@ export class ClosedError extends OttlaError {}
 /** A connection could not be made, or ended before the answer came. */
 export class TransportError extends OttlaError {}
 
+/** No secure connection could be made: a certificate is not good, or the two sides have nothing in common. */
+export class TlsError extends OttlaError {}
+
+/** The broker does not let this client log in, or not in this way. */
+export class AuthenticationError extends OttlaError {}
+
 /** The client was let go before the operation ended. */
 export class CancelledError extends OttlaError {}
 
@@ -67,6 +73,8 @@ const local: Record<string, typeof OttlaError> = {
   QUEUE_FULL: BufferFullError,
   CLOSED: ClosedError,
   TRANSPORT: TransportError,
+  TLS: TlsError,
+  AUTHENTICATION: AuthenticationError,
   CANCELLED: CancelledError,
   FORKED: ForkedClientError,
   CONFIG: ConfigError,

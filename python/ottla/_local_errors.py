@@ -42,6 +42,20 @@ class TransportError(OttlaError, ConnectionError):
     """
 
 
+class TlsError(OttlaError, ConnectionError):
+    """No secure connection could be made: a certificate is not good, or the two sides have nothing in common.
+
+    Mend the certificate or the setting that the message names; look at `security.protocol` and the keys that begin with `ssl.`.
+    """
+
+
+class AuthenticationError(OttlaError):
+    """The broker does not let this client log in, or not in this way.
+
+    Correct user name, password or `sasl.mechanism`; see that the broker knows the user.
+    """
+
+
 class CancelledError(OttlaError):
     """The wait was given up, or the client was freed before the operation ended.
 
@@ -132,6 +146,8 @@ BY_NAME: dict[str, type[OttlaError]] = {
     "QUEUE_FULL": BufferFullError,
     "CLOSED": ClosedError,
     "TRANSPORT": TransportError,
+    "TLS": TlsError,
+    "AUTHENTICATION": AuthenticationError,
     "CANCELLED": CancelledError,
     "FORKED": ForkedClientError,
     "CONFIG": ConfigError,
@@ -152,6 +168,8 @@ __all__ = [
     "BufferFullError",
     "ClosedError",
     "TransportError",
+    "TlsError",
+    "AuthenticationError",
     "CancelledError",
     "ForkedClientError",
     "ConfigError",

@@ -61,15 +61,25 @@ const ARROWS: &[Arrows] = &[
             ("controller", &["log", "metadata", "replica"]),
             ("coordinator", &["metadata", "replica"]),
             ("listeners", &[]),
+            ("authentication", &["listeners", "metadata"]),
             (
                 "handlers",
-                &["log", "metadata", "replica", "controller", "coordinator", "listeners", "server::dispatch"],
+                &[
+                    "authentication",
+                    "log",
+                    "metadata",
+                    "replica",
+                    "controller",
+                    "coordinator",
+                    "server::dispatch",
+                ],
             ),
-            ("server", &["log", "handlers"]),
+            ("server", &["authentication", "log", "handlers"]),
             ("observe", &["metadata", "replica", "server::dispatch"]),
             (
                 "broker",
                 &[
+                    "authentication",
                     "log",
                     "metadata",
                     "replica",

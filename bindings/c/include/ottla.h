@@ -58,6 +58,10 @@ enum ottla_code
     OTTLA_E_CLOSED = -4,
     // A connection could not be made, or ended before the answer came.
     OTTLA_E_TRANSPORT = -5,
+    // No secure connection could be made: a certificate is not good, or the two sides have nothing in common.
+    OTTLA_E_TLS = -6,
+    // The broker does not let this client log in, or not in this way.
+    OTTLA_E_AUTHENTICATION = -7,
     // The wait was given up, or the client was freed before the operation ended.
     OTTLA_E_CANCELLED = -8,
     // The handle was made before this process was forked; make a new one in the child.

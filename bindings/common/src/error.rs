@@ -7,9 +7,9 @@ use std::{error, fmt};
 use crate::core::{self, ErrorCode};
 
 pub use self::table::{
-    CANCELLED, CLOSED, COMMIT_FAILED, CONFIG, CORRUPT, FORKED, INVALID_ARG, LOCAL, LOG_TRUNCATED, LocalCode,
-    MAX_POLL_EXCEEDED, NO_OFFSET, PANIC, QUEUE_FULL, RECORD_TOO_LARGE, TIMEOUT, TRANSPORT, UNKNOWN_SERVER,
-    UNSUPPORTED,
+    AUTHENTICATION, CANCELLED, CLOSED, COMMIT_FAILED, CONFIG, CORRUPT, FORKED, INVALID_ARG, LOCAL,
+    LOG_TRUNCATED, LocalCode, MAX_POLL_EXCEEDED, NO_OFFSET, PANIC, QUEUE_FULL, RECORD_TOO_LARGE, TIMEOUT,
+    TLS, TRANSPORT, UNKNOWN_SERVER, UNSUPPORTED,
 };
 
 /// The same call may succeed later, unchanged.
@@ -42,7 +42,7 @@ impl BindingError {
     pub fn local(code: i32, message: impl Into<String>) -> Self {
         let flags = match code {
             QUEUE_FULL | TIMEOUT | TRANSPORT => RETRIABLE,
-            CONFIG | UNSUPPORTED => FATAL,
+            CONFIG | UNSUPPORTED | TLS | AUTHENTICATION => FATAL,
             _ => 0,
         };
         Self { code, name: name(code), flags, message: message.into(), hint: None }

@@ -61,7 +61,7 @@ pub(crate) fn register(image: &Image, registration: &Registration) -> Decision<i
         name: endpoint.listener.clone(),
         host: endpoint.host.clone(),
         port: endpoint.port,
-        ..BrokerEndpoint::default()
+        security_protocol: endpoint.security_protocol,
     };
     let register = RegisterBrokerRecord {
         broker_id: registration.broker,

@@ -12,8 +12,10 @@ pub(crate) mod api_error;
 pub(crate) mod brokers;
 pub(crate) mod configs;
 pub(crate) mod consensus;
+pub(crate) mod initial_users;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
+pub(crate) mod scram;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod topics;
@@ -34,6 +36,7 @@ use ottla_config::{ConfigErrors, Values};
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
+        alter_user_scram_credentials::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse},
         create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse},
         create_topics::{CreateTopicsRequest, CreateTopicsResponse},
         delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
@@ -187,6 +190,8 @@ pub(crate) struct Start {
     pub(crate) config: Values,
     /// The broker that this process is.
     pub(crate) registration: Registration,
+    /// What a cluster that is new begins with; of no account to one that there is.
+    pub(crate) initial: Vec<MetadataRecord>,
 }
 
 /// A controller at work.
@@ -203,7 +208,7 @@ pub(crate) struct Started {
 /// Replays the metadata log, registers this broker, opens its partitions, and begins to take commands. Runs on the
 /// runtime that it is called on.
 pub(crate) async fn start(start: Start, partitions: Arc<dyn Partitions>) -> Result<Started, ControllerError> {
-    let Start { cluster_id, log_dir, config, registration } = start;
+    let Start { cluster_id, log_dir, config, registration, initial } = start;
     let node = registration.broker;
     let rules = Rules::new(node, config).map_err(ControllerError::Config)?;
     let configs = Arc::clone(&rules.configs);
@@ -221,8 +226,11 @@ pub(crate) async fn start(start: Start, partitions: Arc<dyn Partitions>) -> Resu
         shared: Arc::new(ArcSwap::new(Arc::clone(&nothing))),
         image: nothing,
     };
-    let registered = brokers::register(&replayed, &registration);
-    let next = controller.commit_first(&replayed, &registered.records).await?;
+    let mut first = brokers::register(&replayed, &registration).records;
+    if replayed.offset() < 0 {
+        first.extend(initial);
+    }
+    let next = controller.commit_first(&replayed, &first).await?;
     tracing::info!(
         cluster_id = %next.cluster_id(),
         offset = next.offset(),
@@ -315,6 +323,14 @@ impl ControllerHandle {
         validate_only: bool,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         self.ask(move |image, rules| configs::alter(image, rules, &alterations, validate_only)).await
+    }
+
+    /// Changes users; see [`scram::alter`].
+    pub(crate) async fn alter_scram_users(
+        &self,
+        request: AlterUserScramCredentialsRequest,
+    ) -> Result<AlterUserScramCredentialsResponse, ApiError> {
+        self.ask(move |image, _| scram::alter(image, &request)).await
     }
 
     /// Says that a log directory of this broker has failed: nothing new is put there.

@@ -44,6 +44,7 @@ pub(crate) fn registration(broker: BrokerId) -> Registration {
             listener: Str::from("PLAINTEXT"),
             host: Str::from("a.example"),
             port: 9092,
+            security_protocol: 0,
         }],
         log_dirs: vec![LOG_DIR],
         found: HashMap::new(),
@@ -137,6 +138,7 @@ pub(crate) async fn started(log_dir: &Path, properties: &str) -> (Started, Arc<D
         log_dir: log_dir.to_owned(),
         config: values(properties),
         registration: registration(NODE),
+        initial: Vec::new(),
     };
     let started = start(start_with, Arc::clone(&directories) as Arc<dyn Partitions>).await.unwrap();
     (started, directories)

@@ -2,6 +2,8 @@
 
 #[path = "33_alter_configs.rs"]
 pub(crate) mod alter_configs;
+#[path = "51_alter_user_scram_credentials.rs"]
+pub(crate) mod alter_user_scram_credentials;
 #[path = "18_api_versions.rs"]
 pub(crate) mod api_versions;
 #[path = "69_consumer_group_describe.rs"]
@@ -28,6 +30,8 @@ pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
 #[path = "75_describe_topic_partitions.rs"]
 pub(crate) mod describe_topic_partitions;
+#[path = "50_describe_user_scram_credentials.rs"]
+pub(crate) mod describe_user_scram_credentials;
 #[path = "01_fetch.rs"]
 pub(crate) mod fetch;
 #[path = "10_find_coordinator.rs"]
@@ -73,6 +77,7 @@ use arc_swap::ArcSwap;
 use ottla_protocol::types::Str;
 
 use crate::{
+    authentication::Session,
     config::BrokerConfig,
     controller::ControllerHandle,
     coordinator::runtime::Coordinator,
@@ -110,4 +115,6 @@ pub(crate) struct RequestContext {
     pub(crate) local: SocketAddr,
     /// The client's end of the connection.
     pub(crate) peer: SocketAddr,
+    /// Who asks, and by which listener.
+    pub(crate) session: Arc<Session>,
 }

@@ -6,7 +6,6 @@ use ottla_protocol::types::{BrokerId, Str};
 
 use super::{Context, RequestContext};
 use crate::{
-    listeners,
     metadata::image::{Broker, Image, Partition, Topic},
     replica::Table,
 };
@@ -49,18 +48,12 @@ pub(super) fn address(broker: &Broker, rq: &RequestContext, cx: &Context) -> Opt
     let endpoint = match &*broker.endpoints {
         [only] => only,
         several => {
-            let listener = listener(rq, cx)?;
-            several.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(&listener))?
+            let listener = &rq.session.listening.name;
+            several.iter().find(|endpoint| endpoint.listener.eq_ignore_ascii_case(listener))?
         }
     };
     let host = if endpoint.host.is_empty() { local_host() } else { endpoint.host.clone() };
     Some((host, endpoint.port.into()))
-}
-
-/// The listener that the client came in by, told by its port.
-fn listener(rq: &RequestContext, cx: &Context) -> Option<String> {
-    let listeners = listeners::endpoints(&cx.config).ok()?;
-    listeners.into_iter().find(|listener| listener.port == rq.local.port()).map(|listener| listener.name)
 }
 
 /// The cluster as clients are told of it: what the metadata says, but for partitions whose disk has failed here.

@@ -10,6 +10,7 @@ use ottla_protocol::{
 
 use super::{Context, RequestContext};
 use crate::{
+    authentication::{Listening, Principal, Session},
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
     coordinator::runtime::Coordinator,
@@ -56,6 +57,10 @@ impl Broker {
             client_id: None,
             local: SocketAddr::from(([10, 0, 0, 7], 9092)),
             peer: SocketAddr::from(([10, 0, 0, 8], 50_000)),
+            session: Arc::new(Session {
+                listening: Arc::new(Listening::plaintext("PLAINTEXT")),
+                principal: Principal::ANONYMOUS,
+            }),
         };
         (sent(request, version), rq)
     }

@@ -17,8 +17,9 @@ use ottla_protocol::{
     },
     types::{BrokerId, GroupId, Str, TopicName, Uuid},
 };
+use ottla_transport::sasl::{ScramCredential, ScramHash};
 
-use super::record::MetadataRecord;
+use super::{record::MetadataRecord, scram::ScramUsers};
 
 /// "The leader stays", in a [`PartitionChangeRecord`] (`NO_LEADER_CHANGE`).
 pub(crate) const NO_LEADER_CHANGE: BrokerId = BrokerId(-2);
@@ -43,6 +44,7 @@ pub(crate) struct Image {
     configs: Arc<Configs>,
     features: Arc<BTreeMap<Str, i16>>,
     next_producer_id: i64,
+    scram_users: Arc<ScramUsers>,
 }
 
 impl Image {
@@ -57,6 +59,7 @@ impl Image {
             configs: Arc::default(),
             features: Arc::default(),
             next_producer_id: 0,
+            scram_users: Arc::default(),
         }
     }
 
@@ -174,6 +177,16 @@ impl Image {
         self.next_producer_id
     }
 
+    /// Users with SCRAM credentials.
+    pub(crate) fn scram_users(&self) -> &ScramUsers {
+        &self.scram_users
+    }
+
+    /// What is kept of a user for a SCRAM mechanism.
+    pub(crate) fn scram_credential(&self, user: &str, hash: ScramHash) -> Option<&ScramCredential> {
+        self.scram_users.credential(user, hash)
+    }
+
     pub(super) fn shares_topics_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
     }
@@ -229,6 +242,12 @@ impl Image {
                     ));
                 }
                 self.next_producer_id = record.next_producer_id;
+            }
+            MetadataRecord::UserScramCredential(record) => {
+                Arc::make_mut(&mut self.scram_users).set(record)?
+            }
+            MetadataRecord::RemoveUserScramCredential(record) => {
+                Arc::make_mut(&mut self.scram_users).remove(record)?;
             }
             MetadataRecord::NoOp(_) => {}
         }
@@ -291,6 +310,8 @@ pub(crate) struct Endpoint {
     pub(crate) host: Str,
     /// The port.
     pub(crate) port: u16,
+    /// The number of the protocol that is spoken there (`SecurityProtocol`).
+    pub(crate) security_protocol: i16,
 }
 
 impl Broker {
@@ -300,6 +321,7 @@ impl Broker {
                 listener: e.name.detached(),
                 host: e.host.detached(),
                 port: e.port,
+                security_protocol: e.security_protocol,
             };
         Self {
             id: record.broker_id,

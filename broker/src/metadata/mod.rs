@@ -1,13 +1,14 @@
 //! What the cluster is: brokers, topics, partitions, configurations, as told by the metadata log.
 //!
 //! [`record`] is what the log holds, [`image`] what it adds up to, [`delta`] what changed between two images,
-//! [`effective`] which configuration holds by one. The controller's task is the only one that replaces the image;
+//! [`effective`] which configuration holds by one, [`scram`] who may log in. The controller's task is the only one that replaces the image;
 //! everybody else reads the one they hold.
 
 pub(crate) mod delta;
 pub(crate) mod effective;
 pub(crate) mod image;
 pub(crate) mod record;
+pub(crate) mod scram;
 
 use std::sync::Arc;
 

@@ -17,8 +17,10 @@ use ottla_protocol::{
         fence_broker_record::FenceBrokerRecord, no_op_record::NoOpRecord,
         partition_change_record::PartitionChangeRecord, partition_record::PartitionRecord,
         producer_ids_record::ProducerIdsRecord, register_broker_record::RegisterBrokerRecord,
-        remove_topic_record::RemoveTopicRecord, topic_record::TopicRecord,
+        remove_topic_record::RemoveTopicRecord,
+        remove_user_scram_credential_record::RemoveUserScramCredentialRecord, topic_record::TopicRecord,
         unfence_broker_record::UnfenceBrokerRecord, unregister_broker_record::UnregisterBrokerRecord,
+        user_scram_credential_record::UserScramCredentialRecord,
     },
     wire::{Malformed, Reader, Unsupported, Wire, Writer},
 };
@@ -89,6 +91,8 @@ kinds! {
     UnfenceBroker(UnfenceBrokerRecord) = 8;
     /// A topic is gone, with its partitions and its configuration.
     RemoveTopic(RemoveTopicRecord) = 9;
+    /// A user may log in by SCRAM.
+    UserScramCredential(UserScramCredentialRecord) = 11;
     /// A feature is finalised at a level.
     FeatureLevel(FeatureLevelRecord) = 12;
     /// Producer ids below this one are handed out.
@@ -97,6 +101,8 @@ kinds! {
     BrokerRegistrationChange(BrokerRegistrationChangeRecord) = 17;
     /// Nothing; Kafka's controller writes it to see that it can.
     NoOp(NoOpRecord) = 20;
+    /// A user may not log in by SCRAM any more.
+    RemoveUserScramCredential(RemoveUserScramCredentialRecord) = 22;
     /// No replica is eligible any more but those in sync (KIP-966).
     ClearElr(ClearElrRecord) = 28;
 }

@@ -7,8 +7,9 @@
 use std::{cell::RefCell, io, time::Duration};
 
 use ottla_protocol::wire::Piece;
+use ottla_transport::tls::ServerStream;
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
+    io::{AsyncWrite, AsyncWriteExt, WriteHalf},
     net::{TcpStream, tcp::OwnedWriteHalf},
     time::timeout,
 };
@@ -50,6 +51,12 @@ impl Sink for OwnedWriteHalf {
     }
 }
 
+impl Sink for WriteHalf<ServerStream> {
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
 /// An answer that is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -79,6 +86,8 @@ impl Answer {
             }
         }
         out.flush().await?;
+        // What TLS holds back because the socket would not take it. A socket itself holds back nothing.
+        progress(async { out.sink.flush().await.map(|()| 1) }, stall_max).await?;
         give_chunk(out.bytes);
         Ok(())
     }
@@ -215,7 +224,7 @@ mod tests {
     use super::*;
     use crate::log::Disk;
 
-    /// A way that is not a socket's own, as one over TLS will be.
+    /// A way that is not a socket's own, as one over TLS.
     impl Sink for DuplexStream {
         fn socket(&self) -> Option<&TcpStream> {
             None

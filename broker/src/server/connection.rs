@@ -4,27 +4,40 @@
 //! still being written. Everything else runs alone, when all before it are answered, as Kafka does it: whoever
 //! creates a topic and asks for it in the next frame must find it.
 //!
+//! Where clients log in, nothing else is heard before: small frames, one at a time, and not for long
+//! ([`crate::authentication::sasl`]).
+//!
 //! Reading goes on, up to [`PIPELINE_MAX`] requests, while an answer is awaited: that is how a peer that went away
 //! ends a fetch that waits for it.
 
 use std::{collections::VecDeque, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use ottla_protocol::{frame::RequestFrame, messages::ApiKey, types::Str, wire::Malformed};
+use bytes::{BufMut, BytesMut};
+use ottla_protocol::{
+    frame::RequestFrame,
+    messages::{ApiKey, SaslAuthenticateRequest},
+    types::Str,
+    wire::{Malformed, Piece},
+};
 use ottla_transport::{Budget, Frame, FrameError, FrameLimits, FrameReader};
 use tokio::{
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::AsyncRead,
     sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
-    answer::{Answer, WRITE_STALL_MAX},
+    answer::{Answer, Sink, WRITE_STALL_MAX},
     dispatch::{self, Producing, Refused, Request},
+    limits::Stranger,
 };
-use crate::handlers::{Context, RequestContext};
+use crate::{
+    authentication::{
+        Listening, Principal, Session,
+        sasl::{self, Denied, LoggedIn, Login, Progress},
+    },
+    handlers::{Context, RequestContext},
+};
 
 /// Requests of one connection that are read and not answered; past that, TCP makes the client wait.
 const PIPELINE_MAX: usize = 64;
@@ -33,15 +46,45 @@ const CLIENT_ID_SHOWN_MAX: usize = 64;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Option<Answer>, Refused>> + Send>>;
 
+/// What all connections of a broker may do.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// Limits of frames, once it is known who sends them.
+    pub(crate) frames: FrameLimits,
+    /// Bytes of all requests together.
+    pub(crate) budget: Budget,
+    /// Largest frame before a login: `sasl.server.max.receive.size`.
+    pub(crate) stranger_frame_bytes_max: usize,
+    /// Time for the TLS handshake and the login together.
+    pub(crate) authentication_max: Duration,
+    /// How long a login that failed waits for its answer.
+    pub(crate) denial_delay: Duration,
+}
+
+/// The ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
 /// One client's connection.
-pub(crate) struct Connection {
-    reader: FrameReader<OwnedReadHalf>,
-    sink: OwnedWriteHalf,
+pub(crate) struct Connection<R, W> {
+    reader: FrameReader<R>,
+    sink: W,
     /// How long the peer may take nothing of an answer.
     stall_max: Duration,
-    peer: SocketAddr,
-    local: SocketAddr,
+    ends: Ends,
     cx: Arc<Context>,
+    terms: Terms,
+    /// Who is at its other end, as far as is known.
+    session: Arc<Session>,
+    /// The login that is under way, or may come.
+    login: Option<Login>,
+    /// When it ends unless the client logs in anew.
+    ends_at: Option<Instant>,
+    /// A login has failed: when that is answered, the connection ends.
+    denied: Option<Denied>,
     /// Requests behind the one that is being answered.
     waiting: VecDeque<Waiting>,
     /// The request that is being answered.
@@ -64,6 +107,8 @@ enum State {
     Begun(Producing),
     /// Anything that runs alone, or comes after such.
     NotBegun(Request, RequestContext),
+    /// A part of a login.
+    Login(Request),
 }
 
 /// What is kept while a request is being answered.
@@ -84,40 +129,78 @@ enum Ended {
     Header(Malformed),
     Refused(Refused),
     Write(io::Error),
+    /// It asks for something before it has logged in.
+    NotLoggedIn(ApiKey),
+    /// Its login failed.
+    Denied(Denied),
+    /// It was to log in anew, and did not.
+    SessionOver,
+    /// It did not say in time who it is.
+    TooSlow,
+    /// Too many have not shown who they are.
+    GaveWay,
 }
 
-impl Connection {
-    /// A connection over `stream`.
+impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
+    /// A connection of `principal`, which may yet say that it is another, where clients log in.
     pub(crate) fn new(
-        stream: TcpStream,
-        limits: FrameLimits,
-        budget: Budget,
+        source: R,
+        sink: W,
+        ends: Ends,
+        terms: &Terms,
+        listening: &Arc<Listening>,
+        principal: Principal,
         cx: Arc<Context>,
-    ) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-        let (source, sink) = stream.into_split();
-        // Neither direction moves then, which is what Kafka calls idle.
-        let stall_max = limits.idle.min(WRITE_STALL_MAX);
-        let reader = FrameReader::new(source, limits).with_budget(budget);
-        Ok(Self {
+    ) -> Self {
+        let login = Login::at(listening);
+        let reader = match login {
+            None => FrameReader::new(source, terms.frames.clone()).with_budget(terms.budget.clone()),
+            Some(_) => {
+                let limits = FrameLimits {
+                    frame_bytes_max: terms.stranger_frame_bytes_max,
+                    idle: terms.authentication_max,
+                    frame: terms.authentication_max,
+                };
+                FrameReader::new(source, limits)
+            }
+        };
+        Self {
             reader,
             sink,
-            stall_max,
-            peer,
-            local,
+            // Neither direction moves then, which is what Kafka calls idle.
+            stall_max: terms.frames.idle.min(WRITE_STALL_MAX),
+            ends,
             cx,
+            terms: terms.clone(),
+            session: Arc::new(Session { listening: Arc::clone(listening), principal }),
+            login,
+            ends_at: None,
+            denied: None,
             waiting: VecDeque::new(),
             answering: None,
             client_id: None,
-        })
+        }
     }
 
-    /// Serves it until either side closes it, or the broker stops.
-    pub(crate) async fn serve(mut self, stop: watch::Receiver<bool>) {
-        let result = self.run(stop).await;
+    /// Serves it until either side closes it, or the broker stops. As long as it is a `stranger`, it has until `deadline` to log
+    /// in.
+    pub(crate) async fn serve(
+        mut self,
+        stranger: Option<Stranger>,
+        deadline: Instant,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let admitted = match stranger {
+            None => Ok(true),
+            Some(stranger) => self.admit(&stranger, deadline, &mut stop).await,
+        };
+        let result = match admitted {
+            Ok(true) => self.run(stop).await,
+            Ok(false) => Ok(()),
+            Err(ended) => Err(ended),
+        };
         let client = self.client_id.as_deref().map(shown).unwrap_or_default();
-        let peer = self.peer;
+        let peer = self.ends.peer;
         match result {
             Ok(()) => tracing::debug!(%peer, client, "connection closed"),
             Err(Ended::Frame(FrameError::Idle(idle))) => {
@@ -134,6 +217,155 @@ impl Connection {
                 tracing::warn!(%peer, client, %error, "connection closed: a request's header is malformed");
             }
             Err(Ended::Refused(error)) => tracing::warn!(%peer, client, %error, "connection closed"),
+            Err(Ended::NotLoggedIn(key)) => {
+                tracing::warn!(%peer, client, "connection closed: {key} comes before a login; check the client's `security.protocol`");
+            }
+            Err(Ended::Denied(denied)) => {
+                let listener = &*self.session.listening.name;
+                tracing::warn!(%peer, client, listener, "connection closed: a login failed: {denied}");
+            }
+            Err(Ended::SessionOver) => {
+                tracing::info!(%peer, client, "connection closed: its session is over, and it did not log in anew");
+            }
+            Err(Ended::TooSlow) => {
+                tracing::warn!(%peer, client, "connection closed: it did not log in in time");
+            }
+            Err(Ended::GaveWay) => {
+                tracing::warn!(%peer, client, "connection closed: too many have not shown who they are");
+            }
+        }
+    }
+
+    // ---- who it is
+
+    /// Hears a stranger out; answers whether it may stay.
+    async fn admit(
+        &mut self,
+        stranger: &Stranger,
+        deadline: Instant,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, Ended> {
+        tokio::select! {
+            admitted = timeout_at(deadline, self.hear_out()) => admitted.unwrap_or(Err(Ended::TooSlow)),
+            () = stranger.gives_way() => Err(Ended::GaveWay),
+            () = stopping(stop) => Ok(false),
+        }
+    }
+
+    /// Reads and answers until the login is done; false if the client went away.
+    async fn hear_out(&mut self) -> Result<bool, Ended> {
+        loop {
+            let Some(frame) = self.reader.next().await.map_err(Ended::Frame)? else { return Ok(false) };
+            let bare = self.login.as_ref().is_some_and(Login::expects_bare_token);
+            let answer = if bare {
+                self.bare_token(&frame)
+            } else {
+                let request = RequestFrame::parse(frame.bytes).map_err(Ended::Header)?;
+                self.note_client(&request);
+                let rq = self.context_of(&request);
+                let request = dispatch::admit(request).map_err(Ended::Refused)?;
+                match request.key {
+                    ApiKey::ApiVersions => {
+                        dispatch::answer(request, rq, Arc::clone(&self.cx)).await.map_err(Ended::Refused)?
+                    }
+                    ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
+                        Some(self.log_in(request).map_err(Ended::Refused)?)
+                    }
+                    key => return Err(Ended::NotLoggedIn(key)),
+                }
+            };
+            if self.denied.is_some() {
+                sleep(self.terms.denial_delay).await;
+            }
+            if let Some(answer) = answer {
+                answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
+            }
+            if let Some(denied) = self.denied.take() {
+                return Err(Ended::Denied(denied));
+            }
+            // A login that may be begun anew, or none, is one that is behind it.
+            if !self.login.as_ref().is_some_and(Login::is_first) {
+                self.reader.admit(self.terms.frames.clone(), self.terms.budget.clone());
+                return Ok(true);
+            }
+        }
+    }
+
+    /// A part of a login, as a request.
+    fn log_in(&mut self, request: Request) -> Result<Answer, Refused> {
+        let (key, version, id) = (request.key, request.frame.version, request.frame.correlation_id);
+        if key == ApiKey::SaslHandshake {
+            let handshake = dispatch::read(request)?;
+            let (response, denied) = match &mut self.login {
+                Some(login) => login.handshake(version, &handshake),
+                // Whoever asks is told; there is nothing to be denied.
+                None => (sasl::illegal_handshake(), None),
+            };
+            self.denied = denied;
+            return dispatch::respond(key, version, id, &response);
+        }
+        let SaslAuthenticateRequest { auth_bytes, .. } = dispatch::read(request)?;
+        let progress = match &mut self.login {
+            Some(login) => login.token(&auth_bytes, &self.cx.image.load()),
+            None => Err(Denied::OutOfTurn),
+        };
+        let answer = dispatch::respond(key, version, id, &sasl::answer(&progress))?;
+        let is_asked = self.login.is_some();
+        self.progressed(progress);
+        if !is_asked {
+            self.denied = None;
+        }
+        Ok(answer)
+    }
+
+    /// A token without a header, after a handshake of version 0. A failure is told by closing.
+    fn bare_token(&mut self, frame: &Frame) -> Option<Answer> {
+        let login = self.login.as_mut()?;
+        let progress = login.token(&frame.bytes, &self.cx.image.load());
+        let token = match &progress {
+            Ok(Progress::Challenge(token) | Progress::Done(LoggedIn { token, .. })) => Some(token.clone()),
+            Err(_) => None,
+        };
+        self.progressed(progress);
+        let token = token?;
+        let mut bytes = BytesMut::with_capacity(4 + token.len());
+        bytes.put_u32(u32::try_from(token.len()).ok()?);
+        bytes.put_slice(&token);
+        Some(Answer { pieces: vec![Piece::Bytes(bytes.freeze())], slices: Vec::new() })
+    }
+
+    fn progressed(&mut self, progress: Result<Progress, Denied>) {
+        match progress {
+            Ok(Progress::Challenge(_)) => {}
+            Ok(Progress::Done(done)) => {
+                let listening = Arc::clone(&self.session.listening);
+                let peer = self.ends.peer;
+                tracing::debug!(%peer, principal = %done.principal, mechanism = %done.mechanism, "logged in");
+                self.ends_at = done.lifetime.map(|lifetime| Instant::now() + lifetime);
+                self.login = done.lifetime.and_then(|_| Login::again(&listening, &done));
+                if self.session.principal != done.principal {
+                    self.session = Arc::new(Session { listening, principal: done.principal });
+                }
+            }
+            Err(denied) => self.denied = Some(denied),
+        }
+    }
+
+    // ---- what it asks
+
+    fn note_client(&mut self, request: &RequestFrame) {
+        if self.client_id != request.client_id {
+            self.client_id = request.client_id.as_ref().map(Str::detached);
+        }
+    }
+
+    fn context_of(&self, request: &RequestFrame) -> RequestContext {
+        RequestContext {
+            version: request.version,
+            client_id: request.client_id.clone(),
+            local: self.ends.local,
+            peer: self.ends.peer,
+            session: Arc::clone(&self.session),
         }
     }
 
@@ -160,21 +392,20 @@ impl Connection {
     /// Takes a request in: begins it if nothing before it stands in the way.
     fn take(&mut self, frame: Frame) -> Result<(), Ended> {
         let request = RequestFrame::parse(frame.bytes).map_err(Ended::Header)?;
-        if self.client_id != request.client_id {
-            self.client_id = request.client_id.as_ref().map(Str::detached);
-        }
-        let rq = RequestContext {
-            version: request.version,
-            client_id: request.client_id.clone(),
-            local: self.local,
-            peer: self.peer,
-        };
+        self.note_client(&request);
+        let rq = self.context_of(&request);
         let request = dispatch::admit(request).map_err(Ended::Refused)?;
         let (key, came) = (request.key, Instant::now());
+        let is_login = matches!(key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
+        if !is_login && self.ends_at.is_some_and(|end| end <= came) {
+            return Err(Ended::SessionOver);
+        }
         let overlaps = self.answering.as_ref().is_none_or(|(_, turn)| turn.overlaps)
             && self.waiting.iter().all(|w| matches!(w.state, State::Begun(_)));
         let state = if request.key == ApiKey::Produce && overlaps {
             State::Begun(dispatch::begin_produce(request, &rq, &self.cx).map_err(Ended::Refused)?)
+        } else if is_login {
+            State::Login(request)
         } else {
             State::NotBegun(request, rq)
         };
@@ -194,7 +425,7 @@ impl Connection {
         if let Some((_, turn)) = turn {
             self.cx.metrics.core().answered(turn.key as i16, turn.came.elapsed());
         }
-        Ok(())
+        self.denied.take().map_or(Ok(()), |denied| Err(Ended::Denied(denied)))
     }
 
     /// Begins to answer the request whose turn it is.
@@ -206,6 +437,17 @@ impl Connection {
             State::NotBegun(request, rq) => {
                 turn.overlaps = false;
                 Box::pin(dispatch::answer(request, rq, Arc::clone(&self.cx)))
+            }
+            State::Login(request) => {
+                turn.overlaps = false;
+                let answer = self.log_in(request);
+                let delay = self.denied.is_some().then_some(self.terms.denial_delay);
+                Box::pin(async move {
+                    if let Some(delay) = delay {
+                        sleep(delay).await;
+                    }
+                    answer.map(Some)
+                })
             }
         };
         self.answering = Some((answering, turn));

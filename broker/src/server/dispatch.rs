@@ -28,6 +28,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::SyncGroup,
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
+    ApiKey::SaslHandshake,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
@@ -37,10 +38,13 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
+    ApiKey::SaslAuthenticate,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeUserScramCredentials,
+    ApiKey::AlterUserScramCredentials,
     ApiKey::DescribeCluster,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
@@ -180,6 +184,8 @@ pub(crate) async fn answer(
         ApiKey::CreatePartitions => call!(create_partitions),
         ApiKey::IncrementalAlterConfigs => call!(incremental_alter_configs),
         ApiKey::DescribeCluster => call!(describe_cluster),
+        ApiKey::DescribeUserScramCredentials => call!(describe_user_scram_credentials),
+        ApiKey::AlterUserScramCredentials => call!(alter_user_scram_credentials),
         ApiKey::ListConfigResources => call!(list_config_resources),
         ApiKey::DescribeTopicPartitions => call!(describe_topic_partitions),
         ApiKey::FindCoordinator => call!(find_coordinator),
@@ -195,16 +201,24 @@ pub(crate) async fn answer(
         ApiKey::OffsetDelete => call!(offset_delete),
         ApiKey::ConsumerGroupHeartbeat => call!(consumer_group_heartbeat),
         ApiKey::ConsumerGroupDescribe => call!(consumer_group_describe),
+        // SaslHandshake and SaslAuthenticate are about the connection, which takes them itself.
         _ => Err(Refused::UnsupportedVersion(key, version)),
     }
 }
 
-fn read<R: Api>(request: Request) -> Result<R, Refused> {
+/// The message of a request.
+pub(crate) fn read<R: Api>(request: Request) -> Result<R, Refused> {
     let version = request.frame.version;
     request.frame.message().map_err(|malformed| Refused::Malformed(R::KEY, version, malformed))
 }
 
-fn respond<T: Wire>(key: ApiKey, version: i16, correlation_id: i32, response: &T) -> Result<Answer, Refused> {
+/// The answer to a request.
+pub(crate) fn respond<T: Wire>(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &T,
+) -> Result<Answer, Refused> {
     let pieces = frame::response(key, version, correlation_id, response).map_err(Refused::Unsupported)?;
     Ok(Answer { pieces, slices: Vec::new() })
 }

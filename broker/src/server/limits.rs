@@ -1,11 +1,14 @@
-//! How many connections there may be: Kafka's `max.connections` and `max.connections.per.ip`.
+//! How many connections there may be: Kafka's `max.connections` and `max.connections.per.ip`; and, of those, how many that have
+//! not shown yet who they are.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::Notify;
 
 /// Counts connections, in all and by address. A leaf lock.
 #[derive(Debug)]
@@ -85,6 +88,69 @@ impl Drop for Slot {
     }
 }
 
+/// Connections that have not shown yet who they are. They never refuse one more, which might be a friend: the oldest gives way,
+/// and whoever knows the password is no stranger for long. A leaf lock.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    max: usize,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// What the next one is numbered.
+    next: u64,
+    by_age: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// A connection that has not shown yet who it is, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    strangers: Arc<Strangers>,
+    number: u64,
+    gives_way: Arc<Notify>,
+}
+
+impl Strangers {
+    /// At most `max` of them.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max: max.max(1), waiting: Mutex::default() })
+    }
+
+    /// One more.
+    pub(crate) fn take(self: &Arc<Self>) -> Stranger {
+        let gives_way = Arc::new(Notify::new());
+        let mut waiting = self.lock();
+        while waiting.by_age.len() >= self.max {
+            if let Some((_, oldest)) = waiting.by_age.pop_first() {
+                oldest.notify_one();
+            }
+        }
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.by_age.insert(number, Arc::clone(&gives_way));
+        drop(waiting);
+        Stranger { strangers: Arc::clone(self), number, gives_way }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stranger {
+    /// Returns when this one has to give way.
+    pub(crate) async fn gives_way(&self) {
+        self.gives_way.notified().await;
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.strangers.lock().by_age.remove(&self.number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +167,17 @@ mod tests {
         drop(first);
         let _fourth = limits.take(b).unwrap();
         assert_eq!(limits.take(a).unwrap_err(), Full::Broker { max: 3 });
+    }
+
+    #[tokio::test]
+    async fn the_oldest_stranger_gives_way_to_a_new_one() {
+        let strangers = Strangers::new(2);
+        let (first, second) = (strangers.take(), strangers.take());
+        let third = strangers.take();
+        first.gives_way().await;
+        drop(second);
+        let _fourth = strangers.take();
+        let waits = tokio::time::timeout(std::time::Duration::ZERO, third.gives_way());
+        assert!(waits.await.is_err(), "there was room");
     }
 }

@@ -2,29 +2,34 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use ottla_transport::{Budget, FrameLimits};
+use ottla_transport::tls::{TlsAcceptor, distinguished_name};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
     sync::{mpsc, watch},
+    time::{Instant, timeout_at},
 };
 
 use super::{
-    connection::Connection,
-    limits::{ConnectionLimits, Slot},
+    connection::{Connection, Ends, Terms},
+    limits::{ConnectionLimits, Slot, Stranger, Strangers},
 };
-use crate::handlers::Context;
+use crate::{
+    authentication::{Listening, Principal},
+    handlers::Context,
+};
 
 /// How long to wait when the process has no file descriptor left for one more connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Everything that new connections need.
 pub(crate) struct Listener {
+    pub(crate) listening: Arc<Listening>,
     pub(crate) cores: Vec<Handle>,
     pub(crate) cx: Arc<Context>,
     pub(crate) limits: Arc<ConnectionLimits>,
-    pub(crate) frame_limits: FrameLimits,
-    pub(crate) budget: Budget,
+    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) terms: Terms,
     pub(crate) stop: watch::Receiver<bool>,
     /// Held by every connection; when the last is dropped, all are closed.
     pub(crate) open: mpsc::Sender<()>,
@@ -64,23 +69,114 @@ impl Listener {
         };
         let Some(core) = self.cores.get(turn % self.cores.len().max(1)) else { return };
         // A socket is registered with the runtime that it is used on, so it changes hands as a plain one.
-        match stream.into_std() {
-            Ok(stream) => _ = core.spawn(Arc::clone(self).serve(stream, slot)),
-            Err(error) => tracing::error!(%error, %peer, "a connection could not be handed to its core"),
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%error, %peer, "a connection could not be handed to its core");
+                return;
+            }
+        };
+        // Two tasks of two kinds: what TLS keeps takes no memory where there is none.
+        match self.listening.tls {
+            None => _ = core.spawn(Arc::clone(self).serve(stream, slot)),
+            Some(_) => _ = core.spawn(Arc::clone(self).serve_securely(stream, slot)),
         }
     }
 
     async fn serve(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot) {
-        let connection = || -> io::Result<Connection> {
-            let stream = TcpStream::from_std(stream)?;
-            Connection::new(stream, self.frame_limits.clone(), self.budget.clone(), Arc::clone(&self.cx))
-        };
         let _open = self.open.clone();
-        match connection() {
-            Ok(connection) => connection.serve(self.stop.clone()).await,
+        match opened(stream) {
+            Ok((stream, ends)) => {
+                let stranger = self.listening.sasl.is_some().then(|| self.strangers.take());
+                let (source, sink) = stream.into_split();
+                let deadline = Instant::now() + self.terms.authentication_max;
+                self.connection(source, sink, ends, Principal::ANONYMOUS)
+                    .serve(stranger, deadline, self.stop.clone())
+                    .await;
+            }
             // It closed before it began.
             Err(error) => tracing::debug!(%error, "connection broke"),
         }
         drop(slot);
     }
+
+    async fn serve_securely(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot) {
+        let _open = self.open.clone();
+        let Some(acceptor) = &self.listening.tls else { return };
+        let (stream, ends) = match opened(stream) {
+            Ok(opened) => opened,
+            Err(error) => return tracing::debug!(%error, "connection broke"),
+        };
+        let (stranger, deadline) = (self.strangers.take(), Instant::now() + self.terms.authentication_max);
+        let Some(stream) = self.shake_hands(acceptor, stream, ends, &stranger, deadline).await else {
+            return;
+        };
+        let principal = match TlsAcceptor::client_certificate(&stream) {
+            // Who logs in is who they log in as.
+            _ if self.listening.sasl.is_some() => Principal::ANONYMOUS,
+            None => Principal::ANONYMOUS,
+            Some(certificate) => {
+                let name = distinguished_name(certificate);
+                match name.as_deref().and_then(|name| self.listening.rules.apply(name)) {
+                    Some(user) => Principal::user(&user),
+                    None => {
+                        let name = name.unwrap_or_default().escape_debug().to_string();
+                        let peer = ends.peer;
+                        tracing::warn!(%peer, name, "connection closed: no rule says who the certificate's owner is");
+                        return;
+                    }
+                }
+            }
+        };
+        let (source, sink) = tokio::io::split(stream);
+        let stranger = self.listening.sasl.is_some().then_some(stranger);
+        self.connection(source, sink, ends, principal).serve(stranger, deadline, self.stop.clone()).await;
+        drop(slot);
+    }
+
+    /// The handshake of TLS, in its time, unless there are too many strangers or the broker stops.
+    async fn shake_hands(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+        ends: Ends,
+        stranger: &Stranger,
+        deadline: Instant,
+    ) -> Option<ottla_transport::tls::ServerStream> {
+        let mut stop = self.stop.clone();
+        let (peer, listener) = (ends.peer, &*self.listening.name);
+        tokio::select! {
+            shaken = timeout_at(deadline, acceptor.accept(stream)) => match shaken {
+                Ok(Ok(stream)) => Some(stream),
+                Ok(Err(error)) => {
+                    tracing::warn!(%peer, listener, %error, "connection closed: no TLS came of it");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!(%peer, listener, "connection closed: the TLS handshake took too long");
+                    None
+                }
+            },
+            () = stranger.gives_way() => {
+                tracing::warn!(%peer, listener, "connection closed: too many have not shown who they are");
+                None
+            }
+            _ = stop.wait_for(|stop| *stop) => None,
+        }
+    }
+
+    fn connection<R, W>(&self, source: R, sink: W, ends: Ends, principal: Principal) -> Connection<R, W>
+    where
+        R: tokio::io::AsyncRead + Unpin,
+        W: super::answer::Sink,
+    {
+        Connection::new(source, sink, ends, &self.terms, &self.listening, principal, Arc::clone(&self.cx))
+    }
+}
+
+fn opened(stream: std::net::TcpStream) -> io::Result<(TcpStream, Ends)> {
+    let stream = TcpStream::from_std(stream)?;
+    stream.set_nodelay(true)?;
+    let ends = Ends { peer: stream.peer_addr()?, local: stream.local_addr()? };
+    Ok((stream, ends))
 }

@@ -296,6 +296,11 @@ pub(crate) fn same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().map(fold).eq(b.bytes().map(fold))
 }
 
+/// Whether a name begins as `beginning` does, as [`same_name`] sees it.
+pub(crate) fn begins(name: &str, beginning: &str) -> bool {
+    name.get(..beginning.len()).is_some_and(|start| same_name(start, beginning))
+}
+
 fn choose(choices: &'static [Choice], text: &str) -> Result<&'static str, String> {
     let served = || {
         let words: Vec<_> = choices.iter().filter(|c| c.served).map(|c| format!("`{}`", c.text)).collect();

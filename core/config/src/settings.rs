@@ -4,6 +4,7 @@ use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
 
 use crate::{
     error::{ConfigError, Problem},
+    key::begins,
     properties,
 };
 
@@ -109,6 +110,24 @@ impl Settings {
     /// Nothing: every key has its default.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Takes out what begins with `prefix`, which is taken off: from `listener.name.internal.ssl.keystore.type` what
+    /// begins with `listener.name.internal.` gives `ssl.keystore.type`. Case does not matter, nor what separates words.
+    pub fn take_beginning(&mut self, prefix: &str) -> Self {
+        let (taken, left) =
+            std::mem::take(&mut self.settings).into_iter().partition(|setting| begins(&setting.key, prefix));
+        self.settings = left;
+        let mut taken = Self { settings: taken, errors: Vec::new() };
+        for setting in &mut taken.settings {
+            setting.key.drain(..prefix.len());
+        }
+        taken
+    }
+
+    /// The names of the keys, as they were written.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.settings.iter().map(|setting| setting.key.as_str())
     }
 
     /// Adds a `.properties` file from disk. One that cannot be read is an error of [`Table::parse`](crate::Table::parse).

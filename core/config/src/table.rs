@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     Effect, Key, Source,
     error::{ConfigError, ConfigErrors, Problem, Warning},
-    key::same_name,
+    key::{begins, same_name},
     settings::{Setting, Settings},
     value::Value,
     values::{Entry, Values},
@@ -33,13 +33,14 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Names that begin so are accepted and do nothing.
+/// Names that begin so are accepted, whatever follows.
 #[derive(Debug)]
 pub struct Prefix {
     /// The beginning.
     pub prefix: &'static str,
-    /// Why they do nothing.
-    pub why: &'static str,
+    /// Whether they do something; what, is for whoever takes them out of the settings
+    /// ([`Settings::take_beginning`]).
+    pub effect: Effect,
     /// What they are for: one sentence.
     pub doc: &'static str,
 }
@@ -79,9 +80,9 @@ impl Table {
         let mut refused = vec![false; entries.len()];
 
         for setting in &settings.settings {
-            let Some((i, key, scale)) = self.find(&setting.key) else {
+            let Some((i, key, scale)) = self.find_setting(setting) else {
                 match self.unknown(setting) {
-                    Ok(warning) => warnings.push(warning),
+                    Ok(warning) => warnings.extend(warning),
                     Err(error) => errors.push(error),
                 }
                 continue;
@@ -220,19 +221,30 @@ impl Table {
         self.keys().enumerate().find_map(|(i, key)| key.matches(name).map(|scale| (i, key, scale)))
     }
 
-    /// A setting that is no key of this table: worth a warning, or an error.
-    fn unknown(&self, setting: &Setting) -> Result<Warning, ConfigError> {
+    /// The key that a setting means. A variable says `OTTLA_` once: `OTTLA_SHARDS` is `ottla.shards`.
+    fn find_setting(&self, setting: &Setting) -> Option<(usize, &'static Key, i64)> {
+        self.find(&setting.key).or_else(|| match setting.source {
+            Source::Env { .. } => self.find(&format!("ottla.{}", setting.key)),
+            _ => None,
+        })
+    }
+
+    /// A setting that is no key of this table: perhaps worth a warning, or an error.
+    fn unknown(&self, setting: &Setting) -> Result<Option<Warning>, ConfigError> {
         let warning = |why: String| Warning { source: setting.source.clone(), key: setting.key.clone(), why };
-        if let Some(prefix) = self.prefixes.iter().find(|prefix| setting.key.starts_with(prefix.prefix)) {
-            return Ok(warning(prefix.why.to_owned()));
+        if let Some(prefix) = self.prefixes.iter().find(|prefix| begins(&setting.key, prefix.prefix)) {
+            return match prefix.effect {
+                Effect::Applied => Ok(None),
+                Effect::Known { why } => Ok(Some(warning(why.to_owned()))),
+            };
         }
         if let Some(other) = self.relatives.iter().find(|table| table.find(&setting.key).is_some()) {
-            return Ok(warning(format!("it is a key of the {}", other.name)));
+            return Ok(Some(warning(format!("it is a key of the {}", other.name))));
         }
         let suggestion = self.suggest(&setting.key);
         if matches!(setting.source, Source::Env { .. }) {
             let near = suggestion.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            return Ok(warning(format!("no such key{near}")));
+            return Ok(Some(warning(format!("no such key{near}"))));
         }
         Err(ConfigError {
             source: setting.source.clone(),
@@ -264,7 +276,7 @@ mod tests {
     use super::*;
     use crate::{Alias, Range, Type};
 
-    static KEYS: [Key; 5] = [
+    static KEYS: [Key; 6] = [
         Key {
             name: "bootstrap.servers",
             kind: Type::List,
@@ -291,11 +303,15 @@ mod tests {
             ..Key::EMPTY
         },
         Key { name: "ssl.key.password", kind: Type::Password, doc: "x", ..Key::EMPTY },
+        Key { name: "ottla.shards", kind: Type::I32, default: Some("0"), doc: "x", ..Key::EMPTY },
     ];
     static PRODUCER: Table = Table {
         name: "producer",
         parts: &[&KEYS],
-        prefixes: &[Prefix { prefix: "listener.name.", why: "no listeners here", doc: "x" }],
+        prefixes: &[
+            Prefix { prefix: "listener.name.", effect: Effect::Known { why: "no listeners here" }, doc: "x" },
+            Prefix { prefix: "own.", effect: Effect::Applied, doc: "x" },
+        ],
         relatives: &[&TOPIC],
     };
     static TOPIC_KEYS: [Key; 2] = [
@@ -379,6 +395,15 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_says_whose_key_it_is_once() {
+        let mut settings = Settings::new();
+        settings.set("bootstrap.servers", "a:1").env("OTTLA_", [("OTTLA_SHARDS", "3")]);
+        assert_eq!(PRODUCER.parse(&settings).unwrap().i32("ottla.shards"), 3);
+        settings.set("shards", "4");
+        assert!(PRODUCER.parse(&settings).is_err(), "elsewhere a key has its whole name");
+    }
+
+    #[test]
     fn two_names_of_one_key_must_agree() {
         let mut settings = Settings::new();
         settings.set("bootstrap.servers", "a:1").set("metadata.broker.list", "a:1");
@@ -399,6 +424,7 @@ mod tests {
             .set("bootstrap.servers", "a:1")
             .set("key.serializer", "org.Foo")
             .set("listener.name.x.y", "1")
+            .set("own.x.y", "1")
             .set("retries", "3")
             .env("OTTLA_", [("OTTLA_SERVICE_HOST", "10.0.0.1"), ("OTTLA_LINGER_SM", "1")]);
         let values = PRODUCER.parse(&settings).unwrap();
@@ -413,6 +439,25 @@ mod tests {
                  did you mean `linger_ms`?",
                 "configuration: `key.serializer` has no effect: hand over bytes",
             ]
+        );
+    }
+
+    #[test]
+    fn settings_that_begin_alike_are_taken_out_and_go_over_the_others() {
+        let mut settings = Settings::new();
+        settings
+            .set("bootstrap.servers", "a:1")
+            .set("linger.ms", "1")
+            .set("own.a-b.linger.ms", "2")
+            .env("OTTLA_", [("OTTLA_OWN_A_B_BUFFER_MEMORY", "3")]);
+        let mut own = settings.take_beginning("own.A-B.");
+        let base = PRODUCER.parse(&settings).unwrap();
+        let values = PRODUCER.parse_over(&base, &own).unwrap();
+        assert_eq!((values.i64("linger.ms"), values.i64("buffer.memory")), (2, 3));
+        assert_eq!(base.i64("linger.ms"), 1);
+        own.set("linger.sm", "1");
+        assert!(
+            PRODUCER.parse_over(&base, &own).unwrap_err().to_string().contains("did you mean `linger.ms`?")
         );
     }
 

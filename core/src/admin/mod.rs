@@ -1,4 +1,4 @@
-//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets.
+//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets, users.
 //!
 //! Calls about several things give an outcome for each, in the order asked for; what fails as a whole, as when no
 //! broker can be reached, is the call's own error.
@@ -8,6 +8,7 @@ mod configs;
 mod groups;
 mod log_dirs;
 mod topics;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ pub use self::{
     groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType},
     log_dirs::{LogDirDescription, LogDirReplica},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
+    users::{AlterScramUser, ScramCredentialInfo, ScramMechanism},
 };
 use crate::{
     cluster::{

@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     ops::RangeInclusive,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,10 +19,10 @@ use ottla_protocol::{
     types::Str,
     wire::Reader,
 };
-use ottla_transport::{Cause, ConnectOptions, Connection, TransportError};
+use ottla_transport::{Cause, ConnectOptions, Connection, Interlude, TransportError};
 use tokio::time::Instant;
 
-use super::metadata::Address;
+use super::{login, metadata::Address, security::SaslLogin};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Who a client says it is.
@@ -44,13 +47,15 @@ pub(crate) struct BrokerConnection {
 struct Versions(Vec<(ApiKey, RangeInclusive<i16>)>);
 
 impl BrokerConnection {
-    /// Connects and asks which versions the broker serves; both within `timeout` each.
+    /// Connects, asks which versions the broker serves, and logs in if `sasl` says how; each answer is due within
+    /// `timeout`.
     pub(crate) async fn open(
         address: &Address,
         options: &ConnectOptions,
         identification: Identification,
+        sasl: Option<&SaslLogin>,
         timeout: Duration,
-    ) -> Result<Self> {
+    ) -> Result<Arc<Self>> {
         let connection = Connection::connect(&address.to_string(), options).await?;
         let mut this = Self {
             connection,
@@ -60,6 +65,12 @@ impl BrokerConnection {
             next_correlation_id: AtomicI32::new(0),
         };
         this.versions = this.ask_versions(Instant::now() + timeout).await?;
+        let Some(sasl) = sasl else { return Ok(Arc::new(this)) };
+        let lifetime = login::log_in(&this, sasl, None, timeout).await?;
+        let this = Arc::new(this);
+        if let Some(lifetime) = lifetime {
+            login::spawn_keeper(&this, sasl, lifetime, timeout);
+        }
         Ok(this)
     }
 
@@ -116,6 +127,34 @@ impl BrokerConnection {
     ) -> Result<impl Future<Output = Result<R::Response>> + Send + use<R>> {
         let (answer, correlation_id) = self.send(request, version, deadline)?;
         Ok(async move { Ok(frame::read_response::<R>(answer.await?, version, correlation_id)?) })
+    }
+
+    /// Has the connection for itself, for [`Self::call_during`]; what others send waits.
+    pub(crate) fn interlude(&self) -> Interlude {
+        self.connection.interlude()
+    }
+
+    /// As [`Self::call`], while all others wait.
+    pub(crate) fn call_during<R: Api>(
+        &self,
+        interlude: &Interlude,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<impl Future<Output = Result<R::Response>> + Send + use<R>> {
+        let version = self.version(R::KEY)?;
+        let (pieces, correlation_id) = self.encode(request, version)?;
+        let answer = interlude.send(correlation_id, pieces, deadline);
+        Ok(async move { Ok(frame::read_response::<R>(answer.await?, version, correlation_id)?) })
+    }
+
+    /// How many requests were sent, modulo 2^32: whether the connection is in use.
+    pub(crate) fn requests_sent(&self) -> i32 {
+        self.next_correlation_id.load(Ordering::Relaxed)
+    }
+
+    /// Closes it now: what is under way fails.
+    pub(crate) fn close(&self) {
+        self.connection.close();
     }
 
     /// Sends a request that is not answered: Produce with `acks=0`. The future ends when the system took it.
@@ -187,6 +226,7 @@ impl From<TransportError> for Error {
         let kind = match error.cause() {
             Cause::Deadline { .. } => ErrorKind::Timeout,
             Cause::Correlation { .. } | Cause::Unasked => ErrorKind::Corrupt,
+            Cause::Tls(_) => ErrorKind::Tls,
             _ => ErrorKind::Disconnected,
         };
         Self::new(kind, error.to_string()).caused_by(error)

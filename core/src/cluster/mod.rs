@@ -3,11 +3,13 @@
 pub(crate) mod broker;
 pub(crate) mod coordinator;
 pub(crate) mod list_offsets;
+pub(crate) mod login;
 pub(crate) mod metadata;
 pub(crate) mod partition;
 pub(crate) mod retry;
 pub(crate) mod router;
 pub(crate) mod runtime;
+pub(crate) mod security;
 
 pub(crate) use router::{Cluster, ClusterSettings, Purpose};
 

@@ -28,6 +28,7 @@ use super::{
     broker::{BrokerConnection, Identification},
     metadata::{Address, LeaderHint, Metadata, MetadataSettings, Snapshot},
     retry::{Backoff, Failures},
+    security::{SaslLogin, Security},
 };
 use crate::{
     config::{ClientConfig, MetadataRecovery},
@@ -66,6 +67,8 @@ pub(crate) struct Cluster {
     bootstrap: Vec<Address>,
     options: ConnectOptions,
     identification: Identification,
+    /// How to log in on each connection.
+    sasl: Option<SaslLogin>,
     /// Leaf lock; held for no I/O.
     state: Mutex<State>,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -113,8 +116,10 @@ impl Cluster {
                 .then_some(config.metadata_recovery_rebootstrap_trigger),
         };
         let metadata = Metadata::new(metadata, std::time::Instant::now());
+        let Security { tls, sasl } = Security::new(&config)?;
         let options = ConnectOptions {
             connect_timeout: config.socket_connection_setup_timeout,
+            tls,
             idle: config.connections_max_idle,
             send_buffer_bytes: config.send_buffer_bytes,
             receive_buffer_bytes: config.receive_buffer_bytes,
@@ -125,6 +130,7 @@ impl Cluster {
             bootstrap,
             options,
             identification: Identification { client_id },
+            sasl,
             snapshot: watch::Sender::new(metadata.snapshot().clone()),
             failure: watch::Sender::new(None),
             state: Mutex::new(State { metadata, connections: HashMap::new(), random: fastrand::Rng::new() }),
@@ -168,6 +174,11 @@ impl Cluster {
     /// To wait for what will be known next.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.subscribe()
+    }
+
+    /// To hear why there is no metadata.
+    pub(crate) fn subscribe_failures(&self) -> watch::Receiver<Option<Error>> {
+        self.failure.subscribe()
     }
 
     /// Keeps a topic known while it is in use: to be called now and then.
@@ -247,7 +258,8 @@ impl Cluster {
         Ok(response)
     }
 
-    /// The metadata once it satisfies `read`, at the latest at `deadline`; `waiting_for` is for the error.
+    /// The metadata once it satisfies `read`, at the latest at `deadline`; `waiting_for` is for the error. Whoever cannot
+    /// log in, or trusts no broker, hears of it with the next attempt.
     pub(crate) async fn wait_for<T>(
         &self,
         waiting_for: &str,
@@ -255,16 +267,28 @@ impl Cluster {
         mut read: impl FnMut(&Arc<Snapshot>) -> Option<T>,
     ) -> Result<T> {
         let mut snapshots = self.subscribe();
+        let mut failures = self.subscribe_failures();
         let waited = Instant::now();
         let found = timeout_at(deadline, async {
             loop {
                 let found = read(&snapshots.borrow_and_update());
-                if found.is_some() || snapshots.changed().await.is_err() {
-                    return found;
+                if found.is_some() {
+                    return Ok(found);
+                }
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() {
+                        return Ok(None);
+                    },
+                    Ok(()) = failures.changed() => {
+                        let failure = failures.borrow_and_update();
+                        if let Some(error) = failure.as_ref().filter(|error| error.keeps_out()) {
+                            return Err(error.clone().context(format!("waiting for {waiting_for}")));
+                        }
+                    }
                 }
             }
         });
-        if let Ok(Some(found)) = found.await {
+        if let Some(found) = found.await.unwrap_or(Ok(None))? {
             return Ok(found);
         }
         let why = match &*self.failure.borrow() {
@@ -301,9 +325,8 @@ impl Cluster {
             return Ok(open.clone());
         }
         let timeout = self.config.request_timeout;
-        let opened =
-            BrokerConnection::open(&address, &self.options, self.identification.clone(), timeout).await?;
-        let opened = Arc::new(opened);
+        let (identification, sasl) = (self.identification.clone(), self.sasl.as_ref());
+        let opened = BrokerConnection::open(&address, &self.options, identification, sasl, timeout).await?;
         *place = Some(opened.clone());
         Ok(opened)
     }

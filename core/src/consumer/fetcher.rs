@@ -156,6 +156,8 @@ pub(super) struct Fetcher {
     /// Where partitions begin, in a group.
     group: Option<Arc<GroupOffsets>>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Why there is no metadata.
+    failures: watch::Receiver<Option<Error>>,
     brokers: HashMap<BrokerId, Broker>,
     events: JoinSet<Event>,
     random: fastrand::Rng,
@@ -217,6 +219,7 @@ impl Fetcher {
         Self {
             group,
             snapshots: cluster.subscribe(),
+            failures: cluster.subscribe_failures(),
             cluster,
             shared,
             settings,
@@ -250,6 +253,15 @@ impl Fetcher {
                         Ok(()) => false,
                         Err(_) => return,
                     },
+                    Ok(()) = self.failures.changed() => {
+                        // Without this a program whose password is wrong would wait for records for ever.
+                        let failure = self.failures.borrow_and_update().clone();
+                        if let Some(error) = failure.filter(Error::keeps_out) {
+                            self.shared.lock().keep_out(error);
+                            self.shared.tell();
+                        }
+                        true
+                    }
                     () = &mut sleep => false,
                 };
             }

@@ -56,6 +56,8 @@ pub(crate) struct Subscription {
     last_tenure: u32,
     /// To be told to the program: the group cannot be read.
     failure: Option<Error>,
+    /// Why no broker has this client; not told yet.
+    kept_out: Option<Error>,
     /// The program is gone, whatever it had in its hands.
     is_abandoned: bool,
     /// `ottla.prefetch.max.bytes`.
@@ -217,6 +219,7 @@ impl Subscription {
             kept_back: None,
             last_tenure: 0,
             failure: None,
+            kept_out: None,
             is_abandoned: false,
             budget_bytes,
             used_bytes: 0,
@@ -409,6 +412,9 @@ impl Subscription {
 
     /// The next batch, or error, of the partitions that are not held, in turn.
     pub(crate) fn take(&mut self) -> Option<Result<Taken>> {
+        if let Some(error) = self.kept_out.take() {
+            return Some(Err(error));
+        }
         for _ in 0..self.turns.len() {
             let tp = self.turns.pop_front()?;
             self.turns.push_back(tp.clone());
@@ -533,6 +539,11 @@ impl Subscription {
     /// The group cannot be read.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failure = Some(error);
+    }
+
+    /// No broker has this client, by the last attempt: told once, in place of a batch.
+    pub(crate) fn keep_out(&mut self, error: Error) {
+        self.kept_out = Some(error);
     }
 
     /// Partitions that are to begin where the group is. They count as asked until [`Self::begin`].

@@ -12,6 +12,8 @@ impl ErrorKind {
             Self::BufferFull => -3,
             Self::Closed => -4,
             Self::Disconnected => -5,
+            Self::Tls => -6,
+            Self::Authentication => -7,
             Self::Config => -11,
             Self::RecordTooLarge => -12,
             Self::NoOffset => -13,

@@ -5,6 +5,9 @@
 //! checked against it. How many requests may be under way is the caller's to decide, and with it the memory that
 //! they take.
 //!
+//! An [`Interlude`] has the connection for itself for a while: to authenticate anew is a talk of several requests, and
+//! a broker takes no others meanwhile. What is sent by others waits, in its order.
+//!
 //! A request whose deadline passes ends the connection, as in Kafka's client: those behind it in the pipe could not
 //! be answered before it, and its own answer would come to nobody.
 
@@ -29,7 +32,8 @@ use tokio::{
 
 use crate::{
     FrameError, FrameLimits, FrameReader,
-    transport_error::{Cause, TransportError},
+    tls::{self, TlsConnector},
+    transport_error::{ANSWERS_TO_ANYBODY_MAX, Cause, TransportError},
     write_pieces,
 };
 
@@ -43,8 +47,11 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// How a connection is made and kept.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Longest wait for each address of the host: Kafka's `socket.connection.setup.timeout.ms`.
+    /// Longest wait for each address of the host: Kafka's `socket.connection.setup.timeout.ms`. The handshake of TLS has
+    /// the same once more.
     pub connect_timeout: Duration,
+    /// Makes connections secure; `None` for plain text.
+    pub tls: Option<Arc<TlsConnector>>,
     /// Time without traffic after which the connection is closed: Kafka's `connections.max.idle.ms`. A request that
     /// is under way keeps it open. `None` for never.
     pub idle: Option<Duration>,
@@ -60,6 +67,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
+            tls: None,
             idle: Some(Duration::from_secs(540)),
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
@@ -73,8 +81,30 @@ impl Default for ConnectOptions {
 /// Dropping it lets what was sent be written and answered, and closes the socket then; [`Self::close`] does not wait.
 #[derive(Debug)]
 pub struct Connection {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<Queued>,
     shared: Arc<Shared>,
+}
+
+/// What is in a connection's queue.
+#[derive(Debug)]
+enum Queued {
+    Request(Request),
+    /// From here on these go first, until nobody can send any more of them.
+    Interlude(mpsc::UnboundedReceiver<Self>),
+}
+
+/// Has a connection for itself: what is sent by [`Connection`] waits until this is dropped.
+#[derive(Debug)]
+pub struct Interlude {
+    requests: mpsc::UnboundedSender<Queued>,
+    shared: Arc<Shared>,
+}
+
+impl Interlude {
+    /// As [`Connection::send`].
+    pub fn send(&self, correlation_id: i32, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
+        enqueue(&self.requests, &self.shared, Some(correlation_id), pieces, deadline)
+    }
 }
 
 /// What the task and its users both see.
@@ -115,15 +145,34 @@ impl Connection {
         let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
         for address in lookup_host(address).await.map_err(unresolved)? {
             match timeout(options.connect_timeout, connect_one(address, options)).await {
-                Ok(Ok(stream)) => {
-                    let (source, sink) = stream.into_split();
-                    return Ok(Self::over(source, sink, peer, options));
-                }
+                Ok(Ok(stream)) => match Self::secured(stream, &peer, options).await {
+                    Ok(connection) => return Ok(connection),
+                    // Another address of the same host would say the same.
+                    Err(cause @ Cause::Tls(_)) => return Err(failed(cause)),
+                    Err(cause) => last = failed(cause),
+                },
                 Ok(Err(error)) => last = failed(Cause::NotConnected(Arc::new(error))),
                 Err(_) => last = failed(Cause::ConnectTimeout(options.connect_timeout)),
             }
         }
         Err(last)
+    }
+
+    /// A connection over a socket that is open, with TLS if that is asked for.
+    async fn secured(stream: TcpStream, peer: &Arc<str>, options: &ConnectOptions) -> Result<Self, Cause> {
+        let Some(connector) = &options.tls else {
+            let (source, sink) = stream.into_split();
+            return Ok(Self::over(source, sink, Arc::clone(peer), options));
+        };
+        match timeout(options.connect_timeout, connector.connect(host_of(peer), stream)).await {
+            Ok(Ok(stream)) => {
+                let (source, sink) = tokio::io::split(stream);
+                Ok(Self::over(source, sink, Arc::clone(peer), options))
+            }
+            Ok(Err(error)) if tls::is_refusal(&error) => Err(Cause::Tls(Arc::new(error))),
+            Ok(Err(error)) => Err(Cause::Handshake(Arc::new(error))),
+            Err(_) => Err(Cause::HandshakeTimeout(options.connect_timeout)),
+        }
     }
 
     /// A connection over a stream that is open already: TLS, or a pipe of a test. `peer` names it in errors.
@@ -143,12 +192,14 @@ impl Connection {
             reader: FrameReader::new(source, limits),
             sink,
             queue: Some(queue),
-            arrived: Vec::new(),
+            interlude: None,
+            arrived: VecDeque::new(),
+            taken: Vec::new(),
             writing: Batch::default(),
             next: Batch::default(),
             pending: VecDeque::new(),
             timer: Box::pin(sleep_until(Instant::now() + NEVER)),
-            answered: false,
+            answered: 0,
             shared: Arc::clone(&shared),
         };
         tokio::spawn(pipe.run());
@@ -161,20 +212,20 @@ impl Connection {
     /// The order of the calls is the order on the wire. Dropping the answer does not take the request back. A
     /// `deadline` that passes closes the connection.
     pub fn send(&self, correlation_id: i32, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
-        self.enqueue(Some(correlation_id), pieces, deadline)
+        enqueue(&self.requests, &self.shared, Some(correlation_id), pieces, deadline)
     }
 
     /// Sends a frame to which the peer gives no answer, as a produce request with `acks=0`. The answer is empty,
     /// and comes when the frame was handed to the system.
     pub fn send_unanswered(&self, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
-        self.enqueue(None, pieces, deadline)
+        enqueue(&self.requests, &self.shared, None, pieces, deadline)
     }
 
-    fn enqueue(&self, correlation_id: Option<i32>, pieces: Vec<Bytes>, deadline: Instant) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        // A queue that is closed drops the request; the answer then finds out why by itself.
-        _ = self.requests.send(Request { pieces, sent_at: Instant::now(), deadline, correlation_id, answer });
-        Answer { answered, shared: Arc::clone(&self.shared) }
+    /// Begins an interlude behind all that was sent before.
+    pub fn interlude(&self) -> Interlude {
+        let (requests, queue) = mpsc::unbounded_channel();
+        _ = self.requests.send(Queued::Interlude(queue));
+        Interlude { requests, shared: Arc::clone(&self.shared) }
     }
 
     /// Closes the socket now. What is pending fails.
@@ -197,6 +248,26 @@ impl Connection {
     pub fn peer(&self) -> &str {
         &self.shared.peer
     }
+}
+
+fn enqueue(
+    requests: &mpsc::UnboundedSender<Queued>,
+    shared: &Arc<Shared>,
+    correlation_id: Option<i32>,
+    pieces: Vec<Bytes>,
+    deadline: Instant,
+) -> Answer {
+    let (answer, answered) = oneshot::channel();
+    let request = Request { pieces, sent_at: Instant::now(), deadline, correlation_id, answer };
+    // A queue that is closed drops the request; the answer then finds out why by itself.
+    _ = requests.send(Queued::Request(request));
+    Answer { answered, shared: Arc::clone(shared) }
+}
+
+/// The host of `host:port`, an IPv6 address without its brackets.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 async fn connect_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
@@ -235,9 +306,13 @@ struct Pipe<R, W> {
     reader: FrameReader<R>,
     sink: W,
     /// Requests that are not taken yet; `None` once nobody can send any more.
-    queue: Option<mpsc::UnboundedReceiver<Request>>,
-    /// Where requests are taken to; empty otherwise.
-    arrived: Vec<Request>,
+    queue: Option<mpsc::UnboundedReceiver<Queued>>,
+    /// What is sent before the queue's, as long as somebody can send there.
+    interlude: Option<mpsc::UnboundedReceiver<Queued>>,
+    /// Where requests are taken to. Empty between two turns, but for those that an interlude keeps waiting.
+    arrived: VecDeque<Queued>,
+    /// Where the queue puts them; empty otherwise.
+    taken: Vec<Queued>,
     /// What is being written.
     writing: Batch,
     /// What is written next, by one call.
@@ -246,8 +321,8 @@ struct Pipe<R, W> {
     pending: VecDeque<Pending>,
     /// Fires at the earliest deadline or before; then the deadlines are looked at.
     timer: Pin<Box<Sleep>>,
-    /// An answer came.
-    answered: bool,
+    /// Answers that came.
+    answered: u64,
     shared: Arc<Shared>,
 }
 
@@ -277,12 +352,17 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
         for batch in [self.writing, self.next] {
             answers.extend(batch.unanswered.into_iter().map(|pending| pending.answer));
         }
-        if let Some(mut queue) = self.queue.take() {
+        // First what is kept waiting, then the queues; closed ones take no more.
+        let mut left: Vec<Queued> = self.arrived.into_iter().collect();
+        for mut queue in [self.interlude.take(), self.queue.take()].into_iter().flatten() {
             queue.close();
-            while let Ok(request) = queue.try_recv() {
-                answers.push(request.answer);
-            }
+            left.extend(std::iter::from_fn(|| queue.try_recv().ok()));
         }
+        answers.extend(left.into_iter().filter_map(|queued| match queued {
+            Queued::Request(request) => Some(request.answer),
+            // Those in it find out by themselves.
+            Queued::Interlude(_) => None,
+        }));
         for answer in answers {
             _ = answer.send(Err(error.clone()));
         }
@@ -296,10 +376,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
                 std::mem::swap(&mut self.writing, &mut self.next);
             }
             let idle = self.writing.pieces.is_empty() && self.pending.is_empty();
-            if idle && self.queue.is_none() {
+            if idle && self.queue.is_none() && self.interlude.is_none() && self.arrived.is_empty() {
                 return Cause::Closed;
             }
             let gathers = self.next.pieces.len() < GATHERED_MAX;
+            let source = if self.interlude.is_some() { &mut self.interlude } else { &mut self.queue };
+            let takes = gathers && source.is_some();
             // Each of these can be dropped half done: frames read in part stay in the reader, pieces written in part
             // are shortened in place.
             tokio::select! {
@@ -325,9 +407,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
                     Err(FrameError::Io(error)) => return self.broken(error),
                     Err(error) => return Cause::Frame(Arc::new(error)),
                 },
-                taken = take(&mut self.queue, &mut self.arrived), if gathers && self.queue.is_some() => {
+                taken = take(source, &mut self.taken), if takes => {
                     if taken == 0 {
-                        self.queue = None;
+                        *source = None;
                     }
                     self.file();
                 }
@@ -340,19 +422,42 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
         }
     }
 
-    /// Puts what has arrived where it is written and waited for.
+    /// Puts what has arrived where it is written and waited for, up to where an interlude begins.
     fn file(&mut self) {
-        for mut request in self.arrived.drain(..) {
-            self.next.pieces.append(&mut request.pieces);
-            let Request { correlation_id, sent_at, deadline, answer, .. } = request;
-            if deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
+        let is_interlude = self.interlude.is_some();
+        while self.interlude.is_none()
+            && let Some(queued) = self.arrived.pop_front()
+        {
+            self.file_one(queued);
+        }
+        let mut taken = std::mem::take(&mut self.taken);
+        for queued in taken.drain(..) {
+            match self.interlude {
+                // It begins before this one.
+                Some(_) if !is_interlude => self.arrived.push_back(queued),
+                _ => self.file_one(queued),
             }
-            let pending = |correlation_id| Pending { correlation_id, sent_at, deadline, answer };
-            match correlation_id {
-                Some(id) => self.pending.push_back(pending(id)),
-                None => self.next.unanswered.push(pending(0)),
+        }
+        self.taken = taken;
+    }
+
+    fn file_one(&mut self, queued: Queued) {
+        let mut request = match queued {
+            Queued::Request(request) => request,
+            Queued::Interlude(queue) => {
+                self.interlude = Some(queue);
+                return;
             }
+        };
+        self.next.pieces.append(&mut request.pieces);
+        let Request { correlation_id, sent_at, deadline, answer, .. } = request;
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        let pending = |correlation_id| Pending { correlation_id, sent_at, deadline, answer };
+        match correlation_id {
+            Some(id) => self.pending.push_back(pending(id)),
+            None => self.next.unanswered.push(pending(0)),
         }
     }
 
@@ -365,7 +470,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
         if wanted != found {
             return Err(Cause::Correlation { wanted, found });
         }
-        self.answered = true;
+        self.answered += 1;
         if let Some(oldest) = self.pending.pop_front() {
             _ = oldest.answer.send(Ok(frame));
         }
@@ -395,18 +500,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
     fn broken(&self, error: io::Error) -> Cause {
         match error.kind() {
             // A peer that closes while bytes are on their way to it is seen as either.
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if !self.answered => {
-                Cause::ClosedByPeer { answered: false }
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                if self.answered <= ANSWERS_TO_ANYBODY_MAX =>
+            {
+                Cause::ClosedByPeer { answered: self.answered }
             }
+            // With TLS 1.3 a server looks at the client's certificate when the client is done with the handshake.
+            _ if tls::is_refusal(&error) => Cause::Tls(Arc::new(error)),
             _ => Cause::Broken(Arc::new(error)),
         }
     }
 }
 
 /// Takes requests off the queue; 0 if there will be none any more.
-async fn take(queue: &mut Option<mpsc::UnboundedReceiver<Request>>, arrived: &mut Vec<Request>) -> usize {
+async fn take(queue: &mut Option<mpsc::UnboundedReceiver<Queued>>, taken: &mut Vec<Queued>) -> usize {
     match queue {
-        Some(queue) => queue.recv_many(arrived, GATHERED_MAX).await,
+        Some(queue) => queue.recv_many(taken, GATHERED_MAX).await,
         None => 0,
     }
 }

@@ -8,7 +8,7 @@
 //! fault every 4 KiB, which is more than reading into it does. A thread keeps some, up to [`KEPT_BYTES_MAX`], and
 //! connections that wait none.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, io::ErrorKind, sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
@@ -128,6 +128,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self
     }
 
+    /// Goes on under other limits, and counts against `budget`: a peer that has said who it is may send more.
+    pub fn admit(&mut self, limits: FrameLimits, budget: Budget) {
+        self.limits = limits;
+        self.budget = Some(budget);
+    }
+
     /// The next frame; `None` if the peer closed after the last one. May be dropped and called again: nothing
     /// that was read is lost.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -191,6 +197,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Err(_) if self.buffer.is_empty() => return Err(FrameError::Idle(allowed)),
                 Err(_) => return Err(FrameError::Stalled { received: 0, size: SIZE_BYTES }),
                 Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                // Over TLS, a peer that went away without a word. Frames have their sizes: none was cut.
+                Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof && self.buffer.is_empty() => {
+                    return Ok(None);
+                }
                 Ok(Ok(0)) => return Err(FrameError::Truncated { received: 0, size: SIZE_BYTES }),
                 Ok(read) => _ = read?,
             }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 /// Pieces that one system call takes.
 const PIECES_AT_ONCE: usize = 64;
 
-/// Writes `pieces` in order and empties the vector.
+/// Writes `pieces` in order, flushes, and empties the vector. May be dropped and called again with what is left in it.
 pub async fn write_pieces<W: AsyncWrite + Unpin>(sink: &mut W, pieces: &mut Vec<Bytes>) -> io::Result<()> {
     let mut rest = pieces.as_mut_slice();
     while let Some(first) = rest.first() {
@@ -37,6 +37,8 @@ pub async fn write_pieces<W: AsyncWrite + Unpin>(sink: &mut W, pieces: &mut Vec<
             rest = &mut rest[1..];
         }
     }
+    // TLS keeps back what the socket did not take at once. While it does, the vector holds empty pieces, not none.
+    sink.flush().await?;
     pieces.clear();
     Ok(())
 }

@@ -18,7 +18,7 @@ pub mod sasl;
 pub mod tls;
 mod transport_error;
 
-pub use client_connection::{Answer, ConnectOptions, Connection};
+pub use client_connection::{Answer, ConnectOptions, Connection, Interlude};
 pub use frame_error::FrameError;
 pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
 pub use frame_writer::write_pieces;

@@ -2,7 +2,10 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use crate::FrameError;
+use crate::{FrameError, tls};
+
+/// Answers that a broker gives to whoever asks: which versions it serves, asked again if the first question was too new.
+pub(crate) const ANSWERS_TO_ANYBODY_MAX: u64 = 2;
 
 /// Why a connection could not be made, or ended. Every request that was pending on it fails with the same error.
 #[derive(Clone, Debug)]
@@ -20,10 +23,17 @@ pub enum Cause {
     NotConnected(Arc<io::Error>),
     /// No address of the host took the connection in this time.
     ConnectTimeout(Duration),
+    /// TLS was refused: a certificate is not good, or the two sides have nothing in common. It stays so until somebody
+    /// changes a setting or a certificate.
+    Tls(Arc<io::Error>),
+    /// The TLS handshake broke off.
+    Handshake(Arc<io::Error>),
+    /// The TLS handshake did not end in this time.
+    HandshakeTimeout(Duration),
     /// The peer closed the connection.
     ClosedByPeer {
-        /// It had answered a request before: it is a broker that went away, not a stranger.
-        answered: bool,
+        /// Answers that it had given before: whoever gave none may be a stranger, and no broker that went away.
+        answered: u64,
     },
     /// The connection broke.
     Broken(Arc<io::Error>),
@@ -66,7 +76,14 @@ impl TransportError {
 
     /// Whether the connection was never made, so that nothing can have reached the peer.
     pub fn is_unconnected(&self) -> bool {
-        matches!(self.cause, Cause::Unresolved(_) | Cause::NotConnected(_) | Cause::ConnectTimeout(_))
+        matches!(
+            self.cause,
+            Cause::Unresolved(_)
+                | Cause::NotConnected(_)
+                | Cause::ConnectTimeout(_)
+                | Cause::Handshake(_)
+                | Cause::HandshakeTimeout(_)
+        )
     }
 }
 
@@ -93,18 +110,36 @@ impl fmt::Display for TransportError {
                  an address that is reachable from here",
                 time.as_millis()
             ),
-            Cause::ClosedByPeer { answered: true } => write!(f, "`{peer}` closed the connection"),
-            Cause::ClosedByPeer { answered: false } => write!(
+            Cause::Tls(error) => write!(f, "no TLS with `{peer}`: {}", tls::diagnosis(error)),
+            Cause::Handshake(error) => write!(
                 f,
-                "`{peer}` closed the connection before it answered anything; the port may want TLS or SASL, or not \
-                 speak Kafka's protocol"
+                "`{peer}` broke off the TLS handshake ({error}); the port may be one without TLS \
+                 (`security.protocol=PLAINTEXT` or `SASL_PLAINTEXT`), or want a certificate of the client"
             ),
+            Cause::HandshakeTimeout(time) => write!(
+                f,
+                "`{peer}` did not answer the TLS handshake within {} ms; the port may be one without TLS",
+                time.as_millis()
+            ),
+            Cause::ClosedByPeer { answered: 0 } => write!(
+                f,
+                "`{peer}` closed the connection before it answered anything; the port may want TLS or SASL \
+                 (`security.protocol`), or not speak Kafka's protocol"
+            ),
+            // Versions are told to anybody, perhaps in two steps.
+            Cause::ClosedByPeer { answered: ..=ANSWERS_TO_ANYBODY_MAX } => write!(
+                f,
+                "`{peer}` closed the connection after it had told its versions; if it always does, the port may want SASL \
+                 (`security.protocol=SASL_SSL` or `SASL_PLAINTEXT`)"
+            ),
+            Cause::ClosedByPeer { .. } => write!(f, "`{peer}` closed the connection"),
             Cause::Broken(error) => write!(f, "the connection to `{peer}` broke: {error}"),
             Cause::Frame(error) => match &**error {
                 FrameError::Tls => {
                     write!(
                         f,
-                        "`{peer}` speaks TLS, and this is a plain text connection; use its plain text port"
+                        "`{peer}` speaks TLS, and this is a plain text connection; set `security.protocol` to `SSL` or \
+                         `SASL_SSL`, or use its plain text port"
                     )
                 }
                 FrameError::Http => write!(f, "`{peer}` speaks HTTP, not Kafka's protocol; check the port"),
@@ -136,7 +171,11 @@ impl fmt::Display for TransportError {
 impl std::error::Error for TransportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Unresolved(error) | Cause::NotConnected(error) | Cause::Broken(error) => Some(&**error),
+            Cause::Unresolved(error)
+            | Cause::NotConnected(error)
+            | Cause::Broken(error)
+            | Cause::Tls(error)
+            | Cause::Handshake(error) => Some(&**error),
             Cause::Frame(error) => Some(&**error),
             _ => None,
         }

@@ -5,6 +5,8 @@ import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -13,6 +15,7 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.concurrent.Future;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -49,12 +52,26 @@ public final class Peer {
         }
     }
 
+    /** How to connect, if that is not by plain text. */
+    private static Map<String, Object> security() throws IOException {
+        Map<String, Object> config = new HashMap<>();
+        String path = System.getenv("PEER_PROPERTIES");
+        if (path != null) {
+            var properties = new Properties();
+            try (var file = Files.newBufferedReader(Path.of(path))) {
+                properties.load(file);
+            }
+            properties.forEach((key, value) -> config.put((String) key, value));
+        }
+        return config;
+    }
+
     private static void produce(String bootstrap, String topic, String codec) throws Exception {
-        Map<String, Object> config = Map.of(
-            "bootstrap.servers", bootstrap,
-            "compression.type", codec,
-            "linger.ms", 20,
-            "max.request.size", 2_000_000);
+        Map<String, Object> config = security();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("compression.type", codec);
+        config.put("linger.ms", 20);
+        config.put("max.request.size", 2_000_000);
         var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         try (var producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
             List<Future<RecordMetadata>> sent = new ArrayList<>();
@@ -73,8 +90,10 @@ public final class Peer {
         }
     }
 
-    private static void consume(String bootstrap, String topic, int count) {
-        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "enable.auto.commit", false);
+    private static void consume(String bootstrap, String topic, int count) throws IOException {
+        Map<String, Object> config = security();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("enable.auto.commit", false);
         var out = new PrintWriter(new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8)));
         try (var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             var partitions = consumer.partitionsFor(topic).stream()

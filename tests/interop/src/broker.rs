@@ -48,6 +48,12 @@ impl TestBroker {
         broker.addresses().first().expect("it listens").to_string()
     }
 
+    /// The address of its `index`th listener.
+    pub fn listener(&self, index: usize) -> String {
+        let broker = self.broker.as_ref().expect("the broker runs");
+        broker.addresses().get(index).expect("it listens there").to_string()
+    }
+
     /// Stops it cleanly; its data stays until this is dropped.
     pub fn stop(&mut self) {
         if let Some(broker) = self.broker.take() {

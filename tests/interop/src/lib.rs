@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod peers;
 pub mod program;
 pub mod record;
+pub mod tls;
 pub mod wire;
 
 use std::{

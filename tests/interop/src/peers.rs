@@ -18,12 +18,19 @@ pub struct Peer {
     pub name: &'static str,
     program: PathBuf,
     args: Vec<String>,
+    /// How it connects.
+    properties: Option<PathBuf>,
 }
 
 impl Peer {
     /// What runs it: for a client in Python, the interpreter of an environment that has it.
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// The same client, which connects as this file says: keys of kafka-clients, see `peers/README.md`.
+    pub fn connecting(&self, properties: &Path) -> Self {
+        Self { properties: Some(properties.to_owned()), ..self.clone() }
     }
 
     /// The codecs that it can use.
@@ -64,9 +71,14 @@ impl Peer {
         lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
     }
 
+    fn env(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.properties.iter().map(|path| ("PEER_PROPERTIES", path.as_path()))
+    }
+
     /// Runs it with `args` beside the test, its stdin and stdout piped.
     pub fn spawn(&self, args: &[&str]) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
+        command.envs(self.env());
         command.args(&self.args).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.spawn().with_context(|| format!("running {}", self.name))
     }
@@ -74,6 +86,7 @@ impl Peer {
     /// Runs it with `args`; fails with what it said if it fails.
     pub fn run(&self, args: &[&str], input: Option<String>) -> anyhow::Result<Output> {
         let mut child = Command::new(&self.program)
+            .envs(self.env())
             .args(&self.args)
             .args(args)
             .stdin(Stdio::piped())
@@ -88,8 +101,9 @@ impl Peer {
         });
         let output = child.wait_with_output()?;
         let _ = writing.join();
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} {}: {}", self.name, args.join(" "), said.trim());
+        // Some of Kafka's tools say on their standard output why they fail.
+        let said = [&output.stderr, &output.stdout].map(|said| String::from_utf8_lossy(said));
+        ensure!(output.status.success(), "{} {}: {}", self.name, args.join(" "), said.join("\n").trim());
         Ok(output)
     }
 }
@@ -128,7 +142,7 @@ pub fn aiokafka() -> anyhow::Result<Peer> {
 /// As [`confluent`].
 pub fn kafkajs() -> anyhow::Result<Peer> {
     let script = kafkajs_directory()?.join("peer.js").display().to_string();
-    Ok(Peer { name: "kafkajs", program: "node".into(), args: vec![script] })
+    Ok(Peer { name: "kafkajs", program: "node".into(), args: vec![script], properties: None })
 }
 
 /// What `NODE_PATH` is for programs that are written for kafkajs.
@@ -169,7 +183,7 @@ pub fn franz_go() -> anyhow::Result<Peer> {
                 .output();
             done("franz-go (go)", built)
         })?;
-    Ok(Peer { name: "franz-go", program: directory.join("peer"), args: Vec::new() })
+    Ok(Peer { name: "franz-go", program: directory.join("peer"), args: Vec::new(), properties: None })
 }
 
 /// franz-go's own tests, as a program: they find the broker by `KGO_SEEDS`.
@@ -211,7 +225,7 @@ pub fn java() -> anyhow::Result<Peer> {
 /// [`Missing`] if it is not installed.
 pub fn kcat() -> anyhow::Result<Peer> {
     done("kcat", Command::new("kcat").arg("-V").output())?;
-    Ok(Peer { name: "kcat", program: "kcat".into(), args: Vec::new() })
+    Ok(Peer { name: "kcat", program: "kcat".into(), args: Vec::new(), properties: None })
 }
 
 /// The peers that have the verbs.
@@ -238,7 +252,7 @@ fn jvm(name: &'static str, class_path: &ClassPath, class: &str) -> anyhow::Resul
     // These programs live for a second: compiling hot code well does not pay.
     let java = class_path.command(&["-XX:TieredStopAtLevel=1", "-Xshare:auto"], class)?;
     let args = java.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    Ok(Peer { name, program: java.get_program().into(), args })
+    Ok(Peer { name, program: java.get_program().into(), args, properties: None })
 }
 
 fn python(name: &'static str, client: &str) -> anyhow::Result<Peer> {
@@ -249,7 +263,12 @@ fn python(name: &'static str, client: &str) -> anyhow::Result<Peer> {
         done("the Python clients", pip.args(["-m", "pip", "-q", "install", "-r"]).arg(&wanted).output())
     })?;
     let script = source("python").join("peer.py").display().to_string();
-    Ok(Peer { name, program: venv.join("bin/python"), args: vec![script, client.to_owned()] })
+    Ok(Peer {
+        name,
+        program: venv.join("bin/python"),
+        args: vec![script, client.to_owned()],
+        properties: None,
+    })
 }
 
 /// A tool that makes a peer ready: if it is not there, or fails, the peer is missing.

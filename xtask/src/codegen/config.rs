@@ -32,10 +32,10 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
 
     files.add_rust("core/config/src/security.rs", &rust::shared(&security, SECURITY))?;
     let clients = [rust::PRODUCER, rust::CONSUMER, rust::ADMIN];
-    files.add_rust("core/src/config.rs", &rust::client(&client, &clients, CLIENT)?)?;
+    files.add_rust("core/src/config.rs", &rust::client(&client, &security, &clients, CLIENT)?)?;
     let all = broker.clone().and(topic.clone()).and(group.clone());
     let owners = [rust::BROKER, rust::TOPIC, rust::GROUP];
-    files.add_rust("broker/src/config.rs", &rust::broker(&all, &owners)?)?;
+    files.add_rust("broker/src/config.rs", &rust::broker(&all, &security, &owners)?)?;
 
     let client = client.and(security.clone());
     let broker = broker.and(security);

@@ -21,6 +21,10 @@ pub const QUEUE_FULL: i32 = -3;
 pub const CLOSED: i32 = -4;
 /// A connection could not be made, or ended before the answer came.
 pub const TRANSPORT: i32 = -5;
+/// No secure connection could be made: a certificate is not good, or the two sides have nothing in common.
+pub const TLS: i32 = -6;
+/// The broker does not let this client log in, or not in this way.
+pub const AUTHENTICATION: i32 = -7;
 /// The wait was given up, or the client was freed before the operation ended.
 pub const CANCELLED: i32 = -8;
 /// The handle was made before this process was forked; make a new one in the child.
@@ -47,7 +51,7 @@ pub const LOG_TRUNCATED: i32 = -19;
 pub const PANIC: i32 = -99;
 
 /// All of them.
-pub const LOCAL: [LocalCode; 17] = [
+pub const LOCAL: [LocalCode; 19] = [
     LocalCode {
         code: INVALID_ARG,
         name: "INVALID_ARG",
@@ -64,6 +68,16 @@ pub const LOCAL: [LocalCode; 17] = [
         code: TRANSPORT,
         name: "TRANSPORT",
         meaning: "a connection could not be made, or ended before the answer came",
+    },
+    LocalCode {
+        code: TLS,
+        name: "TLS",
+        meaning: "no secure connection could be made: a certificate is not good, or the two sides have nothing in common",
+    },
+    LocalCode {
+        code: AUTHENTICATION,
+        name: "AUTHENTICATION",
+        meaning: "the broker does not let this client log in, or not in this way",
     },
     LocalCode {
         code: CANCELLED,

@@ -11,6 +11,9 @@ mod scram;
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use ring::rand::{SecureRandom, SystemRandom};
+
 pub use jaas::{JaasConfig, JaasError};
 pub use plain::{PlainServer, PlainUsers};
 pub use scram::{
@@ -51,6 +54,27 @@ impl fmt::Display for Mechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Random bytes of a nonce or a salt.
+const RANDOM_BYTES: usize = 32;
+
+/// Bytes by the system's random number generator, which nobody can foresee: a salt.
+///
+/// # Panics
+/// If the system has none to give, which is no state to go on in.
+pub fn salt() -> [u8; RANDOM_BYTES] {
+    let mut bytes = [0; RANDOM_BYTES];
+    SystemRandom::new().fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
+/// The same in printable characters: a nonce, new with each call.
+///
+/// # Panics
+/// As [`salt`].
+pub fn nonce() -> String {
+    STANDARD_NO_PAD.encode(salt())
 }
 
 /// A name and its password. `Debug` shows the name alone.

@@ -20,6 +20,9 @@ pub enum ClientAuth {
     Required,
 }
 
+/// A connection as the broker has it.
+pub type ServerStream = TlsStream<TcpStream>;
+
 /// Makes TLS connections of those that were accepted.
 #[derive(Debug)]
 pub struct TlsAcceptor(Fresh<ServerConfig>);
@@ -42,12 +45,12 @@ impl TlsAcceptor {
     ///
     /// # Errors
     /// If it cannot, or something else comes than TLS.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
         tokio_rustls::TlsAcceptor::from(self.0.get()).accept(stream).await
     }
 
     /// The certificate that the client showed, if it did.
-    pub fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<&CertificateDer<'static>> {
+    pub fn client_certificate(stream: &ServerStream) -> Option<&CertificateDer<'static>> {
         stream.get_ref().1.peer_certificates()?.first()
     }
 }

@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod connector;
+mod diagnosis;
 mod error;
 mod fresh;
 mod principal;
@@ -12,9 +13,10 @@ mod settings;
 mod store;
 
 pub use self::{
-    acceptor::{ClientAuth, TlsAcceptor},
+    acceptor::{ClientAuth, ServerStream, TlsAcceptor},
     connector::TlsConnector,
+    diagnosis::{diagnosis, is_refusal},
     error::TlsError,
     principal::{PrincipalRules, RulesError, distinguished_name},
-    settings::{Source, StoreFormat, TlsSettings, TlsVersion},
+    settings::{SettingError, Source, SslKeys, StoreFormat, TlsSettings, TlsVersion},
 };

@@ -107,6 +107,123 @@ impl Default for TlsSettings {
     }
 }
 
+/// What the keys that begin with `ssl.` say, as both sides have them. `Debug` would show secrets, so there is none.
+#[derive(Clone, Copy, Default)]
+pub struct SslKeys<'a> {
+    /// `ssl.keystore.location`.
+    pub keystore_location: Option<&'a str>,
+    /// `ssl.keystore.type`.
+    pub keystore_type: &'a str,
+    /// `ssl.keystore.password`.
+    pub keystore_password: Option<&'a str>,
+    /// `ssl.keystore.certificate.chain`.
+    pub keystore_certificate_chain: Option<&'a str>,
+    /// `ssl.keystore.key`.
+    pub keystore_key: Option<&'a str>,
+    /// `ssl.key.location`, which is librdkafka's.
+    pub key_location: Option<&'a str>,
+    /// `ssl.key.password`.
+    pub key_password: Option<&'a str>,
+    /// `ssl.truststore.location`.
+    pub truststore_location: Option<&'a str>,
+    /// `ssl.truststore.type`.
+    pub truststore_type: &'a str,
+    /// `ssl.truststore.password`.
+    pub truststore_password: Option<&'a str>,
+    /// `ssl.truststore.certificates`.
+    pub truststore_certificates: Option<&'a str>,
+    /// `ssl.enabled.protocols`.
+    pub enabled_protocols: &'a [String],
+    /// `ssl.endpoint.identification.algorithm`.
+    pub endpoint_identification_algorithm: &'a str,
+}
+
+/// A key whose value will not do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SettingError {
+    /// Kafka's name of the key.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub why: String,
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+impl TlsSettings {
+    /// What the keys say.
+    ///
+    /// # Errors
+    /// If one has a value that is not known, or two name the same thing.
+    pub fn of(keys: &SslKeys<'_>) -> Result<Self, SettingError> {
+        let file =
+            |path: Option<&str>| path.filter(|path| !path.is_empty()).map(|path| Source::File(path.into()));
+        let text = |text: Option<&str>| {
+            text.filter(|text| !text.is_empty()).map(|text| Source::Text(text.to_owned()))
+        };
+        let format = |key, name: &str| {
+            let why = || format!("`{name}` is not known; there are `PEM`, `PKCS12` and `JKS`");
+            StoreFormat::named(name).ok_or_else(|| SettingError { key, why: why() })
+        };
+        let versions = keys.enabled_protocols.iter().map(|name| {
+            let why = || format!("`{name}` is not spoken; there are `TLSv1.2` and `TLSv1.3`");
+            TlsVersion::named(name).ok_or_else(|| SettingError { key: "ssl.enabled.protocols", why: why() })
+        });
+        let versions = versions.collect::<Result<Vec<_>, _>>()?;
+        if versions.is_empty() {
+            let why = "names no version; there are `TLSv1.2` and `TLSv1.3`".into();
+            return Err(SettingError { key: "ssl.enabled.protocols", why });
+        }
+        let checks_host = match keys.endpoint_identification_algorithm.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "" | "none" => false,
+            other => {
+                let why =
+                    format!("`{other}` is not known; there is `https`, and the empty text for no check");
+                return Err(SettingError { key: "ssl.endpoint.identification.algorithm", why });
+            }
+        };
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Ok(Self {
+            certificates: either(
+                "ssl.keystore.certificate.chain",
+                file(keys.keystore_location),
+                text(keys.keystore_certificate_chain),
+            )?,
+            key: either("ssl.keystore.key", file(keys.key_location), text(keys.keystore_key))?,
+            key_format: format("ssl.keystore.type", keys.keystore_type)?,
+            key_store_password: owned(keys.keystore_password),
+            key_password: owned(keys.key_password),
+            trust: either(
+                "ssl.truststore.certificates",
+                file(keys.truststore_location),
+                text(keys.truststore_certificates),
+            )?,
+            trust_format: format("ssl.truststore.type", keys.truststore_type)?,
+            trust_store_password: owned(keys.truststore_password),
+            versions,
+            checks_host,
+        })
+    }
+}
+
+/// The one of two that is there.
+fn either(
+    key: &'static str,
+    file: Option<Source>,
+    text: Option<Source>,
+) -> Result<Option<Source>, SettingError> {
+    if file.is_some() && text.is_some() {
+        return Err(SettingError { key, why: "a file is named for the same; keep one of both".into() });
+    }
+    Ok(file.or(text))
+}
+
 impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSettings")
@@ -135,5 +252,40 @@ impl TlsSettings {
             TlsVersion::V1_3 => &rustls::version::TLS13,
         };
         self.versions.iter().map(known).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(versions: &[String]) -> SslKeys<'_> {
+        SslKeys {
+            keystore_type: "JKS",
+            truststore_type: "pem",
+            enabled_protocols: versions,
+            endpoint_identification_algorithm: "https",
+            ..SslKeys::default()
+        }
+    }
+
+    #[test]
+    fn keys_become_settings_and_what_is_wrong_is_said_by_key() {
+        let versions = ["TLSv1.3".to_owned()];
+        let settings =
+            TlsSettings::of(&SslKeys { truststore_location: Some("ca.pem"), ..keys(&versions) }).unwrap();
+        assert_eq!(settings.trust, Some(Source::File("ca.pem".into())));
+        assert_eq!(settings.versions, [TlsVersion::V1_3]);
+        assert!(settings.checks_host && settings.trust_format == StoreFormat::Pem);
+        let lax = SslKeys { endpoint_identification_algorithm: "", ..keys(&versions) };
+        assert!(!TlsSettings::of(&lax).unwrap().checks_host);
+
+        let wrong = |keys: SslKeys<'_>| TlsSettings::of(&keys).unwrap_err().key;
+        assert_eq!(wrong(SslKeys { keystore_type: "BKS", ..keys(&versions) }), "ssl.keystore.type");
+        assert_eq!(wrong(keys(&["SSLv3".to_owned()])), "ssl.enabled.protocols");
+        assert_eq!(wrong(keys(&[])), "ssl.enabled.protocols");
+        let twice =
+            SslKeys { truststore_location: Some("a"), truststore_certificates: Some("b"), ..keys(&versions) };
+        assert_eq!(wrong(twice), "ssl.truststore.certificates");
     }
 }

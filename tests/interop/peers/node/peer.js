@@ -1,13 +1,50 @@
-// kafkajs behind the verb `member` of ../README.md.
+// kafkajs behind the verbs `member` and `echo` of ../README.md.
 //
 //     peer.js member BOOTSTRAP TOPIC GROUP
+//     peer.js echo BOOTSTRAP TOPIC TEXT
 
+const fs = require('node:fs')
 const { Kafka, logLevel } = require('kafkajs')
 
 // As short as a broker takes by default, so that a dead member is soon known.
 const SESSION_MS = 6000
 
 const microseconds = () => Math.round((performance.timeOrigin + performance.now()) * 1000)
+
+// How to connect, if that is not by plain text: the keys of kafka-clients, with PEM files.
+function security() {
+  if (process.env.PEER_PROPERTIES === undefined) return {}
+  const lines = fs.readFileSync(process.env.PEER_PROPERTIES, 'utf8').trim().split('\n')
+  const known = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+  const read = (key) => known[key] && fs.readFileSync(known[key])
+  const config = {}
+  if (known['security.protocol'].endsWith('SSL')) {
+    const store = read('ssl.keystore.location')
+    config.ssl = { ca: [read('ssl.truststore.location')], cert: store, key: store }
+  }
+  if (known['sasl.mechanism']) {
+    const [username, password] = [known['sasl.username'], known['sasl.password']]
+    config.sasl = { mechanism: known['sasl.mechanism'].toLowerCase(), username, password }
+  }
+  return config
+}
+
+// Writes a record, and reads it.
+async function echo(bootstrap, topic, text) {
+  const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR, retry: { retries: 2 }, ...security() })
+  const producer = kafka.producer()
+  await producer.connect()
+  await producer.send({ topic, messages: [{ value: text }] })
+  await producer.disconnect()
+  const consumer = kafka.consumer({ groupId: `echo-${process.pid}-${Date.now()}` })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  const read = await new Promise((resolve) => {
+    consumer.run({ eachMessage: async ({ message }) => resolve(message.value.toString()) })
+  })
+  console.log(read)
+  await consumer.disconnect()
+}
 
 async function member(bootstrap, topic, groupId) {
   const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.NOTHING, retry: { retries: 30, maxRetryTime: 500 } })
@@ -49,11 +86,12 @@ async function member(bootstrap, topic, groupId) {
 }
 
 const [verb, ...args] = process.argv.slice(2)
-if (verb !== 'member' || args.length !== 3) {
-  console.error('usage: peer.js member BOOTSTRAP TOPIC GROUP')
+const verbs = { member, echo }
+if (!(verb in verbs) || args.length !== 3) {
+  console.error('usage: peer.js member BOOTSTRAP TOPIC GROUP | echo BOOTSTRAP TOPIC TEXT')
   process.exit(1)
 }
-member(...args).catch((error) => {
+verbs[verb](...args).catch((error) => {
   console.error(error)
   process.exit(1)
 })

@@ -9,6 +9,7 @@
 import asyncio
 import base64
 import json
+import os
 import sys
 import threading
 import time
@@ -74,7 +75,36 @@ def input_end():
     return ended
 
 
+def properties():
+    """How to connect, if that is not by plain text: the keys of kafka-clients, with PEM files."""
+    path = os.environ.get("PEER_PROPERTIES")
+    if path is None:
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split("=", 1) for line in file)
+
+
+def renamed(names):
+    """The properties that are there, by the names that a client has for them."""
+    known = properties()
+    return {name: known[key] for name, key in names if key in known}
+
+
 class Confluent:
+    @staticmethod
+    def security():
+        return renamed(
+            [
+                ("security.protocol", "security.protocol"),
+                ("ssl.ca.location", "ssl.truststore.location"),
+                ("ssl.certificate.location", "ssl.keystore.location"),
+                ("ssl.key.location", "ssl.keystore.location"),
+                ("sasl.mechanism", "sasl.mechanism"),
+                ("sasl.username", "sasl.username"),
+                ("sasl.password", "sasl.password"),
+            ]
+        )
+
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     @staticmethod
@@ -91,6 +121,7 @@ class Confluent:
                 "message.max.bytes": 2_000_000,
                 "message.timeout.ms": DEADLINE_S * 1000,
             }
+            | Confluent.security()
         )
         for partition, timestamp, key, value, headers in records():
             producer.produce(
@@ -111,7 +142,9 @@ class Confluent:
     def consume(bootstrap, topic, count):
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False})
+        consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False} | Confluent.security()
+        )
         metadata = consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic]
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in metadata.partitions])
         end = time.monotonic() + DEADLINE_S
@@ -160,6 +193,20 @@ class Confluent:
 
 
 class KafkaPython:
+    @staticmethod
+    def security():
+        return renamed(
+            [
+                ("security_protocol", "security.protocol"),
+                ("ssl_cafile", "ssl.truststore.location"),
+                ("ssl_certfile", "ssl.keystore.location"),
+                ("ssl_keyfile", "ssl.keystore.location"),
+                ("sasl_mechanism", "sasl.mechanism"),
+                ("sasl_plain_username", "sasl.username"),
+                ("sasl_plain_password", "sasl.password"),
+            ]
+        )
+
     codecs = ["none", "gzip", "snappy", "lz4", "zstd"]
 
     @staticmethod
@@ -171,6 +218,7 @@ class KafkaPython:
             compression_type=None if codec == "none" else codec,
             linger_ms=20,
             max_request_size=2_000_000,
+            **KafkaPython.security(),
         )
         futures = [
             producer.send(topic, value=value, key=key, partition=partition, timestamp_ms=timestamp, headers=headers)
@@ -185,7 +233,10 @@ class KafkaPython:
         from kafka import KafkaConsumer, TopicPartition
 
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=2_000_000
+            bootstrap_servers=bootstrap,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=2_000_000,
+            **KafkaPython.security(),
         )
         partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
         consumer.assign(partitions)

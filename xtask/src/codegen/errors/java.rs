@@ -42,7 +42,7 @@ pub(super) fn codes<'a>(locals: &'a [Local], rows: &'a [Row]) -> Vec<Code<'a>> {
 fn of_client(row: &Local) -> Code<'_> {
     let flags = match row.name.as_str() {
         "QUEUE_FULL" | "TIMEOUT" | "TRANSPORT" => RETRIABLE,
-        "CONFIG" | "UNSUPPORTED" => FATAL,
+        "CONFIG" | "UNSUPPORTED" | "TLS" | "AUTHENTICATION" => FATAL,
         _ => 0,
     };
     let is_of_broker = row.kind == "Broker";

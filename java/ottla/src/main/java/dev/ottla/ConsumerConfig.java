@@ -14,7 +14,7 @@ public final class ConsumerConfig {
     /** {@code use_all_dns_ips} tries every address of a name in turn; the other word also resolves each bootstrap server to its canonical names; by default {@code use_all_dns_ips}. */
     public static final String CLIENT_DNS_LOOKUP_CONFIG = "client.dns.lookup";
 
-    /** How connections are secured; by default {@code PLAINTEXT}. */
+    /** How connections are secured: by TLS ({@code SSL}), with a login ({@code SASL_}), both, or not at all; by default {@code PLAINTEXT}. */
     public static final String SECURITY_PROTOCOL_CONFIG = "security.protocol";
 
     /** Socket's send buffer ({@code SO_SNDBUF}); -1 leaves it to the system; by default {@code 131072}. */
@@ -167,29 +167,23 @@ public final class ConsumerConfig {
     /** Does nothing here: there is no JVM; write the value itself, or set a variable such as {@code OTTLA_SASL_JAAS_CONFIG}. */
     public static final String CONFIG_PROVIDERS_CONFIG = "config.providers";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
-    public static final String SECURITY_PROVIDERS_CONFIG = "security.providers";
-
-    /** Does nothing here: TLS and SASL are not served yet. */
+    /** How to log in: {@code SCRAM-SHA-512}, {@code SCRAM-SHA-256}, or {@code PLAIN}; GSSAPI is not served; by default {@code GSSAPI}. */
     public static final String SASL_MECHANISM_CONFIG = "sasl.mechanism";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
-    public static final String SASL_OAUTHBEARER_HEADER_URLENCODE_CONFIG = "sasl.oauthbearer.header.urlencode";
-
-    /** Does nothing here: TLS and SASL are not served yet. */
+    /** User name, as in librdkafka; or by {@code sasl.jaas.config}. */
     public static final String SASL_USERNAME_CONFIG = "sasl.username";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
+    /** Password, as in librdkafka; or by {@code sasl.jaas.config}. */
     public static final String SASL_PASSWORD_CONFIG = "sasl.password";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
-    public static final String SSL_CA_LOCATION_CONFIG = "ssl.ca.location";
+    /** Does nothing here: there is no JVM. */
+    public static final String SECURITY_PROVIDERS_CONFIG = "security.providers";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
-    public static final String SSL_CERTIFICATE_LOCATION_CONFIG = "ssl.certificate.location";
+    /** Does nothing here: OAUTHBEARER is not served yet. */
+    public static final String SASL_OAUTHBEARER_HEADER_URLENCODE_CONFIG = "sasl.oauthbearer.header.urlencode";
 
-    /** Does nothing here: TLS and SASL are not served yet. */
-    public static final String SSL_KEY_LOCATION_CONFIG = "ssl.key.location";
+    /** Does nothing here: librdkafka's; certificates are always checked: name whom to trust by {@code ssl.truststore.location}. */
+    public static final String ENABLE_SSL_CERTIFICATE_VERIFICATION_CONFIG = "enable.ssl.certificate.verification";
 
     /** Does nothing here: librdkafka's; log through the program's own logger. */
     public static final String LOG_LEVEL_CONFIG = "log_level";
@@ -230,195 +224,201 @@ public final class ConsumerConfig {
     /** Does nothing here: librdkafka's; a batch is done when the next one is asked for. */
     public static final String ENABLE_AUTO_OFFSET_STORE_CONFIG = "enable.auto.offset.store";
 
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_CIPHER_SUITES_CONFIG = "ssl.cipher.suites";
-
-    /** Does nothing here: TLS is not served yet. */
+    /** TLS versions that are allowed; by default {@code TLSv1.2,TLSv1.3}. */
     public static final String SSL_ENABLED_PROTOCOLS_CONFIG = "ssl.enabled.protocols";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** {@code https} checks that a server's certificate is of the host that was asked for; empty, or {@code none}, takes any host; by default {@code https}. */
     public static final String SSL_ENDPOINT_IDENTIFICATION_ALGORITHM_CONFIG = "ssl.endpoint.identification.algorithm";
 
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_ENGINE_FACTORY_CLASS_CONFIG = "ssl.engine.factory.class";
+    /** File of the private key, PEM, if it is not in the key store: librdkafka's. */
+    public static final String SSL_KEY_LOCATION_CONFIG = "ssl.key.location";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Password of the private key. */
     public static final String SSL_KEY_PASSWORD_CONFIG = "ssl.key.password";
 
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_KEYMANAGER_ALGORITHM_CONFIG = "ssl.keymanager.algorithm";
-
-    /** Does nothing here: TLS is not served yet. */
+    /** Our certificate as PEM text, and those that lead to its root. */
     public static final String SSL_KEYSTORE_CERTIFICATE_CHAIN_CONFIG = "ssl.keystore.certificate.chain";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Private key as PEM text. */
     public static final String SSL_KEYSTORE_KEY_CONFIG = "ssl.keystore.key";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** File with our certificate and its private key, read again when it changes. */
     public static final String SSL_KEYSTORE_LOCATION_CONFIG = "ssl.keystore.location";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Password of the key store. */
     public static final String SSL_KEYSTORE_PASSWORD_CONFIG = "ssl.keystore.password";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Format of the key store: {@code PEM} or {@code PKCS12}; with {@code JKS} the file is looked at. Java's old format is not read; by default {@code JKS}. */
     public static final String SSL_KEYSTORE_TYPE_CONFIG = "ssl.keystore.type";
 
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_PROTOCOL_CONFIG = "ssl.protocol";
-
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_PROVIDER_CONFIG = "ssl.provider";
-
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_SECURE_RANDOM_IMPLEMENTATION_CONFIG = "ssl.secure.random.implementation";
-
-    /** Does nothing here: TLS is not served yet. */
-    public static final String SSL_TRUSTMANAGER_ALGORITHM_CONFIG = "ssl.trustmanager.algorithm";
-
-    /** Does nothing here: TLS is not served yet. */
+    /** Trusted certificates as PEM text. */
     public static final String SSL_TRUSTSTORE_CERTIFICATES_CONFIG = "ssl.truststore.certificates";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** File of trusted certificates, read again when it changes; without it those that the system trusts. */
     public static final String SSL_TRUSTSTORE_LOCATION_CONFIG = "ssl.truststore.location";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Password of the trust store. */
     public static final String SSL_TRUSTSTORE_PASSWORD_CONFIG = "ssl.truststore.password";
 
-    /** Does nothing here: TLS is not served yet. */
+    /** Format of the trust store: {@code PEM} or {@code PKCS12}; with {@code JKS} the file is looked at. Java's old format is not read; by default {@code JKS}. */
     public static final String SSL_TRUSTSTORE_TYPE_CONFIG = "ssl.truststore.type";
 
-    /** Does nothing here: SASL is not served yet. */
-    public static final String SASL_CLIENT_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.client.callback.handler.class";
+    /** Does nothing here: only suites that are safe are ever offered, and all of them. */
+    public static final String SSL_CIPHER_SUITES_CONFIG = "ssl.cipher.suites";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: {@code ssl.enabled.protocols} says which versions are spoken. */
+    public static final String SSL_PROTOCOL_CONFIG = "ssl.protocol";
+
+    /** Does nothing here: there is no JVM. */
+    public static final String SSL_ENGINE_FACTORY_CLASS_CONFIG = "ssl.engine.factory.class";
+
+    /** Does nothing here: there is no JVM. */
+    public static final String SSL_KEYMANAGER_ALGORITHM_CONFIG = "ssl.keymanager.algorithm";
+
+    /** Does nothing here: there is no JVM. */
+    public static final String SSL_PROVIDER_CONFIG = "ssl.provider";
+
+    /** Does nothing here: there is no JVM. */
+    public static final String SSL_SECURE_RANDOM_IMPLEMENTATION_CONFIG = "ssl.secure.random.implementation";
+
+    /** Does nothing here: there is no JVM. */
+    public static final String SSL_TRUSTMANAGER_ALGORITHM_CONFIG = "ssl.trustmanager.algorithm";
+
+    /** Login module and its options, as in a JAAS file: a client's {@code username} and {@code password}; of a broker, behind {@code listener.name.NAME.plain.}, the users of PLAIN, as {@code user_NAME="password"}. */
     public static final String SASL_JAAS_CONFIG_CONFIG = "sasl.jaas.config";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default {@code false}. */
+    public static final String OTTLA_SASL_PLAIN_WITHOUT_TLS_CONFIG = "ottla.sasl.plain.without.tls";
+
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    public static final String SASL_CLIENT_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.client.callback.handler.class";
+
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_KERBEROS_KINIT_CMD_CONFIG = "sasl.kerberos.kinit.cmd";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_KERBEROS_MIN_TIME_BEFORE_RELOGIN_CONFIG = "sasl.kerberos.min.time.before.relogin";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_KERBEROS_SERVICE_NAME_CONFIG = "sasl.kerberos.service.name";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_KERBEROS_TICKET_RENEW_JITTER_CONFIG = "sasl.kerberos.ticket.renew.jitter";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_KERBEROS_TICKET_RENEW_WINDOW_FACTOR_CONFIG = "sasl.kerberos.ticket.renew.window.factor";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.login.callback.handler.class";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_CLASS_CONFIG = "sasl.login.class";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_CONNECT_TIMEOUT_MS_CONFIG = "sasl.login.connect.timeout.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_READ_TIMEOUT_MS_CONFIG = "sasl.login.read.timeout.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_REFRESH_BUFFER_SECONDS_CONFIG = "sasl.login.refresh.buffer.seconds";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_REFRESH_MIN_PERIOD_SECONDS_CONFIG = "sasl.login.refresh.min.period.seconds";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_REFRESH_WINDOW_FACTOR_CONFIG = "sasl.login.refresh.window.factor";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_REFRESH_WINDOW_JITTER_CONFIG = "sasl.login.refresh.window.jitter";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.login.retry.backoff.max.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_LOGIN_RETRY_BACKOFF_MS_CONFIG = "sasl.login.retry.backoff.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_AUDIENCE_CONFIG = "sasl.oauthbearer.allow.unverified.audience";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_ISSUER_CONFIG = "sasl.oauthbearer.allow.unverified.issuer";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_ALGORITHM_CONFIG = "sasl.oauthbearer.assertion.algorithm";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_AUD_CONFIG = "sasl.oauthbearer.assertion.claim.aud";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_EXP_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.exp.seconds";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_ISS_CONFIG = "sasl.oauthbearer.assertion.claim.iss";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_JTI_INCLUDE_CONFIG = "sasl.oauthbearer.assertion.claim.jti.include";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_NBF_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.nbf.seconds";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_SUB_CONFIG = "sasl.oauthbearer.assertion.claim.sub";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_FILE_CONFIG = "sasl.oauthbearer.assertion.file";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE_CONFIG = "sasl.oauthbearer.assertion.private.key.file";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_PASSPHRASE_CONFIG = "sasl.oauthbearer.assertion.private.key.passphrase";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_ASSERTION_TEMPLATE_FILE_CONFIG = "sasl.oauthbearer.assertion.template.file";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID_CONFIG = "sasl.oauthbearer.client.credentials.client.id";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_CONFIG = "sasl.oauthbearer.client.credentials.client.secret";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_CLOCK_SKEW_SECONDS_CONFIG = "sasl.oauthbearer.clock.skew.seconds";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_EXPECTED_AUDIENCE_CONFIG = "sasl.oauthbearer.expected.audience";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_EXPECTED_ISSUER_CONFIG = "sasl.oauthbearer.expected.issuer";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_REFRESH_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.jwks.endpoint.url";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWT_RETRIEVER_CLASS_CONFIG = "sasl.oauthbearer.jwt.retriever.class";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWT_VALIDATOR_CLASS_CONFIG = "sasl.oauthbearer.jwt.validator.class";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_SCOPE_CONFIG = "sasl.oauthbearer.scope";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_SCOPE_CLAIM_NAME_CONFIG = "sasl.oauthbearer.scope.claim.name";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_SUB_CLAIM_NAME_CONFIG = "sasl.oauthbearer.sub.claim.name";
 
-    /** Does nothing here: SASL is not served yet. */
+    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.token.endpoint.url";
 }

@@ -16,6 +16,10 @@ public enum ErrorCode {
     CLOSED(-4, 0, "the client was closed"),
     /** A connection could not be made, or ended before the answer came. */
     TRANSPORT(-5, 1, "a connection could not be made, or ended before the answer came"),
+    /** No secure connection could be made: a certificate is not good, or the two sides have nothing in common. */
+    TLS(-6, 2, "no secure connection could be made: a certificate is not good, or the two sides have nothing in common"),
+    /** The broker does not let this client log in, or not in this way. */
+    AUTHENTICATION(-7, 2, "the broker does not let this client log in, or not in this way"),
     /** The wait was given up, or the client was freed before the operation ended. */
     CANCELLED(-8, 0, "the wait was given up, or the client was freed before the operation ended"),
     /** The handle was made before this process was forked; make a new one in the child. */

@@ -14,6 +14,8 @@ final class Exceptions {
             case QUEUE_FULL -> new QueueFullException(message);
             case CLOSED -> new ClosedException(message);
             case TRANSPORT -> new TransportException(message);
+            case TLS -> new TlsException(message);
+            case AUTHENTICATION -> new AuthenticationException(message);
             case CANCELLED -> new CancelledException(message);
             case FORKED -> new ForkedException(message);
             case CONFIG -> new ConfigException(message);

@@ -14,6 +14,8 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigException;
 import org.apache.kafka.common.errors.DisconnectException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
+import org.apache.kafka.common.errors.SaslAuthenticationException;
+import org.apache.kafka.common.errors.SslAuthenticationException;
 import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.errors.WakeupException;
@@ -72,6 +74,8 @@ final class Failures {
             case COMMIT_FAILED -> new CommitFailedException(text);
             case UNSUPPORTED -> new UnsupportedVersionException(text);
             case TRANSPORT -> new DisconnectException(text);
+            case TLS -> new SslAuthenticationException(text);
+            case AUTHENTICATION -> new SaslAuthenticationException(text);
             default -> new KafkaException(text);
         };
     }

@@ -1,0 +1,150 @@
+//! The guide's page on secured connections, run as it stands, in its order; and what it does not show of `ottla user`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use ottla_interop::{Missing, broker::TestBroker, or_skip};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A fenced block of a page.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut is_open = false;
+    for line in page.lines() {
+        match (line.strip_prefix("```"), is_open) {
+            (Some(_), true) => is_open = false,
+            (Some(language), false) => {
+                is_open = true;
+                blocks.push(Block { language: language.to_owned(), text: String::new() });
+            }
+            (None, true) => {
+                let block = blocks.last_mut().unwrap();
+                block.text += line;
+                block.text.push('\n');
+            }
+            (None, false) => {}
+        }
+    }
+    blocks
+}
+
+/// A shell in `directory`, in which `ottla` is our program.
+fn shell(directory: &Path, script: &str) -> Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_ottla")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", script]).current_dir(directory).env("PATH", path);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTTLA_")) {
+        shell.env_remove(name);
+    }
+    shell
+}
+
+fn run(directory: &Path, script: &str) -> String {
+    let Output { status, stdout, stderr } = shell(directory, script).output().unwrap();
+    let complaints = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{script}\n{complaints}");
+    String::from_utf8(stdout).unwrap()
+}
+
+/// Kills it when dropped.
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_guide_to_secured_connections_does_what_it_says() {
+    let openssl = match Command::new("openssl").arg("version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(Missing("openssl is not installed".into()).into()),
+    };
+    let Some(()) = or_skip(openssl) else { return };
+    let page = fs::read_to_string(ottla_interop::path("docs/guide/securing-connections.md")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut broker = None;
+    let mut printed = String::new();
+    for Block { language, text } in blocks(&page) {
+        let text = text.replace("9093", &port.to_string());
+        match language.as_str() {
+            "properties" => {
+                let name = text.lines().next().unwrap().strip_prefix("# ").unwrap();
+                fs::write(directory.path().join(name), &text).unwrap();
+            }
+            "sh" if text.contains("ottla broker") => {
+                // The shell becomes the broker, and is killed with it.
+                let text = text.replace("\nottla broker", "\nexec ottla broker");
+                let mut shell = shell(directory.path(), &text);
+                broker = Some(Background(shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()));
+                let end = Instant::now() + PATIENCE;
+                while TcpStream::connect(("localhost", port)).is_err() {
+                    assert!(Instant::now() < end, "the broker does not listen");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            "sh" => printed += &run(directory.path(), &text),
+            _ => {}
+        }
+    }
+    assert!(broker.is_some(), "the page starts a broker");
+    assert!(printed.contains("alice  SCRAM-SHA-512        4096"), "{printed}");
+    assert!(printed.ends_with("hello\n"), "{printed}");
+    let users = run(directory.path(), "ottla user list --json --config admin.properties");
+    assert!(users.contains(r#""user":"admin""#) && users.lines().count() == 1, "{users}");
+    // Who was removed is out, and is told so without the password.
+    let output = shell(directory.path(), "ottla topic list --config alice.properties").output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && complaint.contains("`alice` cannot log in"), "{complaint}");
+    assert!(!complaint.contains("another-secret"), "{complaint}");
+}
+
+#[test]
+fn users_are_added_changed_and_removed_each_mechanism_apart() {
+    let broker = TestBroker::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let ottla = |script: &str| {
+        run(
+            directory.path(),
+            &script.replace("user ", &format!("user --bootstrap-server {} ", broker.bootstrap())),
+        )
+    };
+    ottla("printf 'one\\ntwo' | ottla user add alice");
+    ottla("echo three | ottla user add alice --mechanism SCRAM-SHA-256 --iterations 8192");
+    let both = ["alice  SCRAM-SHA-256        8192", "alice  SCRAM-SHA-512        4096"];
+    let listed = ottla("ottla user list");
+    assert!(both.iter().all(|line| listed.contains(line)), "{listed}");
+    ottla("ottla user remove alice --mechanism SCRAM-SHA-256");
+    let listed = ottla("ottla user list");
+    assert!(listed.contains(both[1]) && !listed.contains(both[0]), "{listed}");
+    ottla("echo three | ottla user add alice --mechanism SCRAM-SHA-256");
+    ottla("ottla user remove alice");
+    assert_eq!(ottla("ottla user list"), "");
+
+    let refused = |script: &str| {
+        let script = script.replace("user ", &format!("user --bootstrap-server {} ", broker.bootstrap()));
+        let output = shell(directory.path(), &script).output().unwrap();
+        assert!(!output.status.success(), "{script}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused("ottla user remove nobody").contains("there is no such user"));
+    assert!(refused("printf '' | ottla user add bob").contains("the password of `bob` is empty"));
+    assert!(refused("echo x | ottla user add bob --iterations 10").contains("4,096 to 16,384 iterations"));
+}

@@ -1,0 +1,162 @@
+//! Logging in on a connection: SaslHandshake, then SaslAuthenticate until both sides are content (KIP-43, KIP-152), and
+//! again before the session ends (KIP-368).
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use ottla_protocol::{
+    api::Api,
+    error_code::ErrorCode,
+    messages::{ApiKey, SaslAuthenticateRequest, SaslHandshakeRequest, SaslHandshakeResponse},
+    types::Str,
+};
+use ottla_transport::{
+    Interlude,
+    sasl::{self as mechanisms, ClientExchange, SaslError},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{broker::BrokerConnection, security::SaslLogin};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tokens after which an exchange is taken to lead nowhere; SCRAM has two.
+const TOKENS_MAX: usize = 8;
+/// The part of a session's life after which the client logs in anew, as in Kafka's `SaslClientAuthenticator`.
+const RENEW_AT: std::ops::Range<f64> = 0.85..0.95;
+
+/// Logs in, each answer due within `timeout`; gives the life of the session if it has an end. During `interlude`, if the
+/// connection is in use.
+pub(crate) async fn log_in(
+    connection: &BrokerConnection,
+    sasl: &SaslLogin,
+    interlude: Option<&Interlude>,
+    timeout: Duration,
+) -> Result<Option<Duration>> {
+    let by = connection.address().to_string();
+    let talk = Talk { connection, interlude, timeout };
+    let handshake = SaslHandshakeRequest { mechanism: Str::from_static(sasl.mechanism.name()) };
+    // Version 0 is followed by bare tokens; all brokers that Kafka still supports have version 1.
+    if connection.version(ApiKey::SaslHandshake)? < 1 {
+        return Err(
+            refused(&by, "it knows no SaslHandshake of version 1").hint("use Apache Kafka 2.1 or newer")
+        );
+    }
+    let offered = talk.ask(&handshake).await?;
+    check_handshake(&offered, sasl, &by)?;
+
+    let mut exchange = ClientExchange::new(sasl.mechanism, sasl.login.clone(), mechanisms::nonce());
+    let mut token = exchange.first();
+    for _ in 0..TOKENS_MAX {
+        let request = SaslAuthenticateRequest { auth_bytes: token.into() };
+        let response = talk.ask(&request).await?;
+        if response.error_code.is_error() {
+            return Err(denied(response.error_code, response.error_message.as_ref(), sasl, &by));
+        }
+        match exchange.answer(&response.auth_bytes) {
+            Ok(Some(next)) => token = next,
+            Ok(None) => {
+                let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|ms| *ms > 0);
+                return Ok(lifetime.map(Duration::from_millis));
+            }
+            Err(error) => {
+                return Err(refused(&by, &error.to_string()).hint(hint_of(&error)).caused_by(error));
+            }
+        }
+    }
+    Err(refused(&by, "the exchange has no end"))
+}
+
+/// Keeps a session alive: logs in anew before it ends, as long as the connection is used. One that was not used meanwhile
+/// is closed instead; whoever needs it makes another.
+pub(crate) async fn keep_session(
+    connection: Weak<BrokerConnection>,
+    sasl: SaslLogin,
+    mut lifetime: Duration,
+    timeout: Duration,
+) {
+    loop {
+        let Some(used) = connection.upgrade().map(|connection| connection.requests_sent()) else { return };
+        let part = RENEW_AT.start + (RENEW_AT.end - RENEW_AT.start) * fastrand::f64();
+        sleep(lifetime.mul_f64(part)).await;
+        let Some(connection) = connection.upgrade().filter(|connection| !connection.is_ended()) else {
+            return;
+        };
+        if connection.requests_sent() == used {
+            connection.close();
+            return;
+        }
+        let interlude = connection.interlude();
+        match log_in(&connection, &sasl, Some(&interlude), timeout).await {
+            Ok(Some(next)) => lifetime = next,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot log in anew; the connection is closed");
+                connection.close();
+                return;
+            }
+        }
+    }
+}
+
+/// Requests one after the other, by the way that is open.
+struct Talk<'a> {
+    connection: &'a BrokerConnection,
+    interlude: Option<&'a Interlude>,
+    timeout: Duration,
+}
+
+impl Talk<'_> {
+    async fn ask<R: Api>(&self, request: &R) -> Result<R::Response> {
+        let deadline = Instant::now() + self.timeout;
+        match self.interlude {
+            None => self.connection.call(request, deadline)?.await,
+            Some(interlude) => self.connection.call_during(interlude, request, deadline)?.await,
+        }
+    }
+}
+
+fn check_handshake(offered: &SaslHandshakeResponse, sasl: &SaslLogin, by: &str) -> Result<()> {
+    let mechanism = sasl.mechanism;
+    match offered.error_code {
+        ErrorCode::NONE => Ok(()),
+        ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
+            let names: Vec<&str> = offered.mechanisms.iter().map(|name| &**name).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(refused(by, &format!("it does not offer {mechanism}; it offers {names}"))
+                .hint("set `sasl.mechanism` to one that both sides know"))
+        }
+        ErrorCode::ILLEGAL_SASL_STATE => Err(refused(by, "nobody logs in at this listener")
+            .hint("set `security.protocol` to `PLAINTEXT` or `SSL`, or use a port where one does")),
+        code => Err(refused(by, &format!("SaslHandshake failed: {} ({code})", code.meaning()))),
+    }
+}
+
+fn denied(code: ErrorCode, said: Option<&Str>, sasl: &SaslLogin, by: &str) -> Error {
+    let (user, mechanism) = (&sasl.login.user, sasl.mechanism);
+    let said = said.map_or_else(|| code.meaning().to_owned(), |said| said.to_string());
+    refused(by, &format!("`{user}` cannot log in by {mechanism}: {said} ({code})"))
+        .hint("check user name and password, and that the broker knows this user for this mechanism")
+}
+
+fn hint_of(error: &SaslError) -> &'static str {
+    match error {
+        SaslError::ImpostorServer => "check that this is the address of your broker, and connect by TLS",
+        _ => "check user name and password, and that the broker knows this user for this mechanism",
+    }
+}
+
+fn refused(by: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Authentication, format!("log in at `{by}`: {why}"))
+}
+
+/// Starts to keep the session of a connection, if it has an end.
+pub(crate) fn spawn_keeper(
+    connection: &Arc<BrokerConnection>,
+    sasl: &SaslLogin,
+    lifetime: Duration,
+    timeout: Duration,
+) {
+    drop(tokio::spawn(keep_session(Arc::downgrade(connection), sasl.clone(), lifetime, timeout)));
+}

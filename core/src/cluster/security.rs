@@ -1,0 +1,230 @@
+//! How connections are secured: what `security.protocol` and the keys that begin with `ssl.` and `sasl.` come to.
+
+use std::sync::Arc;
+
+use ottla_config::Secret;
+use ottla_transport::{
+    sasl::{JaasConfig, Login, Mechanism},
+    tls::{SslKeys, TlsConnector, TlsSettings},
+};
+
+use crate::{
+    config::{ClientConfig, SecurityProtocol},
+    error::{Error, ErrorKind, Result},
+};
+
+/// What a connection goes through before it is of use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Security {
+    /// Makes it secret, and the broker known; `None` for plain text.
+    pub tls: Option<Arc<TlsConnector>>,
+    /// Makes the client known; `None` where nobody asks.
+    pub sasl: Option<SaslLogin>,
+}
+
+/// Who logs in, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct SaslLogin {
+    pub mechanism: Mechanism,
+    pub login: Login,
+}
+
+impl Security {
+    /// What the keys say. Reads the files that they name.
+    pub(crate) fn new(config: &ClientConfig) -> Result<Self> {
+        let (tls, sasl) = match config.security_protocol {
+            SecurityProtocol::Plaintext => (false, false),
+            SecurityProtocol::Ssl => (true, false),
+            SecurityProtocol::SaslPlaintext => (false, true),
+            SecurityProtocol::SaslSsl => (true, true),
+        };
+        let tls = if tls { Some(Arc::new(connector(config)?)) } else { None };
+        let sasl = if sasl { Some(login(config, tls.is_some())?) } else { None };
+        Ok(Self { tls, sasl })
+    }
+}
+
+fn wrong(key: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Config, format!("`{key}`: {why}"))
+}
+
+fn connector(config: &ClientConfig) -> Result<TlsConnector> {
+    let settings = TlsSettings::of(&SslKeys {
+        keystore_location: config.ssl_keystore_location.as_deref(),
+        keystore_type: &config.ssl_keystore_type,
+        keystore_password: config.ssl_keystore_password.as_ref().map(Secret::reveal),
+        keystore_certificate_chain: config.ssl_keystore_certificate_chain.as_ref().map(Secret::reveal),
+        keystore_key: config.ssl_keystore_key.as_ref().map(Secret::reveal),
+        key_location: config.ssl_key_location.as_deref(),
+        key_password: config.ssl_key_password.as_ref().map(Secret::reveal),
+        truststore_location: config.ssl_truststore_location.as_deref(),
+        truststore_type: &config.ssl_truststore_type,
+        truststore_password: config.ssl_truststore_password.as_ref().map(Secret::reveal),
+        truststore_certificates: config.ssl_truststore_certificates.as_ref().map(Secret::reveal),
+        enabled_protocols: &config.ssl_enabled_protocols,
+        endpoint_identification_algorithm: &config.ssl_endpoint_identification_algorithm,
+    });
+    let settings = settings.map_err(|error| wrong(error.key, &error.why).caused_by(error))?;
+    TlsConnector::new(settings).map_err(|error| {
+        Error::new(ErrorKind::Config, format!("TLS cannot be set up: {error}"))
+            .hint("check the keys that begin with `ssl.`")
+            .caused_by(error)
+    })
+}
+
+fn login(config: &ClientConfig, is_secret: bool) -> Result<SaslLogin> {
+    const MECHANISM: &str = "sasl.mechanism";
+    let name = &config.sasl_mechanism;
+    let mechanism = Mechanism::named(name).ok_or_else(|| {
+        let served = Mechanism::ALL.map(|mechanism| format!("`{mechanism}`")).join(", ");
+        wrong(MECHANISM, format!("`{name}` is not served; there are {served}"))
+    })?;
+    if mechanism == Mechanism::Plain && !is_secret && !config.sasl_plain_without_tls {
+        return Err(wrong(MECHANISM, "PLAIN without TLS shows the password to everybody on the way")
+            .hint("set `security.protocol` to `SASL_SSL`, or `ottla.sasl.plain.without.tls` to `true` if it must be"));
+    }
+    let named = (config.sasl_username.as_deref(), config.sasl_password.as_ref().map(Secret::reveal));
+    let login = match (named, &config.sasl_jaas_config) {
+        ((None, None), Some(jaas)) => login_of_jaas(jaas.reveal(), mechanism)?,
+        ((Some(user), Some(password)), None) => {
+            Login { user: user.to_owned(), password: password.to_owned() }
+        }
+        ((None, None), None) => {
+            return Err(wrong(MECHANISM, format!("{mechanism} needs a user name and a password"))
+                .hint("set `sasl.username` and `sasl.password`, or `sasl.jaas.config`"));
+        }
+        (_, Some(_)) => {
+            return Err(wrong(
+                "sasl.jaas.config",
+                "the user is named by `sasl.username` and `sasl.password`, too",
+            )
+            .hint("keep one of both"));
+        }
+        _ => return Err(wrong("sasl.username", "it takes both, `sasl.username` and `sasl.password`")),
+    };
+    Ok(SaslLogin { mechanism, login })
+}
+
+/// The user of a client's login module, as Kafka's `PlainLoginModule` and `ScramLoginModule` have it.
+fn login_of_jaas(text: &str, mechanism: Mechanism) -> Result<Login> {
+    const KEY: &str = "sasl.jaas.config";
+    let jaas = JaasConfig::parse(text).map_err(|error| wrong(KEY, error).caused_by(error))?;
+    let module = match mechanism {
+        Mechanism::Plain => "PlainLoginModule",
+        Mechanism::Scram(_) => "ScramLoginModule",
+    };
+    if jaas.module() != module {
+        return Err(wrong(
+            KEY,
+            format!("`{}` is not the login module of {mechanism}, `{module}`", jaas.module()),
+        ));
+    }
+    let option = |name| {
+        let found = jaas.option(name).filter(|value| !value.is_empty());
+        found.map(str::to_owned).ok_or_else(|| wrong(KEY, format!("it has no `{name}`")))
+    };
+    Ok(Login { user: option("username")?, password: option("password")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AdminConfig;
+
+    fn config(edit: impl FnOnce(&mut AdminConfig)) -> ClientConfig {
+        let mut config =
+            AdminConfig { security_protocol: SecurityProtocol::SaslSsl, ..AdminConfig::default() };
+        edit(&mut config);
+        ClientConfig::from(&config)
+    }
+
+    fn jaas(text: &str) -> Option<Secret> {
+        Some(Secret::new(text))
+    }
+
+    #[test]
+    fn a_user_is_named_as_librdkafka_or_as_java_does() {
+        let by_jaas = config(|config| {
+            config.sasl_mechanism = "SCRAM-SHA-256".into();
+            config.sasl_jaas_config = jaas(
+                "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"a\" password=\"b\";",
+            );
+        });
+        let by_name = config(|config| {
+            config.sasl_mechanism = "SCRAM-SHA-256".into();
+            config.sasl_username = Some("a".into());
+            config.sasl_password = Some(Secret::new("b"));
+        });
+        for config in [by_jaas, by_name] {
+            let sasl = login(&config, true).unwrap();
+            assert_eq!(sasl.login, Login { user: "a".into(), password: "b".into() });
+            assert_eq!(sasl.mechanism.name(), "SCRAM-SHA-256");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_secret() {
+        let user = |config: &mut AdminConfig| {
+            config.sasl_username = Some("a".into());
+            config.sasl_password = Some(Secret::new("hunter2"));
+        };
+        let cases: [(ClientConfig, bool, &str); 5] = [
+            (config(user), true, "`sasl.mechanism`: `GSSAPI` is not served; there are `SCRAM-SHA-512`"),
+            (
+                config(|config| {
+                    user(config);
+                    config.sasl_mechanism = "PLAIN".into();
+                }),
+                false,
+                "`sasl.mechanism`: PLAIN without TLS shows the password to everybody on the way; set",
+            ),
+            (
+                config(|config| config.sasl_mechanism = "PLAIN".into()),
+                true,
+                "PLAIN needs a user name and a password",
+            ),
+            (
+                config(|config| {
+                    config.sasl_mechanism = "PLAIN".into();
+                    config.sasl_jaas_config =
+                        jaas("x.ScramLoginModule required username=a password=hunter2;");
+                }),
+                true,
+                "`sasl.jaas.config`: `ScramLoginModule` is not the login module of PLAIN, `PlainLoginModule`",
+            ),
+            (
+                config(|config| {
+                    user(config);
+                    config.sasl_mechanism = "PLAIN".into();
+                    config.sasl_jaas_config =
+                        jaas("x.PlainLoginModule required username=a password=hunter2;");
+                }),
+                true,
+                "`sasl.jaas.config`: the user is named by",
+            ),
+        ];
+        for (config, is_secret, words) in cases {
+            let error = login(&config, is_secret).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!format!("{error} {error:?} {config:?}").contains("hunter2"), "{error:?}");
+        }
+        let forced = config(|config| {
+            user(config);
+            config.sasl_mechanism = "PLAIN".into();
+            config.sasl_plain_without_tls = true;
+        });
+        assert!(login(&forced, false).is_ok());
+    }
+
+    #[test]
+    fn a_trust_store_that_is_not_there_is_a_mistake_in_the_configuration() {
+        let config = config(|config| {
+            config.security_protocol = SecurityProtocol::Ssl;
+            config.ssl_truststore_location = Some("/no/such.pem".into());
+        });
+        let error = Security::new(&config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("`/no/such.pem` cannot be read"), "{error}");
+    }
+}

@@ -1,0 +1,356 @@
+//! The client over every kind of secured connection, against our broker and the real Apache Kafka: the same settings, the
+//! same certificates, the same users.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::print_stderr, reason = "says what is tested")]
+
+mod common;
+
+use std::{path::Path, sync::OnceLock, time::Duration};
+
+use common::{eventually, unique};
+use ottla::{
+    Admin, AlterScramUser, Consumer, ErrorKind, NewTopic, Producer, Record, ScramMechanism, Secret, Settings,
+    TopicPartition,
+    config::{AdminConfig, ConsumerConfig, ProducerConfig},
+};
+use ottla_interop::{
+    broker::TestBroker,
+    kafka::{Kafka, Listener, Options},
+    or_skip,
+    tls::{Authority, Subject},
+};
+
+/// Listeners by name, in the order of both brokers'.
+const LISTENERS: [(&str, &str); 8] = [
+    ("PLAINTEXT", "PLAINTEXT"),
+    ("TLS", "SSL"),
+    ("MUTUAL", "SSL"),
+    ("LOGIN", "SASL_PLAINTEXT"),
+    ("SECURE", "SASL_SSL"),
+    ("SHORT", "SASL_SSL"),
+    ("EXPIRED", "SSL"),
+    ("ELSEWHERE", "SSL"),
+];
+const JAAS_PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                          user_alice=\"wonder\" user_bob=\"builder\";";
+const JAAS_SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+
+/// Both brokers and the certificates that they show.
+struct World {
+    authority: Authority,
+    ours: TestBroker,
+    apache: Option<Kafka>,
+}
+
+/// A broker, and how to reach its listeners.
+#[derive(Clone, Copy)]
+struct Target {
+    name: &'static str,
+    world: &'static World,
+}
+
+impl Target {
+    fn at(self, listener: &str) -> String {
+        match &self.world.apache {
+            Some(apache) if self.name == "apache" => apache.bootstrap_of(listener).unwrap(),
+            _ => self.world.ours.listener(LISTENERS.iter().position(|(name, _)| *name == listener).unwrap()),
+        }
+    }
+
+    /// The settings of a client that trusts the brokers' authority.
+    fn settings(self, listener: &str, more: &[(&str, &str)]) -> Settings {
+        let protocol = LISTENERS.iter().find(|(name, _)| *name == listener).unwrap().1;
+        let mut settings = Settings::new();
+        settings.set("bootstrap.servers", self.at(listener));
+        settings.set("security.protocol", protocol);
+        if protocol.ends_with("SSL") {
+            settings.set("ssl.truststore.location", path(&self.world.authority.certificate()));
+        }
+        for (key, value) in more {
+            settings.set(*key, *value);
+        }
+        settings
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The lines of `server.properties` that both brokers have.
+fn server_properties(authority: &Authority) -> Vec<(String, String)> {
+    let broker = path(&authority.sign(Subject::BROKER).unwrap());
+    let expired = Subject { name: "expired", is_expired: true, ..Subject::BROKER };
+    let expired = path(&authority.sign(expired).unwrap());
+    let elsewhere = Subject { name: "elsewhere", hosts: &["elsewhere.example"], is_expired: false };
+    let elsewhere = path(&authority.sign(elsewhere).unwrap());
+    let trust = path(&authority.certificate());
+    let mut lines = vec![
+        ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
+        ("ssl.keystore.location".to_owned(), broker),
+        ("ssl.truststore.type".to_owned(), "PEM".to_owned()),
+        ("ssl.truststore.location".to_owned(), trust),
+        ("listener.name.mutual.ssl.client.auth".to_owned(), "required".to_owned()),
+        ("listener.name.mutual.ssl.principal.mapping.rules".to_owned(), "RULE:^CN=([^,]*).*$/$1/".to_owned()),
+        ("listener.name.expired.ssl.keystore.location".to_owned(), expired),
+        ("listener.name.elsewhere.ssl.keystore.location".to_owned(), elsewhere),
+        ("sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256,SCRAM-SHA-512,PLAIN".to_owned()),
+        ("listener.name.login.sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256".to_owned()),
+        // Seconds, so that a test sees it happen.
+        ("listener.name.short.connections.max.reauth.ms".to_owned(), "2000".to_owned()),
+    ];
+    for listener in ["login", "secure", "short"] {
+        for mechanism in ["scram-sha-256", "scram-sha-512"] {
+            let key = format!("listener.name.{listener}.{mechanism}.sasl.jaas.config");
+            lines.push((key, JAAS_SCRAM.to_owned()));
+        }
+        lines.push((format!("listener.name.{listener}.plain.sasl.jaas.config"), JAAS_PLAIN.to_owned()));
+    }
+    lines
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let authority = Authority::new().unwrap();
+        let properties = server_properties(&authority);
+        let listeners = LISTENERS.map(|(name, _)| format!("{name}://127.0.0.1:0")).join(",");
+        let map = LISTENERS.map(|(name, protocol)| format!("{name}:{protocol}")).join(",");
+        let own = [
+            ("listeners".to_owned(), listeners),
+            ("listener.security.protocol.map".to_owned(), map),
+            (
+                "ottla.initial.scram.credentials".to_owned(),
+                "SCRAM-SHA-256=[name=first,password=start]".to_owned(),
+            ),
+            ("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned()),
+        ];
+        let own: Vec<_> = properties.iter().chain(&own).map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let ours = TestBroker::start(&own);
+        let options = Options {
+            listeners: LISTENERS.map(|(name, protocol)| Listener { name, protocol }).to_vec(),
+            properties,
+            format: vec!["--add-scram".into(), "SCRAM-SHA-256=[name=first,password=start]".into()],
+            ..Options::default()
+        };
+        World { authority, ours, apache: or_skip(Kafka::start(options)) }
+    })
+}
+
+/// Runs a test against each broker.
+fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
+    let world = world();
+    let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
+    for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
+        eprintln!("against {}", target.name);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test(target));
+    }
+}
+
+fn admin(settings: &Settings) -> ottla::Result<Admin> {
+    let mut settings = settings.clone();
+    settings.set("default.api.timeout.ms", "15000");
+    Admin::new(AdminConfig::from_settings(&settings)?.0)
+}
+
+fn consumer(settings: &Settings) -> Consumer {
+    let mut settings = settings.clone();
+    settings.set("auto.offset.reset", "earliest");
+    Consumer::new(ConsumerConfig::from_settings(&settings).unwrap().0).unwrap()
+}
+
+fn login<'a>(mechanism: &'a str, user: &'a str, password: &'a str) -> [(&'a str, &'a str); 3] {
+    [("sasl.mechanism", mechanism), ("sasl.username", user), ("sasl.password", password)]
+}
+
+/// Makes a topic, writes to it and reads it, all by the same settings.
+async fn round_trip(settings: &Settings) {
+    let topic = unique("secret");
+    admin(settings).unwrap().create_topic(NewTopic::new(&topic)).await.unwrap();
+    let producer = Producer::new(ProducerConfig::from_settings(settings).unwrap().0).unwrap();
+    // More than the socket takes at once, so that TLS must hold some back.
+    let value = vec![b'x'; 900_000];
+    let mut deliveries = Vec::new();
+    for _ in 0..8 {
+        deliveries.push(producer.send(Record::to(&topic).value(&value)).await.unwrap());
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    producer.close(Duration::from_secs(10)).await.unwrap();
+    let consumer = consumer(settings);
+    consumer.assign([TopicPartition::new(&topic, 0)]).unwrap();
+    let mut read = 0;
+    while read < 8 {
+        for record in &consumer.next_batch(100).await.unwrap() {
+            assert!(record.unwrap().value().is_some_and(|read| read == value));
+            read += 1;
+        }
+    }
+    consumer.close(Duration::from_secs(10)).await.unwrap();
+}
+
+async fn add_user(target: Target, user: &str, mechanism: ScramMechanism, password: &str) {
+    let admin = admin(&target.settings("PLAINTEXT", &[])).unwrap();
+    let password = Secret::new(password);
+    let set = AlterScramUser::Set { user: user.to_owned(), mechanism, password, iterations: None };
+    admin.alter_scram_users([set]).await.unwrap().remove(0).1.unwrap();
+    // A broker learns of a change a moment after the controller has made it.
+    eventually("the user is known", async || {
+        let described = admin.describe_scram_users([user]).await.unwrap();
+        described[0].1.as_ref().is_ok_and(|of| of.iter().any(|it| it.mechanism == mechanism)).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn records_go_both_ways_over_tls() {
+    on_each(async |target| {
+        round_trip(&target.settings("TLS", &[])).await;
+        for versions in ["TLSv1.2", "TLSv1.3"] {
+            round_trip(&target.settings("TLS", &[("ssl.enabled.protocols", versions)])).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_shows_its_certificate_where_one_is_wanted() {
+    on_each(async |target| {
+        let alice = path(&target.world.authority.sign(Subject::client("alice")).unwrap());
+        round_trip(&target.settings("MUTUAL", &[("ssl.keystore.location", &alice)])).await;
+
+        let nobody = admin(&target.settings("MUTUAL", &[])).unwrap();
+        let error = nobody.describe_cluster().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Tls, "{}: {error}", target.name);
+        assert!(error.to_string().contains("`ssl.keystore.location`"), "{error}");
+
+        let others = Authority::new().unwrap();
+        let stranger = path(&others.sign(Subject::client("alice")).unwrap());
+        let stranger = admin(&target.settings("MUTUAL", &[("ssl.keystore.location", &stranger)])).unwrap();
+        let error = stranger.describe_cluster().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Tls, "{}: {error}", target.name);
+    });
+}
+
+#[test]
+fn every_mechanism_lets_in_whoever_knows_the_password() {
+    on_each(async |target| {
+        add_user(target, "carol", ScramMechanism::Sha256, "pässword, \"quoted\"").await;
+        add_user(target, "dave", ScramMechanism::Sha512, "hush").await;
+        round_trip(&target.settings("SECURE", &login("PLAIN", "alice", "wonder"))).await;
+        round_trip(&target.settings("SECURE", &login("SCRAM-SHA-256", "carol", "pässword, \"quoted\"")))
+            .await;
+        round_trip(&target.settings("SECURE", &login("SCRAM-SHA-512", "dave", "hush"))).await;
+        round_trip(&target.settings("LOGIN", &login("SCRAM-SHA-256", "first", "start"))).await;
+        let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"bob\" password=\"builder\";";
+        let by_jaas = [("sasl.mechanism", "PLAIN"), ("sasl.jaas.config", jaas)];
+        round_trip(&target.settings("SECURE", &by_jaas)).await;
+    });
+}
+
+#[test]
+fn whoever_does_not_know_the_password_is_told_so_at_once() {
+    on_each(async |target| {
+        let cases = [
+            login("PLAIN", "alice", "hunter2"),
+            login("PLAIN", "nobody", "hunter2"),
+            login("SCRAM-SHA-256", "first", "hunter2"),
+            login("SCRAM-SHA-256", "nobody", "hunter2"),
+            // A password that is good for another mechanism.
+            login("SCRAM-SHA-512", "first", "start"),
+        ];
+        for case in cases {
+            let settings = target.settings("SECURE", &case);
+            let began = std::time::Instant::now();
+            let error = admin(&settings).unwrap().describe_cluster().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{} {case:?}: {error}", target.name);
+            assert!(began.elapsed() < Duration::from_secs(5), "the caller waits for nothing");
+            let text = format!("{error} {error:?} {settings:?}");
+            assert!(!text.contains("hunter2") && text.contains("check user name and password"), "{text}");
+
+            let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
+            let error = producer.send(Record::to("orders").value("x")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{} {case:?}: {error}", target.name);
+            let consumer = consumer(&settings);
+            consumer.assign([TopicPartition::new("orders", 0)]).unwrap();
+            let error = consumer.next_batch(1).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{} {case:?}: {error}", target.name);
+        }
+    });
+}
+
+#[test]
+fn what_does_not_go_together_is_said_with_what_to_do() {
+    on_each(async |target| {
+        let refused = async |settings: Settings, kind: ErrorKind, words: &str| {
+            let mut settings = settings;
+            settings.set("default.api.timeout.ms", "3000").set("request.timeout.ms", "2000");
+            settings.set("socket.connection.setup.timeout.ms", "1000");
+            let admin = Admin::new(AdminConfig::from_settings(&settings).unwrap().0).unwrap();
+            let error = admin.describe_cluster().await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{}: {error}", target.name);
+            assert!(error.to_string().contains(words), "{}: {error}", target.name);
+        };
+        let as_if = |listener: &str, protocol: &str, more: &[(&str, &str)]| {
+            let mut settings = target.settings(listener, more);
+            settings.set("security.protocol", protocol);
+            settings.set("ssl.truststore.location", path(&target.world.authority.certificate()));
+            settings
+        };
+        let user = login("SCRAM-SHA-256", "first", "start");
+        // An authority that nobody has heard of.
+        let other = Authority::new().unwrap();
+        let untrusted = target.settings("TLS", &[("ssl.truststore.location", &path(&other.certificate()))]);
+        refused(untrusted, ErrorKind::Tls, "trusted here; name").await;
+        refused(target.settings("EXPIRED", &[]), ErrorKind::Tls, "has expired").await;
+        // TLS where there is none, and the other way round.
+        refused(as_if("PLAINTEXT", "SSL", &[]), ErrorKind::Disconnected, "the TLS handshake").await;
+        refused(as_if("TLS", "PLAINTEXT", &[]), ErrorKind::Disconnected, "TLS").await;
+        // A login where there is none, none where there is, and another mechanism.
+        refused(
+            as_if("TLS", "SASL_SSL", &user),
+            ErrorKind::Authentication,
+            "nobody logs in at this listener",
+        )
+        .await;
+        refused(as_if("SECURE", "SSL", &[]), ErrorKind::Disconnected, "the port may want SASL").await;
+        let other_mechanism = target.settings("LOGIN", &login("SCRAM-SHA-512", "first", "start"));
+        refused(other_mechanism, ErrorKind::Authentication, "it offers SCRAM-SHA-256").await;
+    });
+}
+
+#[test]
+fn a_server_of_another_name_is_taken_only_by_whoever_does_not_ask() {
+    on_each(async |target| {
+        let error = admin(&target.settings("ELSEWHERE", &[])).unwrap().describe_cluster().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Tls, "{}: {error}", target.name);
+        assert!(error.to_string().contains("elsewhere.example"), "{error}");
+        round_trip(&target.settings("ELSEWHERE", &[("ssl.endpoint.identification.algorithm", "")])).await;
+    });
+}
+
+#[test]
+fn a_session_goes_on_by_logging_in_anew() {
+    on_each(async |target| {
+        for (mechanism, user, password) in [("PLAIN", "alice", "wonder"), ("SCRAM-SHA-256", "first", "start")]
+        {
+            let settings = target.settings("SHORT", &login(mechanism, user, password));
+            let topic = unique("session");
+            admin(&settings).unwrap().create_topic(NewTopic::new(&topic)).await.unwrap();
+            let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
+            let began = std::time::Instant::now();
+            let mut sent = 0;
+            // Three sessions long, with requests under way all the time.
+            while began.elapsed() < Duration::from_millis(6_500) {
+                producer.send(Record::to(&topic).value("x")).await.unwrap().await.unwrap();
+                sent += 1;
+            }
+            let metrics = producer.metrics();
+            assert_eq!(metrics.record_retry_total, 0, "{}: the connection stays", target.name);
+            assert_eq!(metrics.record_acknowledged_total, sent);
+            producer.close(Duration::from_secs(10)).await.unwrap();
+        }
+    });
+}
