@@ -25,7 +25,7 @@ public sealed class ConsumerOptions : ClientOptions
     /// <summary><c>use_all_dns_ips</c> tries every address of a name in turn; the other word also resolves each bootstrap server to its canonical names; by default <c>use_all_dns_ips</c>.</summary>
     public string? ClientDnsLookup { get => this["client.dns.lookup"]; set => this["client.dns.lookup"] = value; }
 
-    /// <summary>How connections are secured; by default <c>PLAINTEXT</c>.</summary>
+    /// <summary>How connections are secured: by TLS (<c>SSL</c>), with a login (<c>SASL_</c>), both, or not at all; by default <c>PLAINTEXT</c>.</summary>
     public string? SecurityProtocol { get => this["security.protocol"]; set => this["security.protocol"] = value; }
 
     /// <summary>Socket's send buffer (<c>SO_SNDBUF</c>); -1 leaves it to the system; by default <c>131072</c>.</summary>
@@ -178,29 +178,23 @@ public sealed class ConsumerOptions : ClientOptions
     /// <summary>Does nothing here: there is no JVM; write the value itself, or set a variable such as <c>OTTLA_SASL_JAAS_CONFIG</c>.</summary>
     public string? ConfigProviders { get => this["config.providers"]; set => this["config.providers"] = value; }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
-    public string? SecurityProviders { get => this["security.providers"]; set => this["security.providers"] = value; }
-
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
+    /// <summary>How to log in: <c>SCRAM-SHA-512</c>, <c>SCRAM-SHA-256</c>, or <c>PLAIN</c>; GSSAPI is not served; by default <c>GSSAPI</c>.</summary>
     public string? SaslMechanism { get => this["sasl.mechanism"]; set => this["sasl.mechanism"] = value; }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
-    public bool? SaslOauthbearerHeaderUrlencode { get => Truth("sasl.oauthbearer.header.urlencode"); set => this["sasl.oauthbearer.header.urlencode"] = Text(value); }
-
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
+    /// <summary>User name, as in librdkafka; or by <c>sasl.jaas.config</c>.</summary>
     public string? SaslUsername { get => this["sasl.username"]; set => this["sasl.username"] = value; }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
+    /// <summary>Password, as in librdkafka; or by <c>sasl.jaas.config</c>.</summary>
     public string? SaslPassword { get => this["sasl.password"]; set => this["sasl.password"] = value; }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
-    public string? SslCaLocation { get => this["ssl.ca.location"]; set => this["ssl.ca.location"] = value; }
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SecurityProviders { get => this["security.providers"]; set => this["security.providers"] = value; }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
-    public string? SslCertificateLocation { get => this["ssl.certificate.location"]; set => this["ssl.certificate.location"] = value; }
+    /// <summary>Does nothing here: OAUTHBEARER is not served yet.</summary>
+    public bool? SaslOauthbearerHeaderUrlencode { get => Truth("sasl.oauthbearer.header.urlencode"); set => this["sasl.oauthbearer.header.urlencode"] = Text(value); }
 
-    /// <summary>Does nothing here: TLS and SASL are not served yet.</summary>
-    public string? SslKeyLocation { get => this["ssl.key.location"]; set => this["ssl.key.location"] = value; }
+    /// <summary>Does nothing here: librdkafka's; certificates are always checked: name whom to trust by <c>ssl.truststore.location</c>.</summary>
+    public bool? EnableSslCertificateVerification { get => Truth("enable.ssl.certificate.verification"); set => this["enable.ssl.certificate.verification"] = Text(value); }
 
     /// <summary>Does nothing here: librdkafka's; log through the program's own logger.</summary>
     public int? LogLevel { get => Int32("log_level"); set => this["log_level"] = Text(value); }
@@ -241,195 +235,201 @@ public sealed class ConsumerOptions : ClientOptions
     /// <summary>Does nothing here: librdkafka's; a batch is done when the next one is asked for.</summary>
     public bool? EnableAutoOffsetStore { get => Truth("enable.auto.offset.store"); set => this["enable.auto.offset.store"] = Text(value); }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslCipherSuites { get => this["ssl.cipher.suites"]; set => this["ssl.cipher.suites"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>TLS versions that are allowed; by default <c>TLSv1.2,TLSv1.3</c>.</summary>
     public string? SslEnabledProtocols { get => this["ssl.enabled.protocols"]; set => this["ssl.enabled.protocols"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary><c>https</c> checks that a server's certificate is of the host that was asked for; empty, or <c>none</c>, takes any host; by default <c>https</c>.</summary>
     public string? SslEndpointIdentificationAlgorithm { get => this["ssl.endpoint.identification.algorithm"]; set => this["ssl.endpoint.identification.algorithm"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslEngineFactoryClass { get => this["ssl.engine.factory.class"]; set => this["ssl.engine.factory.class"] = value; }
+    /// <summary>File of the private key, PEM, if it is not in the key store: librdkafka's.</summary>
+    public string? SslKeyLocation { get => this["ssl.key.location"]; set => this["ssl.key.location"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Password of the private key.</summary>
     public string? SslKeyPassword { get => this["ssl.key.password"]; set => this["ssl.key.password"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslKeymanagerAlgorithm { get => this["ssl.keymanager.algorithm"]; set => this["ssl.keymanager.algorithm"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Our certificate as PEM text, and those that lead to its root.</summary>
     public string? SslKeystoreCertificateChain { get => this["ssl.keystore.certificate.chain"]; set => this["ssl.keystore.certificate.chain"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Private key as PEM text.</summary>
     public string? SslKeystoreKey { get => this["ssl.keystore.key"]; set => this["ssl.keystore.key"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>File with our certificate and its private key, read again when it changes.</summary>
     public string? SslKeystoreLocation { get => this["ssl.keystore.location"]; set => this["ssl.keystore.location"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Password of the key store.</summary>
     public string? SslKeystorePassword { get => this["ssl.keystore.password"]; set => this["ssl.keystore.password"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Format of the key store: <c>PEM</c> or <c>PKCS12</c>; with <c>JKS</c> the file is looked at. Java's old format is not read; by default <c>JKS</c>.</summary>
     public string? SslKeystoreType { get => this["ssl.keystore.type"]; set => this["ssl.keystore.type"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslProtocol { get => this["ssl.protocol"]; set => this["ssl.protocol"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslProvider { get => this["ssl.provider"]; set => this["ssl.provider"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslSecureRandomImplementation { get => this["ssl.secure.random.implementation"]; set => this["ssl.secure.random.implementation"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
-    public string? SslTrustmanagerAlgorithm { get => this["ssl.trustmanager.algorithm"]; set => this["ssl.trustmanager.algorithm"] = value; }
-
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Trusted certificates as PEM text.</summary>
     public string? SslTruststoreCertificates { get => this["ssl.truststore.certificates"]; set => this["ssl.truststore.certificates"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>File of trusted certificates, read again when it changes; without it those that the system trusts.</summary>
     public string? SslTruststoreLocation { get => this["ssl.truststore.location"]; set => this["ssl.truststore.location"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Password of the trust store.</summary>
     public string? SslTruststorePassword { get => this["ssl.truststore.password"]; set => this["ssl.truststore.password"] = value; }
 
-    /// <summary>Does nothing here: TLS is not served yet.</summary>
+    /// <summary>Format of the trust store: <c>PEM</c> or <c>PKCS12</c>; with <c>JKS</c> the file is looked at. Java's old format is not read; by default <c>JKS</c>.</summary>
     public string? SslTruststoreType { get => this["ssl.truststore.type"]; set => this["ssl.truststore.type"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
-    public string? SaslClientCallbackHandlerClass { get => this["sasl.client.callback.handler.class"]; set => this["sasl.client.callback.handler.class"] = value; }
+    /// <summary>Does nothing here: only suites that are safe are ever offered, and all of them.</summary>
+    public string? SslCipherSuites { get => this["ssl.cipher.suites"]; set => this["ssl.cipher.suites"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: <c>ssl.enabled.protocols</c> says which versions are spoken.</summary>
+    public string? SslProtocol { get => this["ssl.protocol"]; set => this["ssl.protocol"] = value; }
+
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SslEngineFactoryClass { get => this["ssl.engine.factory.class"]; set => this["ssl.engine.factory.class"] = value; }
+
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SslKeymanagerAlgorithm { get => this["ssl.keymanager.algorithm"]; set => this["ssl.keymanager.algorithm"] = value; }
+
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SslProvider { get => this["ssl.provider"]; set => this["ssl.provider"] = value; }
+
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SslSecureRandomImplementation { get => this["ssl.secure.random.implementation"]; set => this["ssl.secure.random.implementation"] = value; }
+
+    /// <summary>Does nothing here: there is no JVM.</summary>
+    public string? SslTrustmanagerAlgorithm { get => this["ssl.trustmanager.algorithm"]; set => this["ssl.trustmanager.algorithm"] = value; }
+
+    /// <summary>Login module and its options, as in a JAAS file: a client's <c>username</c> and <c>password</c>; of a broker, behind <c>listener.name.NAME.plain.</c>, the users of PLAIN, as <c>user_NAME="password"</c>.</summary>
     public string? SaslJaasConfig { get => this["sasl.jaas.config"]; set => this["sasl.jaas.config"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default <c>false</c>.</summary>
+    public bool? OttlaSaslPlainWithoutTls { get => Truth("ottla.sasl.plain.without.tls"); set => this["ottla.sasl.plain.without.tls"] = Text(value); }
+
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    public string? SaslClientCallbackHandlerClass { get => this["sasl.client.callback.handler.class"]; set => this["sasl.client.callback.handler.class"] = value; }
+
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslKerberosKinitCmd { get => this["sasl.kerberos.kinit.cmd"]; set => this["sasl.kerberos.kinit.cmd"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslKerberosMinTimeBeforeRelogin { get => Int64("sasl.kerberos.min.time.before.relogin"); set => this["sasl.kerberos.min.time.before.relogin"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslKerberosServiceName { get => this["sasl.kerberos.service.name"]; set => this["sasl.kerberos.service.name"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public double? SaslKerberosTicketRenewJitter { get => Double("sasl.kerberos.ticket.renew.jitter"); set => this["sasl.kerberos.ticket.renew.jitter"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public double? SaslKerberosTicketRenewWindowFactor { get => Double("sasl.kerberos.ticket.renew.window.factor"); set => this["sasl.kerberos.ticket.renew.window.factor"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslLoginCallbackHandlerClass { get => this["sasl.login.callback.handler.class"]; set => this["sasl.login.callback.handler.class"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslLoginClass { get => this["sasl.login.class"]; set => this["sasl.login.class"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslLoginConnectTimeoutMs { get => Int32("sasl.login.connect.timeout.ms"); set => this["sasl.login.connect.timeout.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslLoginReadTimeoutMs { get => Int32("sasl.login.read.timeout.ms"); set => this["sasl.login.read.timeout.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslLoginRefreshBufferSeconds { get => Int32("sasl.login.refresh.buffer.seconds"); set => this["sasl.login.refresh.buffer.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslLoginRefreshMinPeriodSeconds { get => Int32("sasl.login.refresh.min.period.seconds"); set => this["sasl.login.refresh.min.period.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public double? SaslLoginRefreshWindowFactor { get => Double("sasl.login.refresh.window.factor"); set => this["sasl.login.refresh.window.factor"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public double? SaslLoginRefreshWindowJitter { get => Double("sasl.login.refresh.window.jitter"); set => this["sasl.login.refresh.window.jitter"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslLoginRetryBackoffMaxMs { get => Int64("sasl.login.retry.backoff.max.ms"); set => this["sasl.login.retry.backoff.max.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslLoginRetryBackoffMs { get => Int64("sasl.login.retry.backoff.ms"); set => this["sasl.login.retry.backoff.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public bool? SaslOauthbearerAllowUnverifiedAudience { get => Truth("sasl.oauthbearer.allow.unverified.audience"); set => this["sasl.oauthbearer.allow.unverified.audience"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public bool? SaslOauthbearerAllowUnverifiedIssuer { get => Truth("sasl.oauthbearer.allow.unverified.issuer"); set => this["sasl.oauthbearer.allow.unverified.issuer"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionAlgorithm { get => this["sasl.oauthbearer.assertion.algorithm"]; set => this["sasl.oauthbearer.assertion.algorithm"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionClaimAud { get => this["sasl.oauthbearer.assertion.claim.aud"]; set => this["sasl.oauthbearer.assertion.claim.aud"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslOauthbearerAssertionClaimExpSeconds { get => Int32("sasl.oauthbearer.assertion.claim.exp.seconds"); set => this["sasl.oauthbearer.assertion.claim.exp.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionClaimIss { get => this["sasl.oauthbearer.assertion.claim.iss"]; set => this["sasl.oauthbearer.assertion.claim.iss"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public bool? SaslOauthbearerAssertionClaimJtiInclude { get => Truth("sasl.oauthbearer.assertion.claim.jti.include"); set => this["sasl.oauthbearer.assertion.claim.jti.include"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslOauthbearerAssertionClaimNbfSeconds { get => Int32("sasl.oauthbearer.assertion.claim.nbf.seconds"); set => this["sasl.oauthbearer.assertion.claim.nbf.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionClaimSub { get => this["sasl.oauthbearer.assertion.claim.sub"]; set => this["sasl.oauthbearer.assertion.claim.sub"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionFile { get => this["sasl.oauthbearer.assertion.file"]; set => this["sasl.oauthbearer.assertion.file"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionPrivateKeyFile { get => this["sasl.oauthbearer.assertion.private.key.file"]; set => this["sasl.oauthbearer.assertion.private.key.file"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionPrivateKeyPassphrase { get => this["sasl.oauthbearer.assertion.private.key.passphrase"]; set => this["sasl.oauthbearer.assertion.private.key.passphrase"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerAssertionTemplateFile { get => this["sasl.oauthbearer.assertion.template.file"]; set => this["sasl.oauthbearer.assertion.template.file"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerClientCredentialsClientId { get => this["sasl.oauthbearer.client.credentials.client.id"]; set => this["sasl.oauthbearer.client.credentials.client.id"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerClientCredentialsClientSecret { get => this["sasl.oauthbearer.client.credentials.client.secret"]; set => this["sasl.oauthbearer.client.credentials.client.secret"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public int? SaslOauthbearerClockSkewSeconds { get => Int32("sasl.oauthbearer.clock.skew.seconds"); set => this["sasl.oauthbearer.clock.skew.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerExpectedAudience { get => this["sasl.oauthbearer.expected.audience"]; set => this["sasl.oauthbearer.expected.audience"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerExpectedIssuer { get => this["sasl.oauthbearer.expected.issuer"]; set => this["sasl.oauthbearer.expected.issuer"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslOauthbearerJwksEndpointRefreshMs { get => Int64("sasl.oauthbearer.jwks.endpoint.refresh.ms"); set => this["sasl.oauthbearer.jwks.endpoint.refresh.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslOauthbearerJwksEndpointRetryBackoffMaxMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public long? SaslOauthbearerJwksEndpointRetryBackoffMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerJwksEndpointUrl { get => this["sasl.oauthbearer.jwks.endpoint.url"]; set => this["sasl.oauthbearer.jwks.endpoint.url"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerJwtRetrieverClass { get => this["sasl.oauthbearer.jwt.retriever.class"]; set => this["sasl.oauthbearer.jwt.retriever.class"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerJwtValidatorClass { get => this["sasl.oauthbearer.jwt.validator.class"]; set => this["sasl.oauthbearer.jwt.validator.class"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerScope { get => this["sasl.oauthbearer.scope"]; set => this["sasl.oauthbearer.scope"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerScopeClaimName { get => this["sasl.oauthbearer.scope.claim.name"]; set => this["sasl.oauthbearer.scope.claim.name"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerSubClaimName { get => this["sasl.oauthbearer.sub.claim.name"]; set => this["sasl.oauthbearer.sub.claim.name"] = value; }
 
-    /// <summary>Does nothing here: SASL is not served yet.</summary>
+    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerTokenEndpointUrl { get => this["sasl.oauthbearer.token.endpoint.url"]; set => this["sasl.oauthbearer.token.endpoint.url"] = value; }
 }

@@ -20,6 +20,12 @@ namespace Ottla
         /// <summary>A connection could not be made, or ended before the answer came.</summary>
         Transport = -5,
 
+        /// <summary>No secure connection could be made: a certificate is not good, or the two sides have nothing in common.</summary>
+        Tls = -6,
+
+        /// <summary>The broker does not let this client log in, or not in this way.</summary>
+        Authentication = -7,
+
         /// <summary>The wait was given up, or the client was freed before the operation ended.</summary>
         Cancelled = -8,
 
@@ -480,6 +486,8 @@ namespace Ottla
             ErrorCode.QueueFull => "QUEUE_FULL",
             ErrorCode.Closed => "CLOSED",
             ErrorCode.Transport => "TRANSPORT",
+            ErrorCode.Tls => "TLS",
+            ErrorCode.Authentication => "AUTHENTICATION",
             ErrorCode.Cancelled => "CANCELLED",
             ErrorCode.Forked => "FORKED",
             ErrorCode.Config => "CONFIG",
@@ -636,6 +644,8 @@ namespace Ottla
             ErrorCode.Timeout => 1,
             ErrorCode.QueueFull => 1,
             ErrorCode.Transport => 1,
+            ErrorCode.Tls => 2,
+            ErrorCode.Authentication => 2,
             ErrorCode.Config => 2,
             ErrorCode.Unsupported => 2,
             ErrorCode.CorruptMessage => 1,

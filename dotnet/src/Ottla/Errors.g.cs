@@ -64,6 +64,30 @@ namespace Ottla.Errors
         }
     }
 
+    /// <summary>TLS: no secure connection could be made: a certificate is not good, or the two sides have nothing in common.</summary>
+    public sealed class TlsException : OttlaException
+    {
+        /// <summary>One with a message.</summary>
+        /// <param name="message">What failed, where, why.</param>
+        /// <param name="cause">What it comes of; null for nothing.</param>
+        public TlsException(string message, Exception? cause = null)
+            : base(ErrorCode.Tls, message, cause)
+        {
+        }
+    }
+
+    /// <summary>AUTHENTICATION: the broker does not let this client log in, or not in this way.</summary>
+    public sealed class AuthenticationException : OttlaException
+    {
+        /// <summary>One with a message.</summary>
+        /// <param name="message">What failed, where, why.</param>
+        /// <param name="cause">What it comes of; null for nothing.</param>
+        public AuthenticationException(string message, Exception? cause = null)
+            : base(ErrorCode.Authentication, message, cause)
+        {
+        }
+    }
+
     /// <summary>CANCELLED: the wait was given up, or the client was freed before the operation ended.</summary>
     public sealed class CancelledException : OttlaException
     {
@@ -1853,6 +1877,8 @@ namespace Ottla
             ErrorCode.QueueFull => new Errors.QueueFullException(message, cause),
             ErrorCode.Closed => new Errors.ClosedException(message, cause),
             ErrorCode.Transport => new Errors.TransportException(message, cause),
+            ErrorCode.Tls => new Errors.TlsException(message, cause),
+            ErrorCode.Authentication => new Errors.AuthenticationException(message, cause),
             ErrorCode.Cancelled => new Errors.CancelledException(message, cause),
             ErrorCode.Forked => new Errors.ForkedException(message, cause),
             ErrorCode.Config => new Errors.ConfigException(message, cause),
