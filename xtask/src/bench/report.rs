@@ -196,6 +196,7 @@ mod tests {
             client_cpu_s: 1.0,
             broker_cpu_s,
             broker_rss_bytes: 3 << 20,
+            allocated_bytes: None,
         };
         Sample { broker, client: Client::FranzGo, verb, case, run, figures }
     }
