@@ -187,6 +187,49 @@ static void a_loop_reads_by_events(void)
     ottla_queue_free(q);
 }
 
+static void records_wait_in_turn(void)
+{
+    const char *name = topic("turn", 1);
+    const char *nobody[] = {"bootstrap.servers", "127.0.0.1:1", "max.block.ms", "100"};
+    ottla_queue *q = queue();
+    ottla_producer *p = producer(q);
+    ottla_topic *to = ottla_topic_new(name);
+    ottla_record record = OTTLA_RECORD_INIT;
+    ottla_event events[50];
+    ottla_error *err = NULL;
+    uint64_t i;
+
+    /* The topic is not known yet: nobody waits for that here. */
+    for (i = 0; i < 50; i++) {
+        record.token = i + 1;
+        OK(ottla_produce_in_turn(p, to, &record, &err));
+    }
+    OK(ottla_call_wait(ottla_producer_caught_up(p), PATIENCE_MS, NULL, &err));
+    OK(ottla_producer_close(p, PATIENCE_MS, &err));
+    take(q, events, 50);
+    for (i = 0; i < 50; i++)
+        CHECK(events[i].status == 0 && events[i].token == i + 1 && events[i].offset == (int64_t)i);
+    CHECK(ottla_produce_in_turn(p, to, &record, &err) == OTTLA_E_CLOSED);
+    ottla_error_free(err);
+    ottla_producer_free(p);
+
+    /* One that cannot be taken after all is told of as any other. */
+    p = producer_with(nobody, 2, q);
+    OK(ottla_produce_in_turn(p, to, &record, &err));
+    take(q, events, 1);
+    CHECK(events[0].kind == OTTLA_EV_DELIVERY && events[0].status != 0 && events[0].token == 50);
+    CHECK(events[0].object != NULL && events[0].source == p);
+    ottla_error_free((ottla_error *)events[0].object);
+    ottla_producer_free(p);
+
+    p = producer(NULL);
+    CHECK(ottla_produce_in_turn(p, to, &record, &err) == OTTLA_E_INVALID_ARG);
+    ottla_error_free(err);
+    ottla_producer_free(p);
+    ottla_topic_free(to);
+    ottla_queue_free(q);
+}
+
 static void positions_are_asked_and_changed(void)
 {
     const char *name = topic("positions", 1);
@@ -218,6 +261,10 @@ static void positions_are_asked_and_changed(void)
     CHECK(ottla_batch_records(batch, &count)[0].offset == 0);
     ottla_batch_free(batch);
     OK(ottla_consumer_pause(c, &tp, 1, &err));
+    OK(ottla_consumer_paused(c, &list, &err));
+    rows = ottla_partitions_rows(list, &count);
+    CHECK(count == 1 && rows[0].partition == 0);
+    ottla_partitions_free(list);
     tp.offset = 2;
     OK(ottla_consumer_seek(c, &tp, &err));
     OK(ottla_consumer_poll(c, 10, 50, &batch, &err));
@@ -245,6 +292,7 @@ int main(void)
     RUN(every_part_of_a_record_comes_back);
     RUN(deliveries_come_by_descriptor_function_or_waiting);
     RUN(a_loop_reads_by_events);
+    RUN(records_wait_in_turn);
     RUN(positions_are_asked_and_changed);
     return 0;
 }

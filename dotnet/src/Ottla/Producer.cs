@@ -427,19 +427,37 @@ public class Producer : IAsyncDisposable, IDisposable
 /// <summary>A record to be sent.</summary>
 /// <typeparam name="TKey">What keys are.</typeparam>
 /// <typeparam name="TValue">What values are.</typeparam>
-/// <param name="Topic">The topic.</param>
-/// <param name="Key">The key; null for none.</param>
-/// <param name="Value">The value; null is not the same as empty.</param>
-public readonly record struct ProducerRecord<TKey, TValue>(string Topic, TKey? Key, TValue? Value)
+public struct ProducerRecord<TKey, TValue>
 {
+    /// <summary>One of a key and a value; the rest may be set.</summary>
+    /// <param name="topic">The topic.</param>
+    /// <param name="key">The key; null for none.</param>
+    /// <param name="value">The value; null is not the same as empty.</param>
+    public ProducerRecord(string topic, TKey? key, TValue? value)
+        : this()
+    {
+        Topic = topic;
+        Key = key;
+        Value = value;
+    }
+
+    /// <summary>The topic.</summary>
+    public string Topic { readonly get; set; }
+
+    /// <summary>The key; null for none.</summary>
+    public TKey? Key { readonly get; set; }
+
+    /// <summary>The value; null is not the same as empty.</summary>
+    public TValue? Value { readonly get; set; }
+
     /// <summary>The headers.</summary>
-    public Headers? Headers { get; init; }
+    public Headers? Headers { readonly get; set; }
 
     /// <summary>The partition; null leaves it to the partitioner.</summary>
-    public int? Partition { get; init; }
+    public int? Partition { readonly get; set; }
 
     /// <summary>The record's time; null for now.</summary>
-    public DateTimeOffset? Timestamp { get; init; }
+    public DateTimeOffset? Timestamp { readonly get; set; }
 }
 
 /// <summary>Sends records. Thread-safe: one is enough for a program.</summary>
