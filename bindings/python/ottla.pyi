@@ -51,7 +51,6 @@ class Producer:
         *,
         key_serializer: Optional[Callable[[Any], Any]] = None,
         value_serializer: Optional[Callable[[Any], Any]] = None,
-        event_loop: Optional[EventLoop] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Producer: ...
     def send(
@@ -172,7 +171,6 @@ class Consumer:
         on_assigned: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_revoked: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_lost: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
-        event_loop: Optional[EventLoop] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Consumer: ...
     def subscribe(self, topics: Iterable[str]) -> None: ...
@@ -213,8 +211,6 @@ class Admin:
         bootstrap_servers: _Servers = None,
         config: Optional[Mapping[str, Any]] = None,
         /,
-        *,
-        event_loop: Optional[EventLoop] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Admin: ...
     def create_topics(

@@ -127,6 +127,34 @@ fn a_struct_written_by_hand_is_checked_like_a_file() {
 }
 
 #[test]
+fn who_asks_for_idempotence_gets_it_or_an_error_as_in_kafkas_client() {
+    let refused = |given: &[(&str, &str)]| {
+        let mut settings = Settings::new();
+        settings.set("bootstrap.servers", "a:1");
+        for (key, value) in given {
+            settings.set(*key, *value);
+        }
+        ProducerConfig::from_settings(&settings).err().map(|errors| errors.to_string())
+    };
+    assert_eq!(
+        refused(&[("acks", "1"), ("enable.idempotence", "true")]).as_deref(),
+        Some(
+            "configuration: `acks`: `1` will not do: give `all`, which `enable.idempotence=true` needs, or leave that out"
+        )
+    );
+    let without_retries = refused(&[("retries", "0"), ("enable_idempotence", "true")]).unwrap();
+    assert!(without_retries.contains("`retries`: `0` will not do: give 1 or more"), "{without_retries}");
+    let many = ("max.in.flight.requests.per.connection", "6");
+    let under_way = refused(&[many]).unwrap();
+    assert!(under_way.contains("`6` will not do: give 5 or less"), "{under_way}");
+    // On by default only, it gives way.
+    assert_eq!(refused(&[("acks", "1")]), None);
+    assert_eq!(refused(&[("retries", "0")]), None);
+    assert_eq!(refused(&[("enable.idempotence", "false"), ("acks", "0"), many]), None);
+    assert_eq!(refused(&[("enable.idempotence", "true"), ("acks", "-1")]), None);
+}
+
+#[test]
 fn settings_of_a_struct_give_the_struct_back() {
     let config = ProducerConfig {
         bootstrap_servers: vec!["a:1".into(), "b:2".into()],

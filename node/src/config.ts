@@ -74,7 +74,7 @@ export interface ProducerConfig {
   retries?: number | bigint | string | undefined
   /** Whose writing is waited for: all in-sync replicas, the leader alone, or nobody. By default `all`. */
   acks?: 'all' | '-1' | '1' | '0' | undefined
-  /** Numbers batches so that a retry neither repeats nor reorders records; needs `acks=all`. By default `true`. */
+  /** Numbers batches so that a retry neither repeats nor reorders records; without `acks=all` and `retries` it is off, or an error if it was asked for. By default `true`. */
   enableIdempotence?: boolean | 'true' | 'false' | undefined
   /** As `enableIdempotence`. */
   'enable.idempotence'?: boolean | 'true' | 'false' | undefined
@@ -98,7 +98,7 @@ export interface ProducerConfig {
   maxRequestSize?: number | bigint | string | undefined
   /** As `maxRequestSize`. */
   'max.request.size'?: number | bigint | string | undefined
-  /** Produce requests sent to one broker and not yet answered; idempotence keeps the order of at most 5. By default `5`. */
+  /** Produce requests sent to one broker and not yet answered; with idempotence at most 5. By default `5`. */
   maxInFlightRequestsPerConnection?: number | bigint | string | undefined
   /** As `maxInFlightRequestsPerConnection`. */
   'max.in.flight.requests.per.connection'?: number | bigint | string | undefined

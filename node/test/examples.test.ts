@@ -34,18 +34,3 @@ for (const [task, lines] of examples) {
     for (const line of lines) assert.ok(all.includes(line), `\`${line}\` is not in:\n${all}`)
   })
 }
-
-test('a program of kafkajs and the same with ottla say the same', async () => {
-  const original = process.env['OTTLA_KAFKAJS_EXAMPLE']
-  assert.ok(original !== undefined, 'the stage `node` of `cargo xtask test` names it')
-  // Of each customer in order; customers may be of different partitions.
-  const lines = (text: string): string[] =>
-    text
-      .trim()
-      .split('\n')
-      .map((line) => line.replace(/, at offset \d+$/, ''))
-      .sort()
-  const ported = await said(join(built, 'billing', 'main.js'), name('orders'), name('totals'))
-  assert.deepEqual(lines(ported), ['ada: 250 (shop)', 'ada: 300 (phone)', 'grace: 1000 (shop)'])
-  assert.deepEqual(lines(await said(original, name('orders'), name('totals'))), lines(ported))
-})

@@ -60,7 +60,7 @@ class Producer(_ottla.Producer):
     """
 
     def __new__(cls, *args: Any, **options: Any) -> Producer:
-        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+        return super().__new__(cls, *args, _event_loop=_event_loop(), **options)
 
     async def send_batch(
         self, topic: str, values: Iterable[Any], keys: Optional[Iterable[Any]] = None, *, partition: Optional[int] = None
@@ -69,6 +69,21 @@ class Producer(_ottla.Producer):
         of_keys = itertools.repeat(None) if keys is None else keys
         pairs = zip(values, of_keys)
         return await asyncio.gather(*(self.send(topic, value, key, partition=partition) for value, key in pairs))
+
+    async def close(self, timeout: Optional[float] = None) -> None:
+        """Sends what was taken, waits for it, and ends. What is not acknowledged within `timeout` seconds fails, and this raises.
+
+        Records that still wait for room, or for their topic, are sent first; when the time is over, their futures raise `ClosedError`.
+        Without a timeout `delivery.timeout.ms` and `max.block.ms` decide. Closing again does nothing.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        try:
+            await asyncio.wait_for(self._caught_up(), timeout)
+        except asyncio.TimeoutError:
+            # Closing refuses those that are left, and tells them.
+            pass
+        await super().close(None if deadline is None else max(0.0, deadline - loop.time()))
 
     async def __aenter__(self) -> Producer:
         return self
@@ -94,7 +109,7 @@ class Consumer(_ottla.Consumer):
     _loop: asyncio.AbstractEventLoop
 
     def __new__(cls, *args: Any, **options: Any) -> Consumer:
-        consumer = super().__new__(cls, *args, event_loop=_event_loop(), **options)
+        consumer = super().__new__(cls, *args, _event_loop=_event_loop(), **options)
         consumer._waits, consumer._is_woken, consumer._loop = set(), False, asyncio.get_running_loop()
         return consumer
 
@@ -171,7 +186,7 @@ class Admin(_ottla.Admin):
     """Looks at a cluster and changes it, as `ottla.Admin` does; every call is awaited."""
 
     def __new__(cls, *args: Any, **options: Any) -> Admin:
-        return super().__new__(cls, *args, event_loop=_event_loop(), **options)
+        return super().__new__(cls, *args, _event_loop=_event_loop(), **options)
 
     async def __aenter__(self) -> Admin:
         return self

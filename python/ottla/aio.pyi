@@ -86,9 +86,11 @@ class Producer:
         """Sends what was taken without further linger, and waits until each record is acknowledged or has failed, and its
         callback was called. Raises `TimeoutError` if that is not so within `timeout` seconds.
         """
-    def close(self, timeout: Optional[float] = None) -> Awaitable[None]:
+    async def close(self, timeout: Optional[float] = None) -> None:
         """Sends what was taken, waits for it, and ends. What is not acknowledged within `timeout` seconds fails, and this raises.
-        Without a timeout `delivery.timeout.ms` decides. Closing again does nothing.
+
+        Records that still wait for room, or for their topic, are sent first; when the time is over, their futures raise `ClosedError`.
+        Without a timeout `delivery.timeout.ms` and `max.block.ms` decide. Closing again does nothing.
         """
     def partition_count(self, topic: str) -> Awaitable[int]:
         """How many partitions a topic has."""

@@ -33,6 +33,34 @@ def test_records_go_out_and_come_back(ottla_broker: Broker, name: Name) -> None:
     assert asyncio.run(program()) == list(range(600))
 
 
+def test_closing_sends_what_still_waits_for_its_turn(ottla_broker: Broker, name: Name) -> None:
+    topic, servers = name("closing"), ottla_broker.bootstrap_servers
+
+    async def program() -> list[int]:
+        producer = aio.Producer(servers)
+        # The topic's partitions are not known yet: all of them wait.
+        sent = [producer.send(topic, str(number)) for number in range(100)]
+        await producer.close()
+        assert all(future.done() for future in sent)
+        with pytest.raises(errors.ClosedError):
+            await producer.send(topic, "too late")
+        return [(await future).offset for future in sent]
+
+    assert asyncio.run(program()) == list(range(100))
+
+
+def test_what_waits_in_vain_is_refused_when_closing_has_no_more_time() -> None:
+    async def program() -> None:
+        producer = aio.Producer("localhost:1")
+        sent = [producer.send("nowhere", str(number)) for number in range(3)]
+        await producer.close(timeout=0.1)
+        for future in sent:
+            with pytest.raises(errors.ClosedError):
+                await future
+
+    asyncio.run(program())
+
+
 def test_the_loop_goes_on_while_something_is_awaited(ottla_broker: Broker, name: Name) -> None:
     topic, servers = name("quiet"), ottla_broker.bootstrap_servers
 

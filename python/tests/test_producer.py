@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pydoc
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable
@@ -116,6 +117,15 @@ def test_a_timestamp_is_a_number_or_a_datetime(ottla_broker: Broker, name: Name)
         assert record is not None and record.datetime == when
 
 
+def test_help_shows_what_a_program_may_give_and_nothing_else() -> None:
+    for client in (ottla.Producer, ottla.Consumer, ottla.Admin):
+        shown = pydoc.plain(pydoc.render_doc(client))
+        assert f"class {client.__name__}" in shown and "bootstrap_servers=None" in shown
+        assert "event_loop" not in shown
+        with pytest.raises(errors.ConfigError, match="_event_loop"):
+            client("localhost:1", _event_loop="this is no setting")
+
+
 def test_settings_come_in_either_style_and_are_checked() -> None:
     servers = "localhost:1"
     ottla.Producer({"bootstrap.servers": servers, "linger.ms": 5, "compression.type": "zstd"}).close(0)
@@ -126,6 +136,8 @@ def test_settings_come_in_either_style_and_are_checked() -> None:
         ottla.Producer(servers, {"linger.ms": 5}, linger_ms=6)
     with pytest.raises(errors.ConfigError, match="bootstrap.servers"):
         ottla.Producer()
+    with pytest.raises(errors.ConfigError, match="which `enable.idempotence=true` needs"):
+        ottla.Producer(servers, acks=1, enable_idempotence=True)
 
 
 def test_what_fails_has_a_class_of_its_own(ottla_broker: Broker, name: Name) -> None:

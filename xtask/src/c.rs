@@ -4,7 +4,7 @@ mod archive;
 pub mod install;
 pub mod test;
 
-pub use archive::package;
+pub use archive::{package, package_of};
 
 use std::{
     path::{Path, PathBuf},
@@ -13,29 +13,38 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use crate::tree;
+use crate::{
+    platform::{Build, Platform},
+    tree,
+};
 
 /// As the soname has it; `OTTLA_ABI_VERSION` in the header.
 const ABI_VERSION: u32 = 1;
 
 /// What cargo makes of `bindings/c`, under the names that it gives.
 struct Library {
+    platform: Platform,
     shared: PathBuf,
     archive: PathBuf,
+    /// On Windows: what programs are linked to in the shared one's place.
+    import: Option<PathBuf>,
+}
+
+/// Builds the library for this machine, and `packages` with it.
+fn build(profile: &str, packages: &[&str]) -> anyhow::Result<Library> {
+    build_of(&Build::here(profile)?, packages)
 }
 
 /// Builds the library, and `packages` with it.
-fn build(profile: &str, packages: &[&str]) -> anyhow::Result<Library> {
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", profile, "--package", "ottla-c"])
-        .args(packages.iter().flat_map(|package| ["--package", package]))
-        .current_dir(tree::path(""))
-        .status()
-        .context("running cargo")?;
-    ensure!(status.success(), "bindings/c does not build");
-    let directory = built(profile);
-    let shared = if cfg!(target_os = "macos") { "libottla_c.dylib" } else { "libottla_c.so" };
-    Ok(Library { shared: directory.join(shared), archive: directory.join("libottla_c.a") })
+fn build_of(build: &Build, packages: &[&str]) -> anyhow::Result<Library> {
+    build.cargo(&[&["ottla-c"], packages].concat())?;
+    let (platform, directory) = (build.platform, build.built());
+    Ok(Library {
+        platform,
+        shared: directory.join(platform.library("ottla_c")),
+        archive: directory.join(if platform.is_windows() { "ottla_c.lib" } else { "libottla_c.a" }),
+        import: platform.is_windows().then(|| directory.join("ottla_c.dll.lib")),
+    })
 }
 
 /// What is needed to build a program in C, if it is not there.

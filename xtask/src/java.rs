@@ -8,16 +8,28 @@ use std::{
 use anyhow::{Context, ensure};
 
 use crate::{
-    c,
+    platform::Build,
     test::{Run, Tally},
     tree,
 };
 
 /// Where the packages for Java are put: the libraries and programs that go into jars, and the jars with all that they need.
 const BUILT: &str = "target/packages/java";
+/// Where libraries and programs lie there, each in a folder for its platform.
+pub const NATIVES: [&str; 2] = ["native", "program"];
 /// The releases of Java that the tests run on; the jars are built by the first, which is the oldest they are for.
 const RELEASES: [u32; 2] = [17, 25];
 
+/// The modules whose jars others use.
+const PUBLISHED: [&str; 4] = ["ottla", "ottla-kafka-clients", "ottla-kotlin", "ottla-testing"];
+/// What describes each artifact to a repository.
+pub const POMS: [(&str, &str); 5] = [
+    ("pom.xml", "ottla-parent"),
+    ("ottla/pom.xml", "ottla"),
+    ("ottla-kafka-clients/pom.xml", "ottla-kafka-clients"),
+    ("ottla-kotlin/pom.xml", "ottla-kotlin"),
+    ("ottla-testing/pom.xml", "ottla-testing"),
+];
 /// The modules that have tests.
 const TESTED: [&str; 2] = ["tests", "ottla-kotlin"];
 /// From this release on Java warns of native libraries that nobody has allowed.
@@ -27,9 +39,29 @@ const WARNS_OF_NATIVES: u32 = 24;
 /// with what they and their tests need.
 pub fn package(profile: &str) -> anyhow::Result<()> {
     let jdk = jdk(RELEASES[0]).with_context(|| missing(RELEASES[0]))?;
-    natives(profile)?;
+    natives(&Build::here(profile)?)?;
     maven(&jdk, &["-DskipTests", "package"], "building the jars")?;
     runner(&jdk)
+}
+
+/// Builds the jars, with those of their sources and documents, of the libraries and programs that lie in `built` for each platform;
+/// answers them all.
+pub fn assemble(built: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let jdk = jdk(RELEASES[0]).with_context(|| missing(RELEASES[0]))?;
+    let built = format!("-Dottla.built={}", built.display());
+    // Without what an earlier build has left.
+    maven(&jdk, &[&built, "-DskipTests", "-Prelease", "clean", "package"], "building the jars")?;
+    let mut jars = Vec::new();
+    for module in PUBLISHED {
+        for entry in std::fs::read_dir(tree::path("java").join(module).join("target"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "jar") {
+                jars.push(path);
+            }
+        }
+    }
+    jars.sort();
+    Ok(jars)
 }
 
 /// Builds a load of the bench against jars built as the other loads are; answers its class path.
@@ -47,7 +79,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if !has_maven() {
         return Ok(run.missing("Maven (`mvn`)"));
     }
-    natives("ci")?;
+    natives(&Build::here("ci")?)?;
     let mut tally = Tally::default();
     for release in RELEASES {
         let Some(jdk) = jdk(release) else {
@@ -133,32 +165,23 @@ fn missing(release: u32) -> String {
     format!("a JDK {release}; `JAVA_HOME_{release}` names one")
 }
 
-/// Builds what is Rust in the jars.
-fn natives(profile: &str) -> anyhow::Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", profile, "--package", "ottla-java", "--package", "ottla-cli"])
-        .current_dir(tree::path(""))
-        .status()
-        .context("running cargo")?;
-    ensure!(status.success(), "bindings/java does not build");
-    let library = format!("{}ottla_java{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let program = format!("ottla{}", std::env::consts::EXE_SUFFIX);
-    for (below, name) in [("native", library), ("program", program)] {
-        let directory = tree::path(BUILT).join(below).join(platform());
+/// Builds what is Rust in the jars; answers the folder that has it.
+pub fn natives(build: &Build) -> anyhow::Result<PathBuf> {
+    build.cargo(&["ottla-java", "ottla-cli"])?;
+    let platform = build.platform;
+    let built = build.out().join("java");
+    for (below, name) in
+        [(NATIVES[0], platform.library("ottla_java")), (NATIVES[1], platform.program("ottla"))]
+    {
+        // Of no platform but this one, whatever was here before.
+        let _ = std::fs::remove_dir_all(built.join(below));
+        let directory = built.join(below).join(platform.maven());
         std::fs::create_dir_all(&directory)?;
         let to = directory.join(&name);
-        std::fs::copy(c::built(profile).join(&name), &to)
+        std::fs::copy(build.built().join(&name), &to)
             .with_context(|| format!("putting `{name}` into the jars"))?;
     }
-    Ok(())
-}
-
-/// This machine, as Maven's repositories name it.
-fn platform() -> String {
-    let system = if cfg!(target_os = "macos") { "osx" } else { std::env::consts::OS };
-    let architecture = if cfg!(target_arch = "aarch64") { "aarch_64" } else { std::env::consts::ARCH };
-    let libc = if cfg!(target_env = "musl") { "-musl" } else { "" };
-    format!("{system}-{architecture}{libc}")
+    Ok(built)
 }
 
 fn maven(jdk: &Path, args: &[&str], what: &str) -> anyhow::Result<()> {
@@ -186,10 +209,12 @@ fn runner(jdk: &Path) -> anyhow::Result<()> {
 
 fn compile(jdk: &Path, source: &Path, classes: &Path, jars: &Path) -> anyhow::Result<()> {
     let status = Command::new(jdk.join("bin/javac"))
-        .args(["--release", "17", "-Xlint:all,-path", "-Werror", "-d"])
+        .args(["--release", "17", "-Xlint:all,-path", "-Werror", "-proc:none", "-d"])
         .arg(classes)
         .arg("-cp")
         .arg(jars)
+        .arg("-sourcepath")
+        .arg(source.parent().context("a file is in a directory")?)
         .arg(source)
         .status()
         .context("running `javac`")?;

@@ -3,13 +3,16 @@
 mod bench;
 mod c;
 mod demo;
+mod dotnet;
 mod frames;
 mod java;
 mod node;
 mod npm;
 mod package;
 mod planted;
+mod platform;
 mod python;
+mod release;
 mod test;
 mod tidy;
 

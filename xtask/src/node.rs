@@ -6,16 +6,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use crate::{
     npm, package,
     test::{Run, Tally},
     tree,
 };
-
-/// Documents whose snippets are run.
-const DOCUMENTS: [&str; 3] = ["README.md", "node/README.md", "docs/guide/migrating-from-kafkajs.md"];
 
 /// Builds and installs the packages, compiles the tests against them, which proves their types, and runs them.
 pub fn lane(run: &Run) -> anyhow::Result<Tally> {
@@ -42,9 +39,6 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
 fn compile_tests() -> anyhow::Result<Option<PathBuf>> {
     let at = npm::installed();
     copy_sources(&tree::path("node/test"), &at.join("test"))?;
-    for document in DOCUMENTS {
-        extract_snippets(document, &at.join("snippets"))?;
-    }
     for entry in fs::read_dir(tree::path("examples"))? {
         let example = entry?;
         let source = example.path().join("node");
@@ -59,21 +53,6 @@ fn compile_tests() -> anyhow::Result<Option<PathBuf>> {
         .status()
         .context("running `tsc`")?;
     Ok(status.success().then(|| at.join("built")))
-}
-
-/// Each block of TypeScript of a document as a module of its own.
-fn extract_snippets(document: &str, into: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(into)?;
-    let text = fs::read_to_string(tree::path(document))?;
-    let blocks = text.split("\n```ts\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
-    let stem = document.trim_end_matches(".md").replace('/', "-").to_lowercase();
-    let mut count = 0;
-    for block in blocks {
-        count += 1;
-        fs::write(into.join(format!("{stem}-{count}.mts")), format!("{block}\n\nexport {{}}\n"))?;
-    }
-    ensure!(count > 0, "`{document}` has no snippet of TypeScript");
-    Ok(())
 }
 
 /// Every type that the package gives, as `test/types.test-d.ts` wants it.
@@ -99,7 +78,6 @@ fn run_tests(built: &Path) -> anyhow::Result<bool> {
         .args(["--test", "--test-reporter=spec"])
         .args(files)
         .env("NODE_PATH", tree::path("node/node_modules"))
-        .env("OTTLA_KAFKAJS_EXAMPLE", tree::path("examples/billing/kafkajs/main.js"))
         .current_dir(npm::installed())
         .status()
         .context("running `node --test`")?;

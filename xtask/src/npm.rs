@@ -10,8 +10,8 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    c,
     package::{PACKAGES, build_program, done},
+    platform::{Build, Platform},
     tree,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 const NODE_VERSION_MIN: (u32, u32) = (20, 3);
 /// The workspace's, which all packages have.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// A script on Windows.
+const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
 /// Documents that go with each package.
 const DOCUMENTS: [&str; 2] = ["LICENSE", "NOTICE"];
 
@@ -29,7 +31,7 @@ pub fn missing() -> Option<&'static str> {
 
 fn has_node() -> bool {
     let output = |program: &str| Command::new(program).arg("--version").output().ok();
-    let Some(node) = output("node").filter(|_| output("npm").is_some_and(|npm| npm.status.success())) else {
+    let Some(node) = output("node").filter(|_| output(NPM).is_some_and(|npm| npm.status.success())) else {
         return false;
     };
     let said = String::from_utf8_lossy(&node.stdout);
@@ -47,16 +49,40 @@ pub fn tool(name: &str) -> PathBuf {
     tree::path("node/node_modules/.bin").join(name)
 }
 
-/// Builds both; the paths of their archives, JavaScript's first.
+/// Builds both for this machine; the paths of their archives, JavaScript's first.
 pub fn packages(profile: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let build = Build::here(profile)?;
+    let platform = platform_package(&build)?;
+    let main = main_package(&[build.platform], &build.out().join("npm"))?;
+    Ok(vec![main, platform])
+}
+
+/// Builds and packs the native half of a platform, with the program.
+pub fn platform_package(build: &Build) -> anyhow::Result<PathBuf> {
     if let Some(missing) = missing() {
         bail!("there is no {missing}");
     }
-    let staged = tree::path(PACKAGES).join("npm");
+    let staged = build.out().join("npm");
     let _ = fs::remove_dir_all(&staged);
-    let platform = platform(profile, &staged)?;
-    let main = main(&staged, &platform)?;
-    [main, staged.join("lib")].iter().map(|package| pack(package, &staged)).collect()
+    pack(&native(build, &staged)?, &staged)
+}
+
+/// Packs JavaScript's, which asks for the native half of any of these platforms.
+pub fn main_package(platforms: &[Platform], staged: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(missing) = missing() {
+        bail!("there is no {missing}");
+    }
+    pack(&main(platforms, staged)?, staged)
+}
+
+/// What the archive of a platform's package is called.
+pub fn archive_of(platform: Platform) -> String {
+    format!("{}-{VERSION}.tgz", name(platform).trim_start_matches('@').replace('/', "-"))
+}
+
+fn name(platform: Platform) -> String {
+    let (os, cpu, libc) = platform.npm();
+    ["@ottla/lib", os, cpu].into_iter().chain(libc).collect::<Vec<_>>().join("-")
 }
 
 /// Installs packages, and others' by name, into a folder of their own.
@@ -83,19 +109,17 @@ pub fn compile_example(source: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(at.join("main.js"))
 }
 
-/// The native half and the program; gives its name.
-fn platform(profile: &str, staged: &Path) -> anyhow::Result<String> {
+/// The native half and the program, staged.
+fn native(build: &Build, staged: &Path) -> anyhow::Result<PathBuf> {
     let at = staged.join("lib");
     fs::create_dir_all(at.join("bin"))?;
-    let program = build_program(profile)?;
+    let program = build_program(build)?;
     fs::copy(&program, at.join("bin").join(program.file_name().context("a program has a name")?))?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--package", "ottla-node", "--profile", profile]).current_dir(tree::path(""));
-    done(cargo, "building `bindings/node`")?;
-    let library = format!("{}ottla_node{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    fs::copy(c::built(profile).join(library), at.join("ottla.node")).context("the addon was built")?;
-    let (os, cpu, libc) = target();
-    let name = ["@ottla/lib", os, cpu].into_iter().chain(libc).collect::<Vec<_>>().join("-");
+    build.cargo(&["ottla-node"])?;
+    let library = build.platform.library("ottla_node");
+    fs::copy(build.built().join(library), at.join("ottla.node")).context("the addon was built")?;
+    let (os, cpu, libc) = build.platform.npm();
+    let name = name(build.platform);
     let mut manifest = json!({
         "name": name,
         "version": VERSION,
@@ -114,11 +138,11 @@ fn platform(profile: &str, staged: &Path) -> anyhow::Result<String> {
         at.join("README.md"),
         format!("# {name}\n\nComes with [ottla](https://www.npmjs.com/package/ottla).\n"),
     )?;
-    Ok(name)
+    Ok(at)
 }
 
-/// JavaScript's; it asks for the platform's.
-fn main(staged: &Path, platform: &str) -> anyhow::Result<PathBuf> {
+/// JavaScript's, staged.
+fn main(platforms: &[Platform], staged: &Path) -> anyhow::Result<PathBuf> {
     let at = staged.join("ottla");
     fs::create_dir_all(at.join("bin"))?;
     compile()?;
@@ -131,7 +155,8 @@ fn main(staged: &Path, platform: &str) -> anyhow::Result<PathBuf> {
     let fields = manifest.as_object_mut().context("a manifest is an object")?;
     fields.remove("devDependencies");
     fields.remove("scripts");
-    fields.insert("optionalDependencies".into(), json!({ platform: VERSION }));
+    let natives = platforms.iter().map(|&platform| (name(platform), json!(VERSION))).collect();
+    fields.insert("optionalDependencies".into(), Value::Object(natives));
     write(&at, &manifest)?;
     Ok(at)
 }
@@ -168,7 +193,7 @@ fn pack(package: &Path, into: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn npm(at: &Path) -> Command {
-    let mut npm = Command::new("npm");
+    let mut npm = Command::new(NPM);
     npm.args(["--loglevel=error", "--no-fund", "--no-audit"]).current_dir(at);
     npm
 }
@@ -190,24 +215,4 @@ fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// This machine as npm has it: system, processor, and what C library or compiler.
-fn target() -> (&'static str, &'static str, Option<&'static str>) {
-    let os = match std::env::consts::OS {
-        "macos" => "darwin",
-        "windows" => "win32",
-        other => other,
-    };
-    let cpu = match std::env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let libc = match os {
-        "linux" => Some(if cfg!(target_env = "musl") { "musl" } else { "gnu" }),
-        "win32" => Some("msvc"),
-        _ => None,
-    };
-    (os, cpu, libc)
 }

@@ -73,6 +73,7 @@ const STAGES: &[Stage] = &[
         what: "the jars: built, documented, their tests on Java 17 and 25",
         run: crate::java::lane,
     },
+    Stage { name: "dotnet", what: "the packages for .NET: built, their tests", run: crate::dotnet::lane },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

@@ -947,6 +947,9 @@ ottla_status ottla_consumer_unsubscribe(const ottla_consumer *consumer,
                                         int32_t timeout_ms,
                                         ottla_error **err);
 
+// As ottla_consumer_unsubscribe(), as a call; a consumer that listens gets the steps of its last rebalance. [any]
+OTTLA_API ottla_call *ottla_consumer_unsubscribe_call(const ottla_consumer *consumer);
+
 // Reads these partitions and no others. One that has an `offset` begins there; the others go on where they are, or begin where
 // the group has committed, or where auto.offset.reset says. [any]
 OTTLA_API
@@ -988,6 +991,9 @@ ottla_status ottla_consumer_resume(const ottla_consumer *consumer,
                                    size_t count,
                                    ottla_error **err);
 
+// The partitions that are held, in no order: `*out` is a list to be freed. [any]
+OTTLA_API ottla_status ottla_consumer_paused(const ottla_consumer *consumer, ottla_partitions **out, ottla_error **err);
+
 // The offset of the next record to be handed out; -1 as long as it is being looked for. [any]
 OTTLA_API
 ottla_status ottla_consumer_position(const ottla_consumer *consumer,
@@ -1027,6 +1033,14 @@ OTTLA_API
 ottla_status ottla_consumer_listen(const ottla_consumer *consumer,
                                    ottla_error **err);
 
+// The program is not done yet with a batch from `offset` on, though it commits, unsubscribes or closes: for programs that go
+// through a batch record by record. Holds until more is asked for, which says that they are done with all. [any]
+OTTLA_API
+ottla_status ottla_consumer_keep_back(const ottla_consumer *consumer,
+                                      const ottla_batch *batch,
+                                      int64_t offset,
+                                      ottla_error **err);
+
 // Commits that a batch, and all before it in its partition, is done; where `batch` is NULL, all that was handed out. [any][block]
 OTTLA_API
 ottla_status ottla_consumer_commit(const ottla_consumer *consumer,
@@ -1044,6 +1058,12 @@ ottla_status ottla_consumer_commit_offsets(const ottla_consumer *consumer,
                                            size_t count,
                                            int32_t timeout_ms,
                                            ottla_error **err);
+
+// As ottla_consumer_commit_offsets(), as a call. The commit is under way at once; to free the call takes nothing back. [any]
+OTTLA_API
+ottla_call *ottla_consumer_commit_offsets_call(const ottla_consumer *consumer,
+                                               const ottla_topic_partition *offsets,
+                                               size_t count);
 
 // A call that gives what the group has committed of these partitions, as ottla_result_partitions(); those of which nothing is
 // are left out. [any]
@@ -1152,6 +1172,15 @@ ottla_status ottla_produce_wait(const ottla_producer *producer,
                                 int32_t timeout_ms,
                                 ottla_error **err);
 
+// As ottla_produce() of a producer with a queue, for programs that must not wait and have as many records under way as they
+// like: where there is no room, or the topic is not known yet, a copy of the record waits, and all that are sent by this after it
+// queue behind it. One that cannot be taken within `max.block.ms` after all has a delivery that says so. [any]
+OTTLA_API
+ottla_status ottla_produce_in_turn(const ottla_producer *producer,
+                                   const ottla_topic *topic,
+                                   const ottla_record *record,
+                                   ottla_error **err);
+
 // As ottla_produce() for `count` records, until one is not taken; answers how many were. `*status` is 0, or why the next was
 // not. [any][cb]
 OTTLA_API
@@ -1170,6 +1199,9 @@ ottla_call *ottla_producer_ready(const ottla_producer *producer,
 
 // A call that gives the number of partitions of a topic, as ottla_result_number(). [any]
 OTTLA_API ottla_call *ottla_producer_partition_count(const ottla_producer *producer, const ottla_topic *topic);
+
+// A call that ends when all that waits now, by ottla_produce_in_turn(), was taken or refused. Closing refuses it. [any]
+OTTLA_API ottla_call *ottla_producer_caught_up(const ottla_producer *producer);
 
 // Sends all that was taken without further linger, and waits until each of it is acknowledged or has failed; what became of
 // each tells its delivery. OTTLA_E_TIMEOUT if that takes longer; it goes on all the same. [any][block]

@@ -133,6 +133,12 @@ pub extern "C" fn ottla_consumer_unsubscribe(
     ffi!(err => borrow(consumer)?.consumer.unsubscribe().wait(Wait::ms(timeout_ms.into())))
 }
 
+/// As ottla_consumer_unsubscribe(), as a call; a consumer that listens gets the steps of its last rebalance. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_consumer_unsubscribe_call(consumer: *const ottla_consumer) -> *mut ottla_call {
+    call!(Ok(ottla_call::give(borrow(consumer)?.consumer.unsubscribe(), |()| ottla_result::default())))
+}
+
 /// Reads these partitions and no others. One that has an `offset` begins there; the others go on where they are, or begin where
 /// the group has committed, or where auto.offset.reset says. [any]
 #[unsafe(no_mangle)]
@@ -214,6 +220,21 @@ pub extern "C" fn ottla_consumer_resume(
     err: *mut *mut ottla_error,
 ) -> ottla_status {
     ffi!(err => borrow(consumer)?.consumer.resume(&read_names(partitions, count)?))
+}
+
+/// The partitions that are held, in no order: `*out` is a list to be freed. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_consumer_paused(
+    consumer: *const ottla_consumer,
+    out: *mut *mut ottla_partitions,
+    err: *mut *mut ottla_error,
+) -> ottla_status {
+    ffi!(err => {
+        write(out, ptr::null_mut());
+        let paused = borrow(consumer)?.consumer.paused()?;
+        write(out, give(ottla_partitions::new(paused.into_iter().map(Row::of))));
+        Ok(())
+    })
 }
 
 /// The offset of the next record to be handed out; -1 as long as it is being looked for. [any]
@@ -311,6 +332,18 @@ pub extern "C" fn ottla_consumer_listen(
     })
 }
 
+/// The program is not done yet with a batch from `offset` on, though it commits, unsubscribes or closes: for programs that go
+/// through a batch record by record. Holds until more is asked for, which says that they are done with all. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_consumer_keep_back(
+    consumer: *const ottla_consumer,
+    batch: *const ottla_batch,
+    offset: i64,
+    err: *mut *mut ottla_error,
+) -> ottla_status {
+    ffi!(err => borrow(consumer)?.consumer.keep_back(&borrow(batch)?.batch, offset))
+}
+
 /// Commits that a batch, and all before it in its partition, is done; where `batch` is NULL, all that was handed out. [any][block]
 #[unsafe(no_mangle)]
 pub extern "C" fn ottla_consumer_commit(
@@ -354,6 +387,19 @@ pub extern "C" fn ottla_consumer_commit_offsets(
     ffi!(err => {
         let offsets = read_offsets(offsets, count)?;
         borrow(consumer)?.consumer.commit_offsets(offsets).wait(Wait::ms(timeout_ms.into()))
+    })
+}
+
+/// As ottla_consumer_commit_offsets(), as a call. The commit is under way at once; to free the call takes nothing back. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_consumer_commit_offsets_call(
+    consumer: *const ottla_consumer,
+    offsets: *const ottla_topic_partition,
+    count: usize,
+) -> *mut ottla_call {
+    call!({
+        let offsets = read_offsets(offsets, count)?;
+        Ok(ottla_call::give(borrow(consumer)?.consumer.commit_offsets(offsets), |()| ottla_result::default()))
     })
 }
 

@@ -123,6 +123,8 @@ pub extern "C" fn ottla_producer_new(
         if !events.is_null() {
             let queue = Arc::downgrade(&crate::border::share(events)?);
             let weak = Arc::downgrade(&handle);
+            let (refusing, told) = (weak.clone(), queue.clone());
+            handle.producer.on_refusal(move |token, error| refuse(&refusing, &told, token, error));
             handle.producer.on_deliveries(move || ring(&weak, &queue))?;
         }
         write(out, give_shared(handle));
@@ -137,6 +139,13 @@ fn ring(producer: &Weak<ottla_producer>, queue: &Weak<ottla_queue>) {
         Some(queue) => queue.push(Item::Deliveries(producer)),
         // Nobody will ever take them, and they take room.
         None => drop(producer.producer.take_deliveries()),
+    }
+}
+
+/// A record that waited for room could not be taken after all.
+fn refuse(producer: &Weak<ottla_producer>, queue: &Weak<ottla_queue>, token: u64, error: BindingError) {
+    if let (Some(producer), Some(queue)) = (producer.upgrade(), queue.upgrade()) {
+        queue.push(Item::Refused { producer, token, error });
     }
 }
 
@@ -185,6 +194,26 @@ pub extern "C" fn ottla_produce_wait(
         let given = sized(record, RECORD_BYTES_MIN)?;
         let wait = Wait::ms(timeout_ms.into());
         with_record(&given, topic, |record| handle.producer.send(record, handle.token(given.token), wait))
+    })
+}
+
+/// As ottla_produce() of a producer with a queue, for programs that must not wait and have as many records under way as they
+/// like: where there is no room, or the topic is not known yet, a copy of the record waits, and all that are sent by this after it
+/// queue behind it. One that cannot be taken within `max.block.ms` after all has a delivery that says so. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_produce_in_turn(
+    producer: *const ottla_producer,
+    topic: *const ottla_topic,
+    record: *const ottla_record,
+    err: *mut *mut ottla_error,
+) -> ottla_status {
+    ffi!(err => {
+        let (handle, topic) = (borrow(producer)?, borrow(topic)?);
+        if !handle.has_events {
+            return Err(BindingError::invalid("the producer was made without a queue"));
+        }
+        let given = sized(record, RECORD_BYTES_MIN)?;
+        with_record(&given, topic, |record| handle.producer.send_in_turn(record, given.token))
     })
 }
 
@@ -275,6 +304,12 @@ pub extern "C" fn ottla_producer_partition_count(
             ottla_result::of_number(i64::try_from(count).unwrap_or(i64::MAX))
         }))
     })
+}
+
+/// A call that ends when all that waits now, by ottla_produce_in_turn(), was taken or refused. Closing refuses it. [any]
+#[unsafe(no_mangle)]
+pub extern "C" fn ottla_producer_caught_up(producer: *const ottla_producer) -> *mut ottla_call {
+    call!(Ok(ottla_call::give(borrow(producer)?.producer.caught_up(), |()| ottla_result::default())))
 }
 
 /// Sends all that was taken without further linger, and waits until each of it is acknowledged or has failed; what became of

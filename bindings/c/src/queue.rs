@@ -119,6 +119,8 @@ pub(crate) enum Item {
     Deliveries(Arc<ottla_producer>),
     /// Deliveries that found no room in the events of the last drain.
     Left(Reports),
+    /// A record that waited for its turn was not taken.
+    Refused { producer: Arc<ottla_producer>, token: u64, error: BindingError },
     /// A call has ended.
     Call { token: u64, outcome: Result<ottla_result> },
     /// A consumer may have records.
@@ -232,6 +234,12 @@ fn event(item: Item) -> ottla_event {
                     event.object = ottla_error::owned(error).cast();
                 }
             }
+        }
+        Item::Refused { producer, token, error } => {
+            event.kind = ottla_event_kind::OTTLA_EV_DELIVERY as u32;
+            (event.status, event.flags, event.token) = (error.code, error.flags, token);
+            event.source = Arc::as_ptr(&producer).cast();
+            event.object = ottla_error::owned(error).cast();
         }
         Item::Ready { consumer } => {
             event.kind = ottla_event_kind::OTTLA_EV_BATCH_READY as u32;

@@ -47,14 +47,14 @@ static BROKER: Class = Class::new("Broker");
 #[pymethods]
 impl Admin {
     #[new]
-    #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, event_loop=None, **options))]
+    #[pyo3(signature = (bootstrap_servers=None, config=None, /, **options))]
     fn new(
         py: Python<'_>,
         bootstrap_servers: Option<&Bound<'_, PyAny>>,
         config: Option<&Bound<'_, PyDict>>,
-        event_loop: Option<Py<EventLoop>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let event_loop = EventLoop::among(options)?;
         let config = config::config(py, bootstrap_servers, config, options)?.admin().or_raise(py)?;
         Ok(Self { admin: bindings::Admin::new(config).or_raise(py)?, event_loop })
     }

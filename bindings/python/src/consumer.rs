@@ -68,7 +68,7 @@ impl Consumer {
     #[new]
     #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, group=None, topics=None, start=None,
                         key_deserializer=None, value_deserializer=None, on_assigned=None, on_revoked=None, on_lost=None,
-                        event_loop=None, **options))]
+                        **options))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         py: Python<'_>,
@@ -82,9 +82,9 @@ impl Consumer {
         on_assigned: Option<Py<PyAny>>,
         on_revoked: Option<Py<PyAny>>,
         on_lost: Option<Py<PyAny>>,
-        event_loop: Option<Py<EventLoop>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let event_loop = EventLoop::among(options)?;
         let all = PyDict::new(py);
         for (key, value) in [("group_id", group), ("auto_offset_reset", start)] {
             if let Some(value) = value {

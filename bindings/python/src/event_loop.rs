@@ -10,13 +10,20 @@ use ottla_bindings::{
     BindingError, Call, CompletionQueue, Consumer, Producer, WakeFd,
     core::{Rebalance, RecordMetadata as Written, ReportBatch},
 };
-use pyo3::{exceptions::PyOSError, prelude::*, types::PyList};
+use pyo3::{
+    exceptions::PyOSError,
+    prelude::*,
+    types::{PyDict, PyList},
+};
 
 use crate::{
     error::{OrRaise, exception},
     producer::RecordMetadata,
     wait::wait,
 };
+
+/// Under which name `ottla.aio` hands a client its event loop.
+const OPTION: &str = "_event_loop";
 
 /// Makes Python's value of an outcome, once the interpreter is there.
 type Convert = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -133,6 +140,19 @@ impl EventLoop {
 }
 
 impl EventLoop {
+    /// Takes the event loop that `ottla.aio` hands over out of a client's options, where it stands so that no signature shows it.
+    pub(crate) fn among(options: Option<&Bound<'_, PyDict>>) -> PyResult<Option<Py<Self>>> {
+        let Some(options) = options else { return Ok(None) };
+        match options.get_item(OPTION)? {
+            Some(given) if given.is_instance_of::<Self>() => {
+                options.del_item(OPTION)?;
+                Ok(Some(given.cast_into::<Self>()?.unbind()))
+            }
+            // No setting has this name, and who reads settings says so.
+            _ => Ok(None),
+        }
+    }
+
     /// Starts a call; the future ends when it does.
     pub(crate) fn start<T: Send + 'static>(
         &self,

@@ -86,16 +86,16 @@ impl Given<'_, '_> {
 impl Producer {
     #[new]
     #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, key_serializer=None, value_serializer=None,
-                        event_loop=None, **options))]
+                        **options))]
     fn new(
         py: Python<'_>,
         bootstrap_servers: Option<&Bound<'_, PyAny>>,
         config: Option<&Bound<'_, PyDict>>,
         key_serializer: Option<Py<PyAny>>,
         value_serializer: Option<Py<PyAny>>,
-        event_loop: Option<Py<EventLoop>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let event_loop = EventLoop::among(options)?;
         let config = config::config(py, bootstrap_servers, config, options)?.producer().or_raise(py)?;
         let producer = bindings::Producer::new(config).or_raise(py)?;
         let event_loop = match event_loop {
@@ -242,6 +242,12 @@ impl Producer {
         }
         wait(py, None, |wait| close.wait(wait))?;
         Ok(py.None())
+    }
+
+    /// For asyncio: a future that ends when all that waits now, for room or for its topic, was taken or refused.
+    fn _caught_up(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let event_loop = self.event_loop.as_ref().map(|(event_loop, _)| event_loop);
+        answer(py, event_loop, None, self.producer.caught_up(), |py, ()| Ok(py.None().into_bound(py)))
     }
 
     /// How many partitions a topic has.

@@ -5,11 +5,12 @@
 //! buffer grows as bytes arrive, so that four bytes cannot make us take a hundred megabytes.
 //!
 //! Large buffers are used again once their frames are gone: memory that comes fresh from the system costs a page
-//! fault every 4 KiB, which is more than reading into it does. A thread keeps a few, and connections that wait none.
+//! fault every 4 KiB, which is more than reading into it does. A thread keeps some, up to [`KEPT_BYTES_MAX`], and
+//! connections that wait none.
 
 use std::{cell::RefCell, io::ErrorKind, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -26,18 +27,28 @@ const SMALL_BYTES: usize = 16 * 1024;
 const AHEAD_BYTES_MAX: usize = 1024 * 1024;
 /// Frames of this many bytes are read into a buffer that is used again.
 const LARGE_BYTES_MIN: usize = 128 * 1024;
-/// The size of such a buffer. A frame that needs more has one of its own, which is not kept.
+/// The size of such a buffer, unless it had to grow: a consumer's frames hold a part of each of its partitions.
 const LARGE_BYTES: usize = AHEAD_BYTES_MAX + SMALL_BYTES;
-/// Large buffers that a thread keeps.
-const KEPT_BUFFERS_MAX: usize = 4;
+/// Bytes of the large buffers that a thread keeps: those of a frame that is read, and of some whose records are being
+/// looked at.
+const KEPT_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// A frame that comes more slowly than this ends the connection.
 const FRAME_BYTES_PER_S_MIN: usize = 64 * 1024;
 
 const _: () = assert!(SIZE_BYTES + LARGE_BYTES_MIN <= LARGE_BYTES && SMALL_BYTES < LARGE_BYTES_MIN);
+const _: () = assert!(LARGE_BYTES <= KEPT_BYTES_MAX);
 
 thread_local! {
-    /// Empty ends of large buffers; the rest of each may still be held by frames. Oldest first.
-    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    /// Oldest first.
+    static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A large buffer that is to be used again.
+struct Kept {
+    /// Its empty end; the rest may still be held by frames.
+    end: BytesMut,
+    /// Of all of it.
+    bytes: usize,
 }
 
 /// What a [`FrameReader`] allows.
@@ -97,8 +108,8 @@ pub struct Frame {
 pub struct FrameReader<R> {
     source: R,
     buffer: BytesMut,
-    /// Whether the buffer is one of [`LARGE_BYTES`], to be kept when this reader is done with it.
-    is_large: bool,
+    /// Bytes of the whole buffer, if it is a large one, to be kept when this reader is done with it; else 0.
+    large_bytes: usize,
     limits: FrameLimits,
     budget: Option<Budget>,
     /// Whether a frame was read: a stranger is recognised by its first bytes alone.
@@ -108,7 +119,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `source` under `limits`.
     pub fn new(source: R, limits: FrameLimits) -> Self {
-        Self { source, buffer: BytesMut::new(), is_large: false, limits, budget: None, met: false }
+        Self { source, buffer: BytesMut::new(), large_bytes: 0, limits, budget: None, met: false }
     }
 
     /// Counts the bytes of frames against `budget`.
@@ -147,18 +158,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.met = true;
         self.buffer.advance(SIZE_BYTES);
         let bytes = self.buffer.split_to(size).freeze();
-        if self.is_large && self.buffer.is_empty() {
-            self.replace_buffer(BytesMut::new(), false);
+        if self.large_bytes > 0 && self.buffer.is_empty() {
+            self.replace_buffer(BytesMut::new(), 0);
         }
         Ok(Some(Frame { bytes, permit }))
     }
 
     /// Goes on with another buffer that holds the same bytes.
-    fn replace_buffer(&mut self, mut buffer: BytesMut, is_large: bool) {
+    fn replace_buffer(&mut self, mut buffer: BytesMut, large_bytes: usize) {
         buffer.extend_from_slice(&self.buffer);
-        let old = std::mem::replace(&mut self.buffer, buffer);
-        if std::mem::replace(&mut self.is_large, is_large) {
-            keep(old);
+        let end = std::mem::replace(&mut self.buffer, buffer);
+        let bytes = std::mem::replace(&mut self.large_bytes, large_bytes);
+        if bytes > 0 {
+            keep(end, bytes);
         }
     }
 
@@ -200,21 +212,28 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     async fn read_body(&mut self, size: usize) -> Result<(), FrameError> {
         let needed = SIZE_BYTES + size;
-        if (LARGE_BYTES_MIN..=LARGE_BYTES - SIZE_BYTES).contains(&size) && self.buffer.capacity() < needed {
-            self.replace_buffer(large_buffer(), true);
+        if size >= LARGE_BYTES_MIN && self.buffer.capacity() < needed {
+            let buffer = large_buffer(needed);
+            let bytes = buffer.capacity();
+            self.replace_buffer(buffer, bytes);
         } else if self.buffer.capacity() < needed {
             // It grows, and is an ordinary one from here on.
-            self.is_large = false;
+            self.large_bytes = 0;
         }
         while self.buffer.len() < SIZE_BYTES + size {
             let missing = SIZE_BYTES + size - self.buffer.len();
             if self.buffer.capacity() == self.buffer.len() {
                 self.buffer.reserve(missing.min(self.buffer.len().max(AHEAD_BYTES_MAX)));
+                if self.large_bytes > 0 {
+                    self.large_bytes = self.buffer.capacity();
+                }
             } else if self.buffer.capacity() < SIZE_BYTES + size.min(AHEAD_BYTES_MAX) {
                 // A large frame begins: a buffer that holds all of it, or a good part.
                 self.buffer.reserve(missing.min(AHEAD_BYTES_MAX));
             }
-            if self.source.read_buf(&mut self.buffer).await? == 0 {
+            // What follows a large frame is not read into its buffer, from which it would have to be copied.
+            let most = if self.large_bytes > 0 { missing } else { usize::MAX };
+            if self.source.read_buf(&mut (&mut self.buffer).limit(most)).await? == 0 {
                 return Err(FrameError::Truncated { received: self.received(), size });
             }
         }
@@ -227,23 +246,28 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// A buffer of [`LARGE_BYTES`]: one whose frames are gone, or else a new one.
-fn large_buffer() -> BytesMut {
+/// A large buffer: one whose frames are gone and that has room for `needed` bytes, or else a new one, which grows where
+/// the frame is larger.
+fn large_buffer(needed: usize) -> BytesMut {
     let free = KEPT.with_borrow_mut(|kept| {
-        let free = kept.iter_mut().position(|buffer| buffer.try_reclaim(LARGE_BYTES))?;
-        Some(kept.remove(free))
+        let free = kept.iter_mut().position(|it| it.bytes >= needed && it.end.try_reclaim(it.bytes))?;
+        Some(kept.remove(free).end)
     });
     free.unwrap_or_else(|| BytesMut::with_capacity(LARGE_BYTES))
 }
 
-/// Keeps a large buffer for when its frames are gone. The oldest goes where there are too many.
-fn keep(mut buffer: BytesMut) {
-    buffer.clear();
+/// Keeps a large buffer for when its frames are gone. The oldest go where there are too many.
+fn keep(mut end: BytesMut, bytes: usize) {
+    if bytes > KEPT_BYTES_MAX {
+        return;
+    }
+    end.clear();
     KEPT.with_borrow_mut(|kept| {
-        if kept.len() == KEPT_BUFFERS_MAX {
-            kept.remove(0);
+        let mut total = bytes + kept.iter().map(|it| it.bytes).sum::<usize>();
+        while total > KEPT_BYTES_MAX {
+            total -= kept.remove(0).bytes;
         }
-        kept.push(buffer);
+        kept.push(Kept { end, bytes });
     });
 }
 
@@ -311,12 +335,46 @@ mod tests {
     async fn a_thread_keeps_no_more_buffers_than_allowed() {
         let (mut peer, mut reader) = pair();
         let mut frames = Vec::new();
-        for _ in 0..2 * KEPT_BUFFERS_MAX {
+        let most = KEPT_BYTES_MAX / LARGE_BYTES;
+        for _ in 0..2 * most {
             peer.write_all(&frame(&[1; LARGE_BYTES_MIN])).await.unwrap();
             frames.push(next(&mut reader).await);
         }
         drop(frames);
-        assert_eq!(KEPT.with_borrow(Vec::len), KEPT_BUFFERS_MAX);
+        assert_eq!(KEPT.with_borrow(Vec::len), most);
+    }
+
+    #[tokio::test]
+    async fn a_buffer_that_grew_is_used_again_for_frames_as_large() {
+        let (mut peer, ours) = duplex(1 << 16);
+        let mut reader = FrameReader::new(ours, FrameLimits::default());
+        let writing = tokio::spawn(async move {
+            for n in 0..6 {
+                peer.write_all(&frame(&vec![n; 5_000_000])).await.unwrap();
+            }
+        });
+        let mut seen = Vec::new();
+        for n in 0..6 {
+            let bytes = next(&mut reader).await;
+            assert_eq!(bytes, vec![n; 5_000_000]);
+            assert_eq!(reader.buffer.capacity(), 0, "a reader that waits holds no large buffer");
+            seen.push(bytes.as_ptr());
+        }
+        writing.await.unwrap();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 1, "one frame at a time needs one buffer");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_to_be_kept_is_let_go() {
+        let (mut peer, ours) = duplex(1 << 16);
+        let mut reader = FrameReader::new(ours, FrameLimits::default());
+        let writing =
+            tokio::spawn(async move { peer.write_all(&frame(&vec![1; KEPT_BYTES_MAX + 1])).await.unwrap() });
+        assert_eq!(next(&mut reader).await.len(), KEPT_BYTES_MAX + 1);
+        writing.await.unwrap();
+        assert_eq!(KEPT.with_borrow(Vec::len), 0);
     }
 
     #[tokio::test]

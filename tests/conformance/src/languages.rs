@@ -17,11 +17,13 @@ pub enum Language {
     Node,
     /// `dev.ottla` from its jars.
     Java,
+    /// The package `Ottla` for .NET.
+    Dotnet,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java];
+    pub const ALL: [Self; 6] = [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java, Self::Dotnet];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Language {
             Self::Python => "python",
             Self::Node => "node",
             Self::Java => "java",
+            Self::Dotnet => "dotnet",
         }
     }
 
@@ -68,6 +71,7 @@ impl Language {
                 command.arg(format!("{}:{}", classes.display(), jars.display())).arg("Runner");
                 Ok(command)
             }
+            Self::Dotnet => Ok(Command::new(installed("target/packages/dotnet/programs/Runner/run")?)),
         }
     }
 }

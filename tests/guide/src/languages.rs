@@ -39,22 +39,19 @@ const LANGUAGES: &[Language] = &[
     Language { fence: "python", prepare: python },
     Language { fence: "c", prepare: |snippet| compiled(snippet, "cc", "-std=c99", "main.c") },
     Language { fence: "cpp", prepare: |snippet| compiled(snippet, "c++", "-std=c++17", "main.cpp") },
+    Language { fence: "ts", prepare: typescript },
+    Language { fence: "java", prepare: java },
 ];
-
-/// Those whose row is still to come: their blocks are left out, loudly.
-const TO_COME: [&str; 4] = ["csharp", "java", "js", "ts"];
 
 /// The command that runs a snippet, as its language does.
 ///
 /// # Errors
 ///
-/// [`Missing`] if the language's package is not installed, or it has no row yet. Else if the snippet does not compile, or nobody
-/// knows the language.
+/// [`Missing`] if the language's package is not installed. Else if the snippet does not compile, or nobody knows the language.
 pub fn prepare(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
     let fence = snippet.block.language.as_str();
     match LANGUAGES.iter().find(|language| language.fence == fence) {
         Some(language) => (language.prepare)(snippet),
-        None if TO_COME.contains(&fence) => bail!(Missing(format!("snippets in `{fence}` are not run yet"))),
         None => bail!("nobody knows how to run `{fence}`: say `<!-- not run: why -->` before the fence"),
     }
 }
@@ -104,6 +101,81 @@ pub fn compile(compiler: &str, switches: &[&str], source: &Path, output: &Path) 
     Ok(())
 }
 
+/// A module of its own, which may await at its top level.
+fn typescript(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    source(snippet, "main.mts")?;
+    compile_typescript(snippet.directory, "main.mts")?;
+    let mut command = Command::new("node");
+    command.arg(snippet.directory.join("main.mjs"));
+    Ok(command)
+}
+
+/// Compiles a program in TypeScript, which lies in a directory of its own, as strictly as TypeScript can, against the package as the
+/// stage `node` of `cargo xtask test` has installed it.
+///
+/// # Errors
+///
+/// [`Missing`] if the package is not installed; else what the compiler said.
+pub fn compile_typescript(directory: &Path, source: &str) -> anyhow::Result<()> {
+    let modules = installed("target/packages/node/node_modules")?;
+    let compiler = installed("node/node_modules/.bin/tsc")?;
+    std::os::unix::fs::symlink(modules, directory.join("node_modules"))?;
+    let compiled = Command::new(compiler)
+        .args(["--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess"])
+        .args(["--module", "node16", "--moduleResolution", "node16", "--target", "es2022"])
+        .args(["--lib", "es2023,esnext.disposable", "--types", "node", "--typeRoots"])
+        .arg(installed("node/node_modules/@types")?)
+        .arg(source)
+        .current_dir(directory)
+        .output()
+        .context("running `tsc`")?;
+    // It says on its standard output what is wrong.
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stdout));
+    Ok(())
+}
+
+/// Statements, with their imports before them, or a whole program; with every warning an error, and against the jars as the stage
+/// `java` has put them there.
+fn java(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let jars = installed("target/packages/java/lib")?.join("*");
+    let file = source(snippet, "Main.java")?;
+    fs::write(&file, whole_java(&fs::read_to_string(&file)?))?;
+    let compiled = Command::new("javac")
+        .args(["--release", "17", "-Xlint:all,-path,-try", "-Werror", "-cp"])
+        .arg(&jars)
+        .arg("-d")
+        .arg(snippet.directory)
+        .arg(&file)
+        .output()
+        .map_err(|error| Missing(format!("a JDK, whose `javac` is on the path: {error}")))?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let mut command = Command::new("java");
+    // It lives for a second: compiling hot code well does not pay.
+    command
+        .args([
+            "-XX:TieredStopAtLevel=1",
+            "-Xshare:auto",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+        ])
+        .arg(std::env::join_paths([snippet.directory, &jars])?)
+        .arg("Main");
+    Ok(command)
+}
+
+/// Statements become the body of `main`, behind the imports that stand before them.
+fn whole_java(text: &str) -> String {
+    if text.contains("void main(String[]") {
+        return text.to_owned();
+    }
+    let (imports, body): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("import "));
+    let (imports, body) = (imports.join("\n"), body.join("\n"));
+    format!(
+        "{imports}\n\nfinal class Main {{\n    private Main() {{}}\n\n    \
+         public static void main(String[] arguments) throws Exception {{\n{body}\n    }}\n}}\n"
+    )
+}
+
 /// Runs a program of C's so that its lines come out one by one, though nobody sees them on a terminal.
 pub fn line_by_line(program: &Path) -> Command {
     let mut command = Command::new("stdbuf");
@@ -129,4 +201,18 @@ fn source(snippet: &Snippet<'_>, name: &str) -> anyhow::Result<PathBuf> {
     let at = snippet.directory.join(name);
     fs::write(&at, snippet.block.text.replace("localhost:9092", snippet.address))?;
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_java;
+
+    #[test]
+    fn javas_statements_become_a_program_with_their_imports_before_it() {
+        let program = whole_java("import java.util.List;\n\nList.of();\n");
+        let (imports, class) = program.split_once("final class Main {").unwrap_or_default();
+        assert_eq!(imports.trim(), "import java.util.List;");
+        assert!(class.contains("List.of();") && !class.contains("import"), "{program}");
+        assert_eq!(whole_java(&program), program);
+    }
 }

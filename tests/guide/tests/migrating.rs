@@ -14,7 +14,7 @@ use ottla::{
     config::{AdminConfig, ConsumerConfig, OffsetReset, ProducerConfig},
 };
 use ottla_guide::{
-    languages::{compile, installed, line_by_line},
+    languages::{compile, compile_typescript, installed, line_by_line},
     run::Program,
 };
 use ottla_interop::{Missing, broker::TestBroker, kafka::QUICK_GROUPS, or_skip, path, peers};
@@ -56,6 +56,31 @@ fn an_aiokafka_service_and_its_port_do_the_same() {
         outputs: &["totals"],
         progress: "300 payments so far",
         result: "300 payments",
+    };
+    or_skip(port.run());
+}
+
+#[test]
+fn a_kafkajs_service_and_its_port_do_the_same() {
+    let port = Port {
+        of: "kafkajs",
+        original: || {
+            let mut command = Command::new("node");
+            command.env("NODE_PATH", peers::kafkajs_modules()?).arg(examples().join("kafkajs/original.js"));
+            Ok((command, None))
+        },
+        ported: || {
+            let directory = tempfile::tempdir()?;
+            std::fs::copy(examples().join("kafkajs/port.ts"), directory.path().join("port.ts"))?;
+            compile_typescript(directory.path(), "port.ts")?;
+            let mut command = Command::new("node");
+            command.arg(directory.path().join("port.js"));
+            Ok((command, Some(directory)))
+        },
+        record: |number| (format!("customer-{}", number % 17), format!("{{\"cents\": {}}}", number * 10)),
+        outputs: &["totals"],
+        progress: "300 orders so far",
+        result: "300 orders",
     };
     or_skip(port.run());
 }

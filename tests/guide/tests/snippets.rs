@@ -85,6 +85,7 @@ fn attempt(place: &str, block: &Block) -> anyhow::Result<()> {
     }
     let ended = program.end()?;
     ensure!(ended.status.success(), "{}: {:?} {}", ended.status, ended.printed, ended.complaints);
+    ensure!(ended.complaints.is_empty(), "it complains: {}", ended.complaints);
     for text in prints {
         let is_there = ended.printed.iter().any(|line| line.contains(text));
         ensure!(is_there, "`{text}` was not printed, but {:?} {}", ended.printed, ended.complaints);

@@ -141,17 +141,29 @@ pub fn aiokafka() -> anyhow::Result<Peer> {
 ///
 /// As [`confluent`].
 pub fn kafkajs() -> anyhow::Result<Peer> {
+    let script = kafkajs_directory()?.join("peer.js").display().to_string();
+    Ok(Peer { name: "kafkajs", program: "node".into(), args: vec![script], properties: None })
+}
+
+/// What `NODE_PATH` is for programs that are written for kafkajs.
+///
+/// # Errors
+///
+/// As [`confluent`].
+pub fn kafkajs_modules() -> anyhow::Result<PathBuf> {
+    Ok(kafkajs_directory()?.join("node_modules"))
+}
+
+fn kafkajs_directory() -> anyhow::Result<PathBuf> {
     let source = source("node");
     let files = ["package.json", "package-lock.json", "peer.js"].map(|name| source.join(name));
-    let directory = made_once(&hashed("peer-node", &files)?, |directory| {
+    made_once(&hashed("peer-node", &files)?, |directory| {
         for file in &files {
             std::fs::copy(file, directory.join(file.file_name().unwrap_or_default()))?;
         }
         let installed = Command::new("npm").args(["ci", "--silent"]).current_dir(directory).output();
         done("kafkajs (npm)", installed)
-    })?;
-    let script = directory.join("peer.js").display().to_string();
-    Ok(Peer { name: "kafkajs", program: "node".into(), args: vec![script], properties: None })
+    })
 }
 
 /// franz-go.

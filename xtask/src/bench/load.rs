@@ -24,6 +24,7 @@ const PYTHON_PEERS: [&str; 2] = ["confluent-kafka==2.16.1", "aiokafka==0.14.0"];
 
 /// The clients that ours in Node is measured beside; of the second, the last release for the Node that is here is taken.
 const NODE_PEERS: [&str; 2] = ["kafkajs@2.2.4", "@platformatic/kafka"];
+const IN_JAVA: &str = "benches/peers/java";
 /// A JVM is measured when it has compiled what it runs.
 const WARM_UP: &str = "--warm-up=500000";
 
@@ -44,6 +45,10 @@ pub(super) enum Client {
     OttlaJava,
     /// Ours in Java: sends nobody asks about; values where they lie.
     OttlaJavaForget,
+    /// Ours in .NET: every send awaited; values as arrays.
+    OttlaDotnet,
+    /// Ours in .NET: sends nobody asks about; values where they lie.
+    OttlaDotnetForget,
     /// Ours in Python: a future for each record; reading record by record.
     OttlaPython,
     /// Ours in Python: sends nobody asks about; reading batch by batch.
@@ -74,6 +79,8 @@ impl Client {
             Self::KafkaClients => "Java",
             Self::OttlaJava => "Ottla Java",
             Self::OttlaJavaForget => "Ottla Java, without futures and copies",
+            Self::OttlaDotnet => "Ottla .NET",
+            Self::OttlaDotnetForget => "Ottla .NET, without awaits and copies",
             Self::OttlaPython => "Ottla Python",
             Self::OttlaPythonNowait => "Ottla Python, nowait and batches",
             Self::OttlaAio => "Ottla aio",
@@ -89,8 +96,8 @@ impl Client {
     /// What only its load understands.
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::KafkaClients | Self::OttlaJava => &[WARM_UP],
-            Self::OttlaJavaForget => &[WARM_UP, "--forget"],
+            Self::KafkaClients | Self::OttlaJava | Self::OttlaDotnet => &[WARM_UP],
+            Self::OttlaJavaForget | Self::OttlaDotnetForget => &[WARM_UP, "--forget"],
             _ => &[],
         }
     }
@@ -199,18 +206,22 @@ impl Loads {
             let jars = format!("{}/*", brokers::kafka_jars(directory)?.display());
             let classes = directory.join("load-java");
             let status = Command::new("javac")
-                .args(["-cp", &jars, "-d"])
+                .args(["-proc:none", "-cp", &jars, "-sourcepath"])
+                .arg(tree::path(IN_JAVA))
+                .arg("-d")
                 .arg(&classes)
-                .arg(tree::path("benches/peers/java/Load.java"))
+                .arg(tree::path(IN_JAVA).join("KafkaClientsLoad.java"))
                 .status()
                 .context("running `javac`")?;
-            ensure!(status.success(), "the load in `benches/peers/java` does not build");
+            ensure!(status.success(), "the load in `{IN_JAVA}` does not build");
             java = format!("{}:{jars}", classes.display());
         }
         let mut ottla_java = String::new();
         if clients.iter().any(|client| matches!(client, Client::OttlaJava | Client::OttlaJavaForget)) {
-            ottla_java =
-                crate::java::build_load(&tree::path("benches/peers/java/LoadOttla.java"), directory)?;
+            ottla_java = crate::java::build_load(&tree::path(IN_JAVA).join("OttlaLoad.java"), directory)?;
+        }
+        if clients.iter().any(|client| matches!(client, Client::OttlaDotnet | Client::OttlaDotnetForget)) {
+            crate::dotnet::package("release")?;
         }
         Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, ottla_java, in_group })
     }
@@ -274,6 +285,14 @@ impl Loads {
     }
 }
 
+/// How long a send takes until it is acknowledged, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latencies {
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) p999_us: u64,
+}
+
 /// What a codec takes for full batches of records, in seconds per million.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CodecCost {
@@ -303,12 +322,21 @@ impl Job<'_> {
     }
 
     pub(super) fn produce(&self) -> anyhow::Result<Figures> {
-        self.measured("produce", &[])
+        Ok(self.measured("produce", &[])?.0)
     }
 
     /// Reads the topic `passes` times.
     pub(super) fn consume(&self, passes: usize) -> anyhow::Result<Figures> {
-        self.measured("consume", &[format!("--passes={passes}")])
+        Ok(self.measured("consume", &[format!("--passes={passes}")])?.0)
+    }
+
+    /// Sends one record after the other, each when the one before it is acknowledged; of the clients in Java.
+    pub(super) fn one_by_one(&self) -> anyhow::Result<(Figures, Latencies)> {
+        let (figures, done) = self.measured("await", &[])?;
+        let number = |name: &str| done[name].as_u64().with_context(|| format!("the load tells `{name}`"));
+        let latencies =
+            Latencies { p50_us: number("p50_us")?, p99_us: number("p99_us")?, p999_us: number("p999_us")? };
+        Ok((figures, latencies))
     }
 
     fn once(&self, verb: &str) -> anyhow::Result<()> {
@@ -318,38 +346,11 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Runs a verb that tells when it is about to begin and when it is done, and looks at the clocks then.
-    fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<Figures> {
-        let mut load = match self.client {
-            Client::FranzGo => Command::new(&self.loads.franz_go),
-            Client::OttlaC => Command::new(&self.loads.c),
-            Client::Ottla | Client::Librdkafka => Command::new(self.loads.program(self.client)),
-            Client::KafkaClients => {
-                let mut java = Command::new("java");
-                java.args(["-Xmx512m", "-cp", &self.loads.java, "Load"]);
-                java
-            }
-            Client::OttlaJava | Client::OttlaJavaForget => {
-                let mut java = Command::new("java");
-                java.args(["-Xmx512m", "-cp", &self.loads.ottla_java, "LoadOttla"]);
-                java
-            }
-            Client::OttlaPython
-            | Client::OttlaPythonNowait
-            | Client::OttlaAio
-            | Client::ConfluentKafka
-            | Client::Aiokafka => {
-                let mut python = Command::new(self.loads.python.join("bin/python"));
-                python.arg(tree::path("benches/peers/python/load.py")).args(self.client.in_python());
-                python
-            }
-            Client::OttlaNode | Client::OttlaNodeBatch | Client::Kafkajs | Client::Platformatic => {
-                let mut node = Command::new("node");
-                node.arg(self.loads.node.join("load.mjs")).args(self.client.in_node());
-                node
-            }
-        };
-        let mut child = load
+    /// Runs a verb that tells when it is about to begin and when it is done, and looks at the clocks then. Answers what
+    /// it told, too.
+    fn measured(&self, verb: &str, more: &[String]) -> anyhow::Result<(Figures, serde_json::Value)> {
+        let mut child = self
+            .program()
             .arg(verb)
             .args(&self.flags)
             .args(more)
@@ -373,9 +374,43 @@ impl Job<'_> {
             client_cpu_s: (process::cpu(pid)? - client).as_secs_f64(),
             broker_cpu_s: (self.broker.cpu()? - broker).as_secs_f64(),
             broker_rss_bytes: self.broker.rss_bytes()?,
+            allocated_bytes: done["allocated_bytes"].as_u64(),
         };
         writeln!(stdin)?;
         ensure!(child.wait()?.success(), "the load failed");
-        Ok(figures)
+        Ok((figures, done))
+    }
+
+    fn program(&self) -> Command {
+        match self.client {
+            Client::FranzGo => Command::new(&self.loads.franz_go),
+            Client::OttlaC => Command::new(&self.loads.c),
+            Client::Ottla | Client::Librdkafka => Command::new(self.loads.program(self.client)),
+            Client::KafkaClients => {
+                let mut java = Command::new("java");
+                java.args(["-Xmx512m", "-cp", &self.loads.java, "KafkaClientsLoad"]);
+                java
+            }
+            Client::OttlaJava | Client::OttlaJavaForget => {
+                let mut java = Command::new("java");
+                java.args(["-Xmx512m", "-cp", &self.loads.ottla_java, "OttlaLoad"]);
+                java
+            }
+            Client::OttlaDotnet | Client::OttlaDotnetForget => crate::dotnet::program("LoadOttla"),
+            Client::OttlaPython
+            | Client::OttlaPythonNowait
+            | Client::OttlaAio
+            | Client::ConfluentKafka
+            | Client::Aiokafka => {
+                let mut python = Command::new(self.loads.python.join("bin/python"));
+                python.arg(tree::path("benches/peers/python/load.py")).args(self.client.in_python());
+                python
+            }
+            Client::OttlaNode | Client::OttlaNodeBatch | Client::Kafkajs | Client::Platformatic => {
+                let mut node = Command::new("node");
+                node.arg(self.loads.node.join("load.mjs")).args(self.client.in_node());
+                node
+            }
+        }
     }
 }

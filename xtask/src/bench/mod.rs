@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: our broker beside Apache Kafka's, and our client beside others, interleaved run by run.
 
+mod awaits;
 mod brokers;
 mod groups;
 mod load;
@@ -69,6 +70,7 @@ pub struct Args {
 /// What is measured by itself.
 #[derive(Subcommand)]
 enum Part {
+    Awaits(awaits::Args),
     Groups(groups::Args),
     Partitions(partitions::Args),
     Retained(retained::Args),
@@ -128,6 +130,7 @@ struct Case {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(cfg!(target_os = "linux"), "the bench reads CPU times from /proc, which is Linux's");
     match &args.part {
+        Some(Part::Awaits(args)) => return awaits::run(args),
         Some(Part::Groups(args)) => return groups::run(args),
         Some(Part::Partitions(args)) => return partitions::run(args),
         Some(Part::Retained(args)) => return retained::run(args),
@@ -238,14 +241,17 @@ impl Samples {
         for (verb, figures) in [("produce", load.produce()?), ("consume", load.consume(passes)?)] {
             let Some(run) = run else { continue };
             eprintln!(
-                "run {run}: {:7} {:5} bytes, {:4}, {:10} at {:12} client {:.3}, broker {:.3} CPU-s/M",
+                "run {run}: {:7} {:5} bytes, {:4}, {:10} at {:12} client {:.3}, broker {:.3} CPU-s/M{}",
                 verb,
                 case.value_bytes,
                 case.codec.name(),
                 client.name(),
                 broker.name(),
                 figures.client_cpu_per_million(),
-                figures.broker_cpu_per_million()
+                figures.broker_cpu_per_million(),
+                figures
+                    .allocated_bytes
+                    .map_or_else(String::new, |each| format!(", {each} bytes allocated each"))
             );
             let sample = Sample { broker: broker.name(), client, verb, case, run, figures };
             writeln!(self.file, "{}", sample.json())?;

@@ -17,6 +17,8 @@ pub(super) struct Figures {
     pub(super) client_cpu_s: f64,
     pub(super) broker_cpu_s: f64,
     pub(super) broker_rss_bytes: u64,
+    /// By the thread that sends, for each record; where the client's language can tell.
+    pub(super) allocated_bytes: Option<u64>,
 }
 
 impl Figures {
@@ -62,6 +64,7 @@ impl Sample {
             "client_cpu_s": self.figures.client_cpu_s,
             "broker_cpu_s": self.figures.broker_cpu_s,
             "broker_rss_bytes": self.figures.broker_rss_bytes,
+            "allocated_bytes": self.figures.allocated_bytes,
         })
     }
 }

@@ -8,23 +8,35 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{Library, build, install};
-use crate::{package::PACKAGES, tree};
+use super::{Library, build_of, install};
+use crate::{
+    package::PACKAGES,
+    platform::{Build, Platform},
+    tree,
+};
 
 /// Documents that go with it, and their names in it.
 const DOCUMENTS: [(&str, &str); 3] =
     [("LICENSE", "LICENSE"), ("NOTICE", "NOTICE"), ("bindings/c/README.md", "README.md")];
 
-/// Builds the library and packs it; gives the archive.
+/// Builds the library for this machine and packs it; gives the archive.
 pub fn package(profile: &str) -> anyhow::Result<PathBuf> {
-    pack(&build(profile, &[])?)
+    package_of(&Build::here(profile)?)
 }
 
-/// Packs a library into `target/packages/c`.
+/// Builds the library and packs it; gives the archive.
+pub fn package_of(build: &Build) -> anyhow::Result<PathBuf> {
+    pack_into(&build_of(build, &[])?, &build.out().join("c"))
+}
+
+/// Packs a library for this machine into `target/packages/c`.
 pub(super) fn pack(library: &Library) -> anyhow::Result<PathBuf> {
-    let packages = tree::path(PACKAGES).join("c");
-    let _ = fs::remove_dir_all(&packages);
-    let name = name();
+    pack_into(library, &tree::path(PACKAGES).join("c"))
+}
+
+fn pack_into(library: &Library, packages: &Path) -> anyhow::Result<PathBuf> {
+    let _ = fs::remove_dir_all(packages);
+    let name = name(library.platform);
     let prefix = packages.join(&name);
     install::install(library, &prefix)?;
     let documents = prefix.join("share/doc/ottla");
@@ -33,7 +45,7 @@ pub(super) fn pack(library: &Library) -> anyhow::Result<PathBuf> {
         fs::copy(tree::path(document), documents.join(to)).context(document)?;
     }
     let archive = packages.join(format!("{name}.tar.gz"));
-    tar(&packages, &["-czf", &archive.display().to_string(), &name])?;
+    tar(packages, &["-czf", &archive.display().to_string(), &name])?;
     fs::remove_dir_all(&prefix)?;
     Ok(archive)
 }
@@ -46,10 +58,8 @@ pub(super) fn unpack(archive: &Path, prefix: &Path) -> anyhow::Result<()> {
 }
 
 /// Of the only folder in the archive: `libottla-0.1.0-linux-x86_64`.
-fn name() -> String {
-    let (system, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    let libc = if cfg!(target_env = "musl") { "-musl" } else { "" };
-    format!("libottla-{}-{system}-{architecture}{libc}", env!("CARGO_PKG_VERSION"))
+fn name(platform: Platform) -> String {
+    format!("libottla-{}-{}", env!("CARGO_PKG_VERSION"), platform.archive())
 }
 
 fn tar(at: &Path, args: &[&str]) -> anyhow::Result<()> {

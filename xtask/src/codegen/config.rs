@@ -3,9 +3,10 @@
 //! | table | makes |
 //! |---|---|
 //! | `core/config/security.table` | `core/config/src/security.rs`: the keys that clients and broker share |
-//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md`, `node/src/config.ts`, Java's `ProducerConfig` and its kin |
+//! | `core/src/config.table` | `core/src/config.rs`, `docs/guide/client-configuration.md`, `node/src/config.ts`, Java's `ProducerConfig` and its kin, .NET's `ProducerOptions` and its kin |
 //! | `broker/src/config.table`, `topic.table`, `group.table` | `broker/src/config.rs` and a page for each |
 
+mod dotnet;
 mod java;
 mod node;
 mod pages;
@@ -39,6 +40,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     let client = client.and(security.clone());
     let broker = broker.and(security);
     java::generate(files, &client);
+    dotnet::generate(files, &client);
     files.add("docs/guide/client-configuration.md", pages::client(&client)?);
     files.add("node/src/config.ts", node::client(&client));
     files.add("docs/guide/broker-configuration.md", pages::broker(&broker));

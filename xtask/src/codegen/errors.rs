@@ -9,7 +9,9 @@
 //! | `core/src/error.table` | `python/ottla/_local_errors.py` |
 //! | both | `docs/guide/errors.md` |
 //! | both | `ErrorCode.java`, `Exceptions.java` and `errors/` in `java/ottla` (`errors/java.rs`) |
+//! | both | `ErrorCode.g.cs` and `Errors.g.cs` in `dotnet/src/Ottla` (`errors/dotnet.rs`) |
 
+pub(super) mod dotnet;
 mod guide;
 pub(super) mod java;
 
@@ -54,6 +56,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     files.add("python/ottla/_broker_errors.py", python_source(&rows));
     files.add("node/src/broker-errors.ts", node_source(&rows));
     java::generate(files, &locals, &rows);
+    dotnet::generate(files, &locals, &rows);
     files.add("python/ottla/_local_errors.py", python_local_source(&locals));
     files.add("docs/guide/errors.md", guide::page(&locals, &rows));
     files.add_rust("bindings/c/src/error_code.rs", &c_source(&locals, &rows))

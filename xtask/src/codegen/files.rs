@@ -68,8 +68,28 @@ impl Files {
             );
         }
         ensure!(stale.is_empty(), "{} generated files are stale; run `cargo xtask codegen`", stale.len());
+        let unmarked = self.unmarked()?;
+        ensure!(unmarked.is_empty(), "`.gitattributes` does not say that these are generated: {unmarked:?}");
         eprintln!("codegen: {} files are fresh", self.texts.len());
         Ok(())
+    }
+
+    /// Those that are no generated files to git, so that reviews would show them in full.
+    fn unmarked(&self) -> anyhow::Result<Vec<String>> {
+        let output = Command::new("git")
+            .args(["check-attr", "linguist-generated", "--"])
+            .args(self.texts.keys())
+            .current_dir(tree::path(""))
+            .output()
+            .context("running git")?;
+        ensure!(
+            output.status.success(),
+            "git check-attr: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let told = String::from_utf8(output.stdout)?;
+        let unmarked = told.lines().filter_map(|line| line.strip_suffix(": linguist-generated: unspecified"));
+        Ok(unmarked.map(str::to_owned).collect())
     }
 
     fn stale(&self) -> anyhow::Result<Vec<(PathBuf, Option<&String>)>> {

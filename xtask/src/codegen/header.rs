@@ -1,4 +1,4 @@
-//! `bindings/c/src` as a C header: `bindings/c/include/ottla.h`.
+//! `bindings/c/src` for others: as a C header, `bindings/c/include/ottla.h`, and as C#'s declarations.
 
 use std::process::{Command, Stdio};
 
@@ -7,16 +7,27 @@ use anyhow::{Context, ensure};
 use super::files::Files;
 use crate::tree;
 
-/// The header, as the tool in `bindings/bindgen` prints it: that brings cbindgen, which nothing else needs.
+/// What is made, and where it goes.
+const MADE: [(&str, &str); 2] =
+    [("header", "bindings/c/include/ottla.h"), ("csharp", "dotnet/src/Ottla/Native/NativeMethods.g.cs")];
+
+/// Both, as the tool in `bindings/bindgen` makes them: that brings cbindgen and csbindgen, which nothing else needs.
 pub fn generate() -> anyhow::Result<Files> {
-    let output = Command::new("cargo")
-        .args(["run", "--quiet", "--package", "ottla-bindgen"])
-        .current_dir(tree::path(""))
-        .stderr(Stdio::inherit())
-        .output()
-        .context("running cargo")?;
-    ensure!(output.status.success(), "the header of bindings/c could not be made");
     let mut files = Files::default();
-    files.add("bindings/c/include/ottla.h", String::from_utf8(output.stdout)?);
+    let directory = tree::path("target/codegen");
+    std::fs::create_dir_all(&directory)?;
+    for (what, path) in MADE {
+        let scratch = directory.join(what);
+        let status = Command::new("cargo")
+            .args(["run", "--quiet", "--package", "ottla-bindgen", "--", what])
+            .arg(&scratch)
+            .current_dir(tree::path(""))
+            // csbindgen names there what it leaves out.
+            .stdout(Stdio::null())
+            .status()
+            .context("running cargo")?;
+        ensure!(status.success(), "`{path}` could not be made");
+        files.add(path, std::fs::read_to_string(&scratch)?);
+    }
     Ok(files)
 }

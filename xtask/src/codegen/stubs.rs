@@ -33,9 +33,20 @@ const AWAITED: [&str; 11] = [
     "unsubscribe",
 ];
 /// Calls that `aio.py` makes coroutine functions of.
-const COROUTINES: [&str; 5] = ["__aenter__", "__aexit__", "next_batch", "poll", "send_batch"];
-/// Parameters that an asyncio program does not give.
-const NOT_IN_AIO: [&str; 2] = ["event_loop", "on_delivery"];
+const COROUTINES: [(&str, &str); 10] = [
+    ("Admin", "__aenter__"),
+    ("Admin", "__aexit__"),
+    ("Consumer", "__aenter__"),
+    ("Consumer", "__aexit__"),
+    ("Consumer", "next_batch"),
+    ("Consumer", "poll"),
+    ("Producer", "__aenter__"),
+    ("Producer", "__aexit__"),
+    ("Producer", "close"),
+    ("Producer", "send_batch"),
+];
+/// A parameter that an asyncio program does not give.
+const NOT_IN_AIO: &str = "on_delivery:";
 
 /// Texts, by class (empty for what is outside of classes) and name (empty for the class itself).
 type Texts = BTreeMap<(String, String), Vec<String>>;
@@ -287,10 +298,11 @@ fn aio(items: &[Item], texts: &Texts) -> anyhow::Result<String> {
 
 /// A signature as asyncio's client has it.
 fn awaited(class: &str, name: &str, lines: &[String]) -> Vec<String> {
+    let is_coroutine = COROUTINES.contains(&(class, name));
     let mut kept: Vec<String> = Vec::new();
     for line in lines {
         let code = line.trim_start();
-        if NOT_IN_AIO.iter().any(|parameter| code.starts_with(&format!("{parameter}:"))) {
+        if code.starts_with(NOT_IN_AIO) {
             continue;
         }
         // A star that nothing follows but what has two of its own is none.
@@ -302,13 +314,13 @@ fn awaited(class: &str, name: &str, lines: &[String]) -> Vec<String> {
         {
             line = line.replace(from, to);
         }
-        if COROUTINES.contains(&name) {
+        if is_coroutine {
             line = line.replace("    def ", "    async def ");
         }
         kept.push(line);
     }
-    let is_awaited = (AWAITED.contains(&name) || class == "Admin" && !name.starts_with("__"))
-        && !COROUTINES.contains(&name);
+    let is_awaited =
+        (AWAITED.contains(&name) || class == "Admin" && !name.starts_with("__")) && !is_coroutine;
     if let Some(last) = kept.last_mut()
         && let Some((before, result)) = last.clone().trim_end_matches(": ...").split_once(" -> ")
     {

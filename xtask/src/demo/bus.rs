@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{c, java, npm, package, tree};
+use crate::{c, dotnet, java, npm, package, tree};
 
 const TOPIC: &str = "orders";
 /// How often the picture is drawn anew.
@@ -37,6 +37,7 @@ const LANGUAGES: &[Language] = &[
     Language { name: "python", missing: package::missing_python, build: python },
     Language { name: "node", missing: npm::missing, build: node },
     Language { name: "java", missing: missing_java, build: java },
+    Language { name: "dotnet", missing: dotnet::missing, build: dotnet },
 ];
 
 /// A shop that runs, and what it has said.
@@ -253,6 +254,11 @@ fn missing_java() -> Option<&'static str> {
 fn java() -> anyhow::Result<Command> {
     java::package("ci")?;
     java::run_source(&example("java/Main.java"))
+}
+
+fn dotnet() -> anyhow::Result<Command> {
+    dotnet::package("ci")?;
+    Ok(dotnet::program("one_bus"))
 }
 
 fn example(file: &str) -> PathBuf {

@@ -176,13 +176,18 @@ class Confluent:
         consumer.subscribe([topic])
         ended = input_end()
         while not ended.is_set():
-            given = [m for m in consumer.consume(100, 0.1) if not m.error()]
-            tell_given((m.partition(), m.offset()) for m in given)
+            given = [(m.partition(), m.offset()) for m in consumer.consume(100, 0.1) if not m.error()]
+            tell_given(given)
             if given:
                 try:
-                    consumer.commit(asynchronous=False)
-                    tell_committed()
+                    committed = consumer.commit(asynchronous=False)
                 except KafkaException:
+                    committed = []
+                # Of what it was given it commits only what is still its own: a rebalance may have come between.
+                done = {part.partition: part.offset for part in committed if not part.error}
+                if all(done.get(partition, -1) > offset for partition, offset in given):
+                    tell_committed()
+                else:
                     tell_uncommitted()
         consumer.close()
 

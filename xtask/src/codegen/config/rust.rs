@@ -19,6 +19,8 @@ pub struct Owner {
     relatives: &'static [&'static str],
     /// Whether the keys of TLS and SASL are its own too.
     security: bool,
+    /// Whether its values must agree with each other, as `agreement.rs`, which is written by hand beside the generated file, says.
+    agreement: bool,
 }
 
 pub const PRODUCER: Owner = Owner {
@@ -27,6 +29,7 @@ pub const PRODUCER: Owner = Owner {
     doc: "What a producer can be told.",
     relatives: &["consumer", "admin"],
     security: true,
+    agreement: true,
 };
 pub const CONSUMER: Owner = Owner {
     name: "consumer",
@@ -34,6 +37,7 @@ pub const CONSUMER: Owner = Owner {
     doc: "What a consumer can be told.",
     relatives: &["producer", "admin"],
     security: true,
+    agreement: false,
 };
 pub const ADMIN: Owner = Owner {
     name: "admin",
@@ -41,6 +45,7 @@ pub const ADMIN: Owner = Owner {
     doc: "What an admin client can be told.",
     relatives: &["producer", "consumer"],
     security: true,
+    agreement: false,
 };
 pub const BROKER: Owner = Owner {
     name: "broker",
@@ -48,6 +53,7 @@ pub const BROKER: Owner = Owner {
     doc: "What a broker can be told.",
     relatives: &[],
     security: true,
+    agreement: false,
 };
 pub const TOPIC: Owner = Owner {
     name: "topic",
@@ -55,6 +61,7 @@ pub const TOPIC: Owner = Owner {
     doc: "What a topic can be told; without a say of its own it has its broker's.",
     relatives: &[],
     security: false,
+    agreement: false,
 };
 
 pub const GROUP: Owner = Owner {
@@ -63,6 +70,7 @@ pub const GROUP: Owner = Owner {
     doc: "What a group can be told; without a say of its own it has its broker's.",
     relatives: &[],
     security: false,
+    agreement: false,
 };
 
 /// Source of the keys that clients and broker share.
@@ -134,6 +142,9 @@ fn everything(out: &mut String, tables: &Tables, all: &Tables, owners: &[Owner])
         "Warning",
     ];
     let used: Vec<_> = names.into_iter().filter(|name| mentions(&body, name)).collect();
+    if owners.iter().any(|owner| owner.agreement) {
+        *out += "mod agreement;\n\n";
+    }
     if mentions(&body, "Duration") {
         *out += "use std::time::Duration;\n\n";
     }
@@ -288,6 +299,8 @@ fn config(out: &mut String, tables: &Tables, owner: &Owner) -> anyhow::Result<()
         tables.of(owner.name).filter(|(section, row)| section.known.is_none() && row.prefix().is_none());
     let fields = rows.map(|(_, row)| field(row)).collect::<anyhow::Result<Vec<_>>>()?;
     let (config, table) = (owner.config, owner.name.to_uppercase());
+    let agreement =
+        if owner.agreement { format!("agreement::{}(&values)?;", owner.name) } else { String::new() };
 
     let _ = writeln!(out, "/// {}\n///", owner.doc);
     let _ = writeln!(
@@ -307,7 +320,7 @@ fn config(out: &mut String, tables: &Tables, owner: &Owner) -> anyhow::Result<()
         out,
         "/// Reads `settings` over the defaults. Also gives what was accepted and does nothing, to be logged once.
          pub fn from_settings(settings: &Settings) -> Result<(Self, Vec<Warning>), ConfigErrors> {{
-             let values = {table}.parse(settings)?;
+             let values = {table}.parse(settings)?;{agreement}
              Ok((Self::from_values(&values), values.warnings().to_vec()))
          }}
 

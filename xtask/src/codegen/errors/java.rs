@@ -14,17 +14,16 @@ const FATAL: u8 = 2;
 const ABORTABLE: u8 = 4;
 
 /// A code, of either table.
-struct Code<'a> {
-    name: &'a str,
-    number: i32,
-    flags: u8,
-    meaning: &'a str,
-    is_of_broker: bool,
+pub(super) struct Code<'a> {
+    pub(super) name: &'a str,
+    pub(super) number: i32,
+    pub(super) flags: u8,
+    pub(super) meaning: &'a str,
+    pub(super) is_of_broker: bool,
 }
 
 pub(super) fn generate(files: &mut Files, locals: &[Local], rows: &[Row]) {
-    let codes: Vec<Code<'_>> =
-        locals.iter().map(of_client).chain(rows.iter().filter(|row| row.code > 0).map(of_broker)).collect();
+    let codes = codes(locals, rows);
     files.add(format!("{SOURCES}/ErrorCode.java"), enumeration(&codes));
     files.add(format!("{SOURCES}/Exceptions.java"), factory(&codes));
     files.add(format!("{SOURCES}/Release.java"), release());
@@ -33,6 +32,11 @@ pub(super) fn generate(files: &mut Files, locals: &[Local], rows: &[Row]) {
     for code in &codes {
         files.add(format!("{SOURCES}/errors/{}.java", class(code.name)), exception(code));
     }
+}
+
+/// Those of both tables, the clients' first.
+pub(super) fn codes<'a>(locals: &'a [Local], rows: &'a [Row]) -> Vec<Code<'a>> {
+    locals.iter().map(of_client).chain(rows.iter().filter(|row| row.code > 0).map(of_broker)).collect()
 }
 
 fn of_client(row: &Local) -> Code<'_> {

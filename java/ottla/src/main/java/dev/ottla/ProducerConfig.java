@@ -62,7 +62,7 @@ public final class ProducerConfig {
     /** Whose writing is waited for: all in-sync replicas, the leader alone, or nobody; by default {@code all}. */
     public static final String ACKS_CONFIG = "acks";
 
-    /** Numbers batches so that a retry neither repeats nor reorders records; needs {@code acks=all}; by default {@code true}. */
+    /** Numbers batches so that a retry neither repeats nor reorders records; without {@code acks=all} and {@code retries} it is off, or an error if it was asked for; by default {@code true}. */
     public static final String ENABLE_IDEMPOTENCE_CONFIG = "enable.idempotence";
 
     /** Size at which a partition's batch is sent without waiting for more; by default {@code 131072}. */
@@ -80,7 +80,7 @@ public final class ProducerConfig {
     /** Largest produce request, and so the largest record before compression; by default {@code 1048576}. */
     public static final String MAX_REQUEST_SIZE_CONFIG = "max.request.size";
 
-    /** Produce requests sent to one broker and not yet answered; idempotence keeps the order of at most 5; by default {@code 5}. */
+    /** Produce requests sent to one broker and not yet answered; with idempotence at most 5; by default {@code 5}. */
     public static final String MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION_CONFIG = "max.in.flight.requests.per.connection";
 
     /** Time from {@code send} to success or failure, whatever is retried in between; by default {@code 120000}. */

@@ -1,0 +1,38 @@
+// A member of a group: reads what the group gives it, commits what it is done with, and is told of rebalances.
+//
+//     dotnet run -- localhost:9092 greetings
+using System;
+using System.Collections.Generic;
+using System.Threading.Tasks;
+using Ottla;
+
+var address = args.Length > 0 ? args[0] : "localhost:9092";
+var topic = args.Length > 1 ? args[1] : "greetings";
+
+var options = new ConsumerOptions(address) { GroupId = topic, AutoOffsetReset = "earliest", EnableAutoCommit = false };
+await using var consumer = new Consumer<string, string>(options);
+consumer.Subscribe(new[] { topic }, new Told());
+using var batch = await consumer.PollAsync(TimeSpan.FromSeconds(10));
+if (batch is not null)
+{
+    foreach (var record in batch.Records)
+    {
+        Console.WriteLine(record.Value);
+    }
+    await consumer.CommitAsync(batch);
+}
+
+internal sealed class Told : IRebalanceListener
+{
+    public ValueTask OnAssignedAsync(IReadOnlyList<TopicPartition> partitions)
+    {
+        Console.WriteLine($"assigned: {string.Join(", ", partitions)}");
+        return default;
+    }
+
+    public ValueTask OnRevokedAsync(IReadOnlyList<TopicPartition> partitions)
+    {
+        Console.WriteLine($"revoked: {string.Join(", ", partitions)}");
+        return default;
+    }
+}
