@@ -104,11 +104,12 @@ fn a_file_written_for_java_or_librdkafka_is_read() {
 #[test]
 fn what_is_not_served_yet_is_refused_and_not_ignored() {
     let mut settings = Settings::new();
-    settings.set("bootstrap.servers", "a:9093").set("security.protocol", "SASL_SSL");
-    let errors = ProducerConfig::from_settings(&settings).unwrap_err().to_string();
+    settings.set("bootstrap.servers", "a:9093").set("auto.offset.reset", "by_duration");
+    let errors = ConsumerConfig::from_settings(&settings).unwrap_err().to_string();
     assert_eq!(
         errors,
-        "configuration: `security.protocol`: `SASL_SSL` will not do: give `PLAINTEXT`, the rest is not supported yet"
+        "configuration: `auto.offset.reset`: `by_duration` will not do: give one of `latest`, `earliest`, `none`, \
+         the rest is not supported yet"
     );
 }
 

@@ -22,7 +22,7 @@ use ottla_interop::{
 };
 
 /// Listeners by name, in the order of both brokers'.
-const LISTENERS: [(&str, &str); 8] = [
+const LISTENERS: [(&str, &str); 9] = [
     ("PLAINTEXT", "PLAINTEXT"),
     ("TLS", "SSL"),
     ("MUTUAL", "SSL"),
@@ -31,6 +31,7 @@ const LISTENERS: [(&str, &str); 8] = [
     ("SHORT", "SASL_SSL"),
     ("EXPIRED", "SSL"),
     ("ELSEWHERE", "SSL"),
+    ("NEWEST", "SSL"),
 ];
 const JAAS_PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required \
                           user_alice=\"wonder\" user_bob=\"builder\";";
@@ -95,6 +96,7 @@ fn server_properties(authority: &Authority) -> Vec<(String, String)> {
         ("listener.name.mutual.ssl.principal.mapping.rules".to_owned(), "RULE:^CN=([^,]*).*$/$1/".to_owned()),
         ("listener.name.expired.ssl.keystore.location".to_owned(), expired),
         ("listener.name.elsewhere.ssl.keystore.location".to_owned(), elsewhere),
+        ("listener.name.newest.ssl.enabled.protocols".to_owned(), "TLSv1.3".to_owned()),
         ("sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256,SCRAM-SHA-512,PLAIN".to_owned()),
         ("listener.name.login.sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256".to_owned()),
         // Seconds, so that a test sees it happen.
@@ -305,6 +307,12 @@ fn what_does_not_go_together_is_said_with_what_to_do() {
         let untrusted = target.settings("TLS", &[("ssl.truststore.location", &path(&other.certificate()))]);
         refused(untrusted, ErrorKind::Tls, "trusted here; name").await;
         refused(target.settings("EXPIRED", &[]), ErrorKind::Tls, "has expired").await;
+        // Nobody is talked into an older version, or into a mechanism that shows the password.
+        let older = target.settings("NEWEST", &[("ssl.enabled.protocols", "TLSv1.2")]);
+        refused(older, ErrorKind::Tls, "`ssl.enabled.protocols`").await;
+        let mut weak = target.settings("LOGIN", &login("PLAIN", "alice", "wonder"));
+        weak.set("ottla.sasl.plain.without.tls", "true");
+        refused(weak, ErrorKind::Authentication, "it does not offer PLAIN; it offers SCRAM-SHA-256").await;
         // TLS where there is none, and the other way round.
         refused(as_if("PLAINTEXT", "SSL", &[]), ErrorKind::Disconnected, "the TLS handshake").await;
         refused(as_if("TLS", "PLAINTEXT", &[]), ErrorKind::Disconnected, "TLS").await;

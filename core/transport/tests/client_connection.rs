@@ -111,6 +111,53 @@ async fn ten_thousand_requests_in_the_pipe_are_answered_in_order() {
     assert_eq!(peer.await.unwrap(), 10_000);
 }
 
+/// Answers each request with itself, and gives the ids in the order in which they came.
+async fn echo_in_order(mut peer: Peer) -> Vec<i32> {
+    let mut ids = Vec::new();
+    while let Some(request) = peer.requests.next().await.unwrap() {
+        let size = request.bytes.len() as i32;
+        peer.says(&[&size.to_be_bytes()[..], &request.bytes].concat()).await;
+        ids.push(i32::from_be_bytes(*request.bytes.first_chunk().unwrap()));
+    }
+    ids
+}
+
+#[tokio::test]
+async fn an_interlude_is_alone_between_what_was_sent_before_and_after() {
+    let (connection, peer) = against(echo_in_order, &ConnectOptions::default()).await;
+    let mut answers: Vec<_> = (0..100).map(|i| ask(&connection, i, b"before")).collect();
+    let first = connection.interlude();
+    answers.extend((200..300).map(|i| ask(&connection, i, b"between")));
+    let second = connection.interlude();
+    answers.extend((400..500).map(|i| ask(&connection, i, b"after")));
+    // A talk: the next question comes when the last is answered.
+    for (interlude, ids) in [(first, 100..103), (second, 300..303)] {
+        for i in ids {
+            let answer = interlude.send(i, request(i, b"talk"), Instant::now() + LONG).await.unwrap();
+            assert_eq!(answer, [&i.to_be_bytes()[..], b"talk"].concat());
+        }
+    }
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    drop(connection);
+    let expected: Vec<i32> = (0..103).chain(200..303).chain(400..500).collect();
+    assert_eq!(peer.await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn what_waits_for_an_interlude_fails_with_its_connection() {
+    let (connection, peer) = against(Peer::echo, &ConnectOptions::default()).await;
+    let interlude = connection.interlude();
+    let waiting = ask(&connection, 1, b"waits");
+    interlude.send(2, request(2, b"talk"), Instant::now() + LONG).await.unwrap();
+    connection.close();
+    assert!(matches!(waiting.await.unwrap_err().cause(), Cause::Closed));
+    let error = interlude.send(3, request(3, b"late"), Instant::now() + LONG).await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Closed));
+    assert_eq!(peer.await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn large_frames_go_both_ways_at_once() {
     // More than both sockets' buffers hold: a side that only wrote, or only read, would stand still.
