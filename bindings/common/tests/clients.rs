@@ -15,7 +15,7 @@ use std::{
 use ottla_bindings::{
     Admin, BindingError, CompletionQueue, Config, Consumer, Next, Producer, RecordBatch, Wait,
     core::{ErrorCode, Header, NewTopic, OffsetSpec, RebalanceKind, Record, TopicPartition},
-    error::{CANCELLED, CLOSED, FORKED, INVALID_ARG, QUEUE_FULL, RECORD_TOO_LARGE},
+    error::{AUTHENTICATION, CANCELLED, CLOSED, FATAL, FORKED, INVALID_ARG, QUEUE_FULL, RECORD_TOO_LARGE},
 };
 use ottla_interop::{broker::TestBroker, kafka::QUICK_GROUPS};
 
@@ -75,6 +75,31 @@ fn batch(consumer: &Consumer) -> RecordBatch {
         Next::Batch(batch) => batch,
         next => panic!("{next:?}"),
     }
+}
+
+#[test]
+fn a_login_is_a_matter_of_settings_and_a_wrong_password_an_error_of_its_own() {
+    let broker = TestBroker::start(&[
+        ("listeners", "LOGIN://127.0.0.1:0"),
+        ("listener.security.protocol.map", "LOGIN:SASL_PLAINTEXT"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+        ("ottla.initial.scram.credentials", "SCRAM-SHA-256=[name=alice,password=wonder]"),
+    ]);
+    let alice = |password: &str| {
+        let mut config = Config::new();
+        config.set("bootstrap.servers", &broker.bootstrap()).unwrap();
+        config.set("security.protocol", "sasl_plaintext").unwrap();
+        config.set("sasl.mechanisms", "SCRAM-SHA-256").unwrap();
+        config.set("sasl.username", "alice").unwrap();
+        config.set("sasl.password", password).unwrap();
+        Producer::new(config.producer().unwrap()).unwrap()
+    };
+    let producer = alice("wonder");
+    producer.send(&Record::to("secrets").value("x"), None, patience()).unwrap();
+    producer.close(PATIENCE).wait(patience()).unwrap();
+    let error = alice("hunter2").send(&Record::to("secrets").value("x"), None, patience()).unwrap_err();
+    assert_eq!((error.code, error.name, error.flags), (AUTHENTICATION, "AUTHENTICATION", FATAL), "{error:?}");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 
 #[test]
