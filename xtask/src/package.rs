@@ -99,14 +99,15 @@ fn natives(build: &Build, is_wanted: impl Fn(Language) -> bool) -> anyhow::Resul
     if is_wanted(Language::C) {
         made.push(c::package_of(build)?);
     }
-    if is_wanted(Language::Python) {
-        made.push(wheel_of(build)?);
-    }
     if is_wanted(Language::Node) {
         made.push(npm::platform_package(build)?);
     }
     if is_wanted(Language::Java) {
         made.push(java::natives(build)?);
+    }
+    // Last, as with zig maturin compiles what the others share once more, and they would again behind it.
+    if is_wanted(Language::Python) {
+        made.push(wheel_of(build)?);
     }
     for package in made {
         println!("{}", package.display());
@@ -178,6 +179,9 @@ fn scripts() -> anyhow::Result<PathBuf> {
 /// A verb of maturin that makes a file in a fresh folder.
 fn maturin(verb: &str, out: &Path) -> anyhow::Result<Command> {
     let _ = std::fs::remove_dir_all(out);
+    // Which it packs where it finds it beside the manifest.
+    std::fs::copy(tree::path("LICENSE"), tree::path("python/LICENSE"))
+        .context("putting the licence beside")?;
     let mut maturin = Command::new(tools(&[MATURIN])?.join("maturin"));
     maturin.args([verb, "--out"]).arg(out).current_dir(tree::path("python"));
     Ok(maturin)

@@ -103,8 +103,13 @@ fn jars(args: &Args, platforms: &[Platform], release: &Path) -> anyhow::Result<(
             }
         }
     }
+    let left_out: Vec<_> = PLATFORMS.into_iter().filter(|platform| !platforms.contains(platform)).collect();
     for jar in java::assemble(&staged)? {
-        take(&jar, release)?;
+        // Maven makes a jar for each platform, which has nothing in it where that is missing.
+        let name = jar.to_string_lossy();
+        if !left_out.iter().any(|platform| name.ends_with(&format!("-{}.jar", platform.maven()))) {
+            take(&jar, release)?;
+        }
     }
     for (pom, artifact) in java::POMS {
         fs::copy(tree::path("java").join(pom), release.join(format!("{artifact}-{VERSION}.pom")))
