@@ -1,4 +1,5 @@
-// A member of a group: reads what the group gives it, commits what it is done with, and is told of rebalances.
+// A member of a group: reads what the group gives it until nothing has come for two seconds, commits what it is done with, and is told of
+// rebalances.
 //
 //     dotnet run -- localhost:9092 greetings
 using System;
@@ -12,14 +13,18 @@ var topic = args.Length > 1 ? args[1] : "greetings";
 var options = new ConsumerOptions(address) { GroupId = topic, AutoOffsetReset = "earliest", EnableAutoCommit = false };
 await using var consumer = new Consumer<string, string>(options);
 consumer.Subscribe(new[] { topic }, new Told());
-using var batch = await consumer.PollAsync(TimeSpan.FromSeconds(10));
-if (batch is not null)
+var patience = TimeSpan.FromSeconds(10);
+while (await consumer.PollAsync(patience) is { } batch)
 {
-    foreach (var record in batch.Records)
+    using (batch)
     {
-        Console.WriteLine(record.Value);
+        foreach (var record in batch.Records)
+        {
+            Console.WriteLine(record.Value);
+        }
+        await consumer.CommitAsync(batch);
     }
-    await consumer.CommitAsync(batch);
+    patience = TimeSpan.FromSeconds(2);
 }
 
 internal sealed class Told : IRebalanceListener

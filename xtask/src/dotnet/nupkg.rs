@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::at;
+use super::{at, platform};
 use crate::tree;
 
 /// Packs what was compiled of a project; gives the package.
@@ -21,7 +21,7 @@ pub fn write(name: &str) -> anyhow::Result<PathBuf> {
     let mut package = Package { zip: ZipWriter::new(File::create(&path)?) };
     package.text(&format!("{name}.nuspec"), &manifest(name, version)?)?;
     package.text("_rels/.rels", &relations(name))?;
-    package.text("[Content_Types].xml", CONTENT_TYPES)?;
+    package.text("[Content_Types].xml", &content_types(name))?;
     for document in ["LICENSE", "NOTICE"] {
         package.file(document, &tree::path(document))?;
     }
@@ -112,16 +112,22 @@ fn relations(name: &str) -> String {
     )
 }
 
-const CONTENT_TYPES: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
-    <Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">\n  \
-    <Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\" />\n  \
-    <Default Extension=\"nuspec\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"dll\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"so\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"dylib\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"xml\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"md\" ContentType=\"application/octet\" />\n  \
-    <Default Extension=\"exe\" ContentType=\"application/octet\" />\n  \
-    <Override PartName=\"/LICENSE\" ContentType=\"application/octet\" />\n  \
-    <Override PartName=\"/NOTICE\" ContentType=\"application/octet\" />\n\
-    </Types>\n";
+/// Of each ending; and of what has none.
+fn content_types(name: &str) -> String {
+    let mut out = String::from(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
+         <Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">\n  \
+         <Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\" />\n",
+    );
+    for ending in ["nuspec", "dll", "so", "dylib", "xml", "md", "exe"] {
+        out += &format!("  <Default Extension=\"{ending}\" ContentType=\"application/octet\" />\n");
+    }
+    let mut without = vec!["LICENSE".to_owned(), "NOTICE".to_owned()];
+    if name != "Ottla" {
+        without.push(format!("runtimes/{}/native/ottla", platform()));
+    }
+    for part in without {
+        out += &format!("  <Override PartName=\"/{part}\" ContentType=\"application/octet\" />\n");
+    }
+    out + "</Types>\n"
+}
