@@ -7,7 +7,8 @@ import java.time.Duration;
 import java.util.Collection;
 
 /**
- * A member of a group: reads what the group gives it, commits what it is done with, and is told of rebalances.
+ * A member of a group: reads what the group gives it until nothing has come for two seconds, commits what it is done with, and is told of
+ * rebalances.
  *
  * <pre>java -cp 'ottla-0.1.0.jar:slf4j-api-2.0.17.jar' Main.java localhost:9092 greetings</pre>
  */
@@ -29,10 +30,13 @@ final class Main {
                 .onRebalance(new Told())
                 .build()) {
             var records = consumer.poll(Duration.ofSeconds(10));
-            for (ConsumerRecord<String, String> record : records) {
-                System.out.println(record.value());
+            while (!records.isEmpty()) {
+                for (ConsumerRecord<String, String> record : records) {
+                    System.out.println(record.value());
+                }
+                consumer.commitSync(records.nextOffsets());
+                records = consumer.poll(Duration.ofSeconds(2));
             }
-            consumer.commitSync(records.nextOffsets());
         }
     }
 

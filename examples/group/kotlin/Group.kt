@@ -7,7 +7,10 @@ import dev.ottla.kotlin.awaitRecords
 import kotlinx.coroutines.runBlocking
 import kotlin.time.Duration.Companion.seconds
 
-/** A member of a group: reads what the group gives it, commits what it is done with, and is told of rebalances. */
+/**
+ * A member of a group: reads what the group gives it until nothing has come for two seconds, commits what it is done with, and is told of
+ * rebalances.
+ */
 fun main(arguments: Array<String>): Unit = runBlocking {
     val address = arguments.getOrElse(0) { "localhost:9092" }
     val topic = arguments.getOrElse(1) { "greetings" }
@@ -23,11 +26,14 @@ fun main(arguments: Array<String>): Unit = runBlocking {
         .onRebalance(Told)
         .build()
         .use { consumer ->
-            val records = consumer.awaitRecords(10.seconds)
-            for (record in records) {
-                println(record.value())
+            var records = consumer.awaitRecords(10.seconds)
+            while (!records.isEmpty) {
+                for (record in records) {
+                    println(record.value())
+                }
+                consumer.awaitCommit(records.nextOffsets())
+                records = consumer.awaitRecords(2.seconds)
             }
-            consumer.awaitCommit(records.nextOffsets())
         }
 }
 
