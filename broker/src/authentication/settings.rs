@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use ottla_config::{Secret, Settings, Values};
+use ottla_config::{Settings, Values};
 use ottla_protocol::types::Str;
 use ottla_transport::{
     sasl::{self, JaasConfig, Mechanism, PlainUsers},
-    tls::{self, PrincipalRules, SslKeys, TlsAcceptor, TlsSettings},
+    ssl_keys,
+    tls::{self, PrincipalRules, TlsAcceptor, TlsSettings},
 };
 
 use crate::{
@@ -96,21 +97,7 @@ impl Listening {
 }
 
 fn acceptor(endpoint: &Endpoint, config: &BrokerConfig) -> Result<TlsAcceptor, StartError> {
-    let settings = TlsSettings::of(&SslKeys {
-        keystore_location: config.ssl_keystore_location.as_deref(),
-        keystore_type: &config.ssl_keystore_type,
-        keystore_password: config.ssl_keystore_password.as_ref().map(Secret::reveal),
-        keystore_certificate_chain: config.ssl_keystore_certificate_chain.as_ref().map(Secret::reveal),
-        keystore_key: config.ssl_keystore_key.as_ref().map(Secret::reveal),
-        key_location: config.ssl_key_location.as_deref(),
-        key_password: config.ssl_key_password.as_ref().map(Secret::reveal),
-        truststore_location: config.ssl_truststore_location.as_deref(),
-        truststore_type: &config.ssl_truststore_type,
-        truststore_password: config.ssl_truststore_password.as_ref().map(Secret::reveal),
-        truststore_certificates: config.ssl_truststore_certificates.as_ref().map(Secret::reveal),
-        enabled_protocols: &config.ssl_enabled_protocols,
-        endpoint_identification_algorithm: &config.ssl_endpoint_identification_algorithm,
-    });
+    let settings = TlsSettings::of(&ssl_keys!(config));
     let client_auth = match config.ssl_client_auth {
         ClientAuth::None => tls::ClientAuth::None,
         ClientAuth::Requested => tls::ClientAuth::Requested,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ottla_config::Secret;
 use ottla_transport::{
     sasl::{JaasConfig, Login, Mechanism},
-    tls::{SslKeys, TlsConnector, TlsSettings},
+    ssl_keys,
+    tls::{TlsConnector, TlsSettings},
 };
 
 use crate::{
@@ -49,21 +50,7 @@ fn wrong(key: &str, why: impl std::fmt::Display) -> Error {
 }
 
 fn connector(config: &ClientConfig) -> Result<TlsConnector> {
-    let settings = TlsSettings::of(&SslKeys {
-        keystore_location: config.ssl_keystore_location.as_deref(),
-        keystore_type: &config.ssl_keystore_type,
-        keystore_password: config.ssl_keystore_password.as_ref().map(Secret::reveal),
-        keystore_certificate_chain: config.ssl_keystore_certificate_chain.as_ref().map(Secret::reveal),
-        keystore_key: config.ssl_keystore_key.as_ref().map(Secret::reveal),
-        key_location: config.ssl_key_location.as_deref(),
-        key_password: config.ssl_key_password.as_ref().map(Secret::reveal),
-        truststore_location: config.ssl_truststore_location.as_deref(),
-        truststore_type: &config.ssl_truststore_type,
-        truststore_password: config.ssl_truststore_password.as_ref().map(Secret::reveal),
-        truststore_certificates: config.ssl_truststore_certificates.as_ref().map(Secret::reveal),
-        enabled_protocols: &config.ssl_enabled_protocols,
-        endpoint_identification_algorithm: &config.ssl_endpoint_identification_algorithm,
-    });
+    let settings = TlsSettings::of(&ssl_keys!(config));
     let settings = settings.map_err(|error| wrong(error.key, &error.why).caused_by(error))?;
     TlsConnector::new(settings).map_err(|error| {
         Error::new(ErrorKind::Config, format!("TLS cannot be set up: {error}"))

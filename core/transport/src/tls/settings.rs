@@ -138,6 +138,35 @@ pub struct SslKeys<'a> {
     pub endpoint_identification_algorithm: &'a str,
 }
 
+/// The [`SslKeys`](crate::tls::SslKeys) of a configuration, of either side: its fields are generated from the one table of these keys.
+#[macro_export]
+macro_rules! ssl_keys {
+    ($config:expr) => {{
+        let config = $config;
+        $crate::tls::SslKeys {
+            keystore_location: config.ssl_keystore_location.as_deref(),
+            keystore_type: &config.ssl_keystore_type,
+            keystore_password: config.ssl_keystore_password.as_ref().map(|secret| secret.reveal()),
+            keystore_certificate_chain: config
+                .ssl_keystore_certificate_chain
+                .as_ref()
+                .map(|secret| secret.reveal()),
+            keystore_key: config.ssl_keystore_key.as_ref().map(|secret| secret.reveal()),
+            key_location: config.ssl_key_location.as_deref(),
+            key_password: config.ssl_key_password.as_ref().map(|secret| secret.reveal()),
+            truststore_location: config.ssl_truststore_location.as_deref(),
+            truststore_type: &config.ssl_truststore_type,
+            truststore_password: config.ssl_truststore_password.as_ref().map(|secret| secret.reveal()),
+            truststore_certificates: config
+                .ssl_truststore_certificates
+                .as_ref()
+                .map(|secret| secret.reveal()),
+            enabled_protocols: &config.ssl_enabled_protocols,
+            endpoint_identification_algorithm: &config.ssl_endpoint_identification_algorithm,
+        }
+    }};
+}
+
 /// A key whose value will not do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SettingError {
