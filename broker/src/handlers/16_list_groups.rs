@@ -5,7 +5,11 @@
 
 use ottla_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 pub(crate) async fn handle(
@@ -23,6 +27,10 @@ pub(crate) async fn handle(
             }
         }
         Err(error_code) => response.error_code = error_code,
+    }
+    let access = Access::of(rq, cx);
+    if !access.may_cluster(access::DESCRIBE_CLUSTER) {
+        response.groups.retain(|group| access.may_see(access::DESCRIBE_GROUP, &group.group_id));
     }
     response
 }
