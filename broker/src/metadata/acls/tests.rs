@@ -251,7 +251,7 @@ fn any_acl() -> impl Strategy<Value = Acl> {
         prop_oneof![Just("User:alice"), Just("User:bob"), Just("User:*"), Just("Group:alice")],
         prop_oneof![Just("*"), Just("10.0.0.1"), Just("10.0.0.2")],
         proptest::sample::select(operations),
-        prop_oneof![Just(Permission::Deny), 3 => Just(Permission::Allow)],
+        prop_oneof![1 => Just(Permission::Deny), 3 => Just(Permission::Allow)],
     )
         .prop_map(|(resource_type, name, pattern_type, principal, host, operation, permission)| Acl {
             resource_type,
