@@ -91,7 +91,7 @@ impl Broker {
         let config = Arc::new(BrokerConfig::from_values(&values));
         let advertised = listeners::advertised(&config)?;
         let initial = initial_records(&config)?;
-        let authorizer = Authorizer::new(&config)?;
+        let authorizer = Authorizer::new(&config)?.map(Arc::new);
         // All of them are read before any is opened.
         let listenings = listenings(listeners::endpoints(&config)?, &values, settings)?;
         let mut sockets = Vec::new();

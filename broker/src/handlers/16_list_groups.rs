@@ -18,7 +18,7 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> ListGroupsResponse {
     let mut response = ListGroupsResponse::default();
-    match cx.coordinator.ask_all(Request::List(request), groups::caller(rq)).await {
+    match cx.coordinator.ask_all(Request::List(request), groups::caller(rq, cx)).await {
         Ok(answers) => {
             for answer in answers {
                 if let Answer::List(groups) = answer {

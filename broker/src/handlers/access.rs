@@ -11,6 +11,7 @@ use ottla_protocol::error_code::ErrorCode;
 use super::{Context, RequestContext, nodes::NO_OPERATIONS};
 use crate::{
     authorization::Authorizer,
+    coordinator::group::Sees,
     metadata::{
         Image,
         acls::{CLUSTER_NAME, Operation, ResourceType},
@@ -120,7 +121,7 @@ pub(super) struct Access<'a> {
 
 impl<'a> Access<'a> {
     pub(super) fn of(rq: &'a RequestContext, cx: &'a Context) -> Self {
-        Self { rq, guarded: cx.authorizer.as_ref().map(|authorizer| (authorizer, cx.image.load_full())) }
+        Self { rq, guarded: cx.authorizer.as_deref().map(|authorizer| (authorizer, cx.image.load_full())) }
     }
 
     /// Whether there are rules at all.
@@ -203,6 +204,17 @@ impl<'a> Access<'a> {
             resource.operations().iter().filter(|it| self.may_see(Right { operation: **it, resource }, name));
         allowed.fold(0, |bits, operation| bits | 1 << operation.number())
     }
+}
+
+/// Which topics the client sees, for those who find out later: by the rules as they are then.
+pub(super) fn sees_topics(rq: &RequestContext, cx: &Context) -> Sees {
+    let Some(authorizer) = cx.authorizer.clone() else { return Sees::default() };
+    let (image, session, address) =
+        (Arc::clone(&cx.image), Arc::clone(&rq.session), rq.peer.ip().to_canonical());
+    Sees::by(move |name| {
+        let Right { operation, resource } = DESCRIBE_TOPIC;
+        authorizer.allows(image.load().acls(), &session.principal, address, operation, resource, name)
+    })
 }
 
 #[cfg(test)]

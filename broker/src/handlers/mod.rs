@@ -109,7 +109,7 @@ pub(crate) struct Context {
     /// The groups that are coordinated here.
     pub(crate) coordinator: Coordinator,
     /// Judges what clients may do; without one, everything.
-    pub(crate) authorizer: Option<Authorizer>,
+    pub(crate) authorizer: Option<Arc<Authorizer>>,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// The settings that the broker started with.

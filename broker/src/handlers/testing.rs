@@ -47,7 +47,7 @@ impl Broker {
             replicas,
             coordinator,
             fetch_sessions: FetchSessions::new(0),
-            authorizer: Authorizer::new(&config).unwrap(),
+            authorizer: Authorizer::new(&config).unwrap().map(Arc::new),
             metrics: Arc::new(Metrics::new(1)),
             config,
         };
