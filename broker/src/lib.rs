@@ -30,6 +30,7 @@ pub mod log;
 mod metadata;
 mod metrics;
 mod observe;
+mod quota;
 mod random;
 mod replica;
 mod server;

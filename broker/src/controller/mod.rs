@@ -16,6 +16,7 @@ pub(crate) mod consensus;
 pub(crate) mod initial_users;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
+pub(crate) mod quotas;
 pub(crate) mod scram;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -37,6 +38,7 @@ use ottla_config::{ConfigErrors, Values};
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
+        alter_client_quotas::{AlterClientQuotasRequest, AlterClientQuotasResponse},
         alter_user_scram_credentials::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse},
         create_acls::{CreateAclsRequest, CreateAclsResponse},
         create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse},
@@ -350,6 +352,14 @@ impl ControllerHandle {
         request: DeleteAclsRequest,
     ) -> Result<DeleteAclsResponse, ApiError> {
         self.ask(move |image, _| acls::delete(image, &request)).await
+    }
+
+    /// Changes quotas; see [`quotas::alter`].
+    pub(crate) async fn alter_client_quotas(
+        &self,
+        request: AlterClientQuotasRequest,
+    ) -> Result<AlterClientQuotasResponse, ApiError> {
+        self.ask(move |image, _| quotas::alter(image, &request)).await
     }
 
     /// Says that a log directory of this broker has failed: nothing new is put there.

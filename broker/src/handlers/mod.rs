@@ -3,6 +3,8 @@
 mod access;
 #[cfg(test)]
 mod access_tests;
+#[path = "49_alter_client_quotas.rs"]
+pub(crate) mod alter_client_quotas;
 #[path = "33_alter_configs.rs"]
 pub(crate) mod alter_configs;
 #[path = "51_alter_user_scram_credentials.rs"]
@@ -29,6 +31,8 @@ pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 #[path = "29_describe_acls.rs"]
 pub(crate) mod describe_acls;
+#[path = "48_describe_client_quotas.rs"]
+pub(crate) mod describe_client_quotas;
 #[path = "60_describe_cluster.rs"]
 pub(crate) mod describe_cluster;
 #[path = "32_describe_configs.rs"]

@@ -19,7 +19,7 @@ use ottla_protocol::{
 };
 use ottla_transport::sasl::{ScramCredential, ScramHash};
 
-use super::{acls::Acls, record::MetadataRecord, scram::ScramUsers};
+use super::{acls::Acls, quotas::ClientQuotas, record::MetadataRecord, scram::ScramUsers};
 
 /// "The leader stays", in a [`PartitionChangeRecord`] (`NO_LEADER_CHANGE`).
 pub(crate) const NO_LEADER_CHANGE: BrokerId = BrokerId(-2);
@@ -46,6 +46,7 @@ pub(crate) struct Image {
     next_producer_id: i64,
     scram_users: Arc<ScramUsers>,
     acls: Arc<Acls>,
+    quotas: Arc<ClientQuotas>,
 }
 
 impl Image {
@@ -62,6 +63,7 @@ impl Image {
             next_producer_id: 0,
             scram_users: Arc::default(),
             acls: Arc::default(),
+            quotas: Arc::default(),
         }
     }
 
@@ -194,6 +196,11 @@ impl Image {
         &self.acls
     }
 
+    /// How much users, clients and addresses may take.
+    pub(crate) fn quotas(&self) -> &ClientQuotas {
+        &self.quotas
+    }
+
     pub(super) fn shares_topics_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
     }
@@ -260,6 +267,7 @@ impl Image {
             MetadataRecord::RemoveAccessControlEntry(record) => {
                 Arc::make_mut(&mut self.acls).remove(record)?;
             }
+            MetadataRecord::ClientQuota(record) => Arc::make_mut(&mut self.quotas).set(record)?,
             MetadataRecord::NoOp(_) => {}
         }
         Ok(())

@@ -8,6 +8,7 @@ pub(crate) mod acls;
 pub(crate) mod delta;
 pub(crate) mod effective;
 pub(crate) mod image;
+pub(crate) mod quotas;
 pub(crate) mod record;
 pub(crate) mod scram;
 

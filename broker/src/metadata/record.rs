@@ -14,10 +14,11 @@ use ottla_protocol::{
     messages::metadata_log::{
         access_control_entry_record::AccessControlEntryRecord,
         broker_registration_change_record::BrokerRegistrationChangeRecord, clear_elr_record::ClearElrRecord,
-        config_record::ConfigRecord, feature_level_record::FeatureLevelRecord,
-        fence_broker_record::FenceBrokerRecord, no_op_record::NoOpRecord,
-        partition_change_record::PartitionChangeRecord, partition_record::PartitionRecord,
-        producer_ids_record::ProducerIdsRecord, register_broker_record::RegisterBrokerRecord,
+        client_quota_record::ClientQuotaRecord, config_record::ConfigRecord,
+        feature_level_record::FeatureLevelRecord, fence_broker_record::FenceBrokerRecord,
+        no_op_record::NoOpRecord, partition_change_record::PartitionChangeRecord,
+        partition_record::PartitionRecord, producer_ids_record::ProducerIdsRecord,
+        register_broker_record::RegisterBrokerRecord,
         remove_access_control_entry_record::RemoveAccessControlEntryRecord,
         remove_topic_record::RemoveTopicRecord,
         remove_user_scram_credential_record::RemoveUserScramCredentialRecord, topic_record::TopicRecord,
@@ -35,8 +36,8 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident($record:ident) = $key:literal;)*) => {
         /// One fact of the metadata log.
         ///
-        /// These are the kinds that this release acts on. A log that holds any other is refused: to pass over a
-        /// quota, say, would open what somebody closed.
+        /// These are the kinds that this release acts on. A log that holds any other is refused: to pass over an
+        /// access rule, say, would open what somebody closed.
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) enum MetadataRecord {
             $($(#[$doc])* $kind($record),)*
@@ -97,6 +98,8 @@ kinds! {
     UserScramCredential(UserScramCredentialRecord) = 11;
     /// A feature is finalised at a level.
     FeatureLevel(FeatureLevelRecord) = 12;
+    /// A quota is set or taken away.
+    ClientQuota(ClientQuotaRecord) = 14;
     /// Producer ids below this one are handed out.
     ProducerIds(ProducerIdsRecord) = 15;
     /// A broker is fenced, unfenced, or shutting down.

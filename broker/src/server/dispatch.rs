@@ -184,6 +184,8 @@ pub(crate) async fn answer(
         ApiKey::DescribeAcls => call!(describe_acls),
         ApiKey::CreateAcls => call!(create_acls),
         ApiKey::DeleteAcls => call!(delete_acls),
+        ApiKey::DescribeClientQuotas => call!(describe_client_quotas),
+        ApiKey::AlterClientQuotas => call!(alter_client_quotas),
         ApiKey::DescribeConfigs => call!(describe_configs),
         ApiKey::AlterConfigs => call!(alter_configs),
         ApiKey::DescribeLogDirs => call!(describe_log_dirs),
