@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     StartError,
     authentication::Listening,
+    authorization::Authorizer,
     config::{BROKER, BrokerConfig},
     controller::{
         self, BoxFuture, PartitionChange, PartitionFailure, Partitions, Start, brokers::Registration,
@@ -90,6 +91,7 @@ impl Broker {
         let config = Arc::new(BrokerConfig::from_values(&values));
         let advertised = listeners::advertised(&config)?;
         let initial = initial_records(&config)?;
+        let authorizer = Authorizer::new(&config)?.map(Arc::new);
         // All of them are read before any is opened.
         let listenings = listenings(listeners::endpoints(&config)?, &values, settings)?;
         let mut sockets = Vec::new();
@@ -189,6 +191,7 @@ impl Broker {
             replicas: Arc::clone(&replicas),
             coordinator,
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots as usize),
+            authorizer,
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
         });

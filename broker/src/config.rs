@@ -658,6 +658,18 @@ pub struct BrokerConfig {
     ///
     /// `ottla.initial.scram.credentials`: none by default.
     pub initial_scram_credentials: Option<Secret>,
+    /// `org.apache.kafka.metadata.authorizer.StandardAuthorizer`, or `StandardAuthorizer`, has every request judged by access rules; without it everybody may do everything.
+    ///
+    /// `authorizer.class.name`: empty by default.
+    pub authorizer_class_name: String,
+    /// Principals that may do everything, as `User:alice`, with `;` between them.
+    ///
+    /// `super.users`: empty by default.
+    pub super_users: String,
+    /// Lets everybody do with a resource what they like as long as no rule speaks of it.
+    ///
+    /// `allow.everyone.if.no.acl.found`: `false` by default.
+    pub allow_everyone_if_no_acl_found: bool,
     /// TLS versions that are allowed.
     ///
     /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
@@ -866,6 +878,9 @@ impl BrokerConfig {
             authentication_timeout: values.duration("ottla.authentication.timeout.ms"),
             max_unauthenticated_connections: values.i32("ottla.max.unauthenticated.connections"),
             initial_scram_credentials: values.opt_secret("ottla.initial.scram.credentials").cloned(),
+            authorizer_class_name: values.str("authorizer.class.name").to_owned(),
+            super_users: values.str("super.users").to_owned(),
+            allow_everyone_if_no_acl_found: values.bool("allow.everyone.if.no.acl.found"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
                 .str("ssl.endpoint.identification.algorithm")
@@ -1124,6 +1139,9 @@ impl BrokerConfig {
         if let Some(value) = &self.initial_scram_credentials {
             settings.set("ottla.initial.scram.credentials", value.reveal());
         }
+        settings.set("authorizer.class.name", self.authorizer_class_name.as_str());
+        settings.set("super.users", self.super_users.as_str());
+        settings.set("allow.everyone.if.no.acl.found", self.allow_everyone_if_no_acl_found.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
         settings.set(
             "ssl.endpoint.identification.algorithm",
@@ -4116,6 +4134,27 @@ static BROKER_KEYS: [Key; 336] = [
         ..Key::EMPTY
     },
     Key {
+        name: "authorizer.class.name",
+        kind: Type::String,
+        default: Some(""),
+        doc: "`org.apache.kafka.metadata.authorizer.StandardAuthorizer`, or `StandardAuthorizer`, has every request judged by access rules; without it everybody may do everything",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "super.users",
+        kind: Type::String,
+        default: Some(""),
+        doc: "principals that may do everything, as `User:alice`, with `;` between them",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "allow.everyone.if.no.acl.found",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "lets everybody do with a resource what they like as long as no rule speaks of it",
+        ..Key::EMPTY
+    },
+    Key {
         name: "ssl.allow.dn.changes",
         kind: Type::Bool,
         default: Some("false"),
@@ -4199,36 +4238,12 @@ static BROKER_KEYS: [Key; 336] = [
         ..Key::EMPTY
     },
     Key {
-        name: "authorizer.class.name",
-        kind: Type::String,
-        default: Some(""),
-        effect: Effect::Known { why: "authorization is not done yet" },
-        doc: "Java class that authorizes requests",
-        ..Key::EMPTY
-    },
-    Key {
         name: "principal.builder.class",
         kind: Type::Class,
         default: Some("org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"),
-        effect: Effect::Known { why: "authorization is not done yet" },
+        effect: Effect::Known { why: "there is no JVM" },
         update: Update::PerBroker,
         doc: "Java class that makes a principal of a connection",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "allow.everyone.if.no.acl.found",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known { why: "authorization is not done yet" },
-        doc: "StandardAuthorizer: allows what no rule speaks of",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "super.users",
-        kind: Type::String,
-        default: Some(""),
-        effect: Effect::Known { why: "authorization is not done yet" },
-        doc: "StandardAuthorizer: principals that may do everything",
         ..Key::EMPTY
     },
     Key {

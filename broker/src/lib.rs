@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod authentication;
+mod authorization;
 mod broker;
 pub mod config;
 mod controller;

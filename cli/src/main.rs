@@ -1,5 +1,6 @@
 //! The `ottla` program: a broker, a development server, and the tools to work with either.
 
+mod acl;
 mod bench;
 mod broker;
 mod client;
@@ -38,6 +39,7 @@ enum Verb {
     Topic(topic::Args),
     Group(group::Args),
     User(user::Args),
+    Acl(acl::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Topic(args) => topic::run(&args),
         Verb::Group(args) => group::run(&args),
         Verb::User(args) => user::run(&args),
+        Verb::Acl(args) => acl::run(&args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),

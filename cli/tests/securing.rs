@@ -148,3 +148,79 @@ fn users_are_added_changed_and_removed_each_mechanism_apart() {
     assert!(refused("printf '' | ottla user add bob").contains("the password of `bob` is empty"));
     assert!(refused("echo x | ottla user add bob --iterations 10").contains("4,096 to 16,384 iterations"));
 }
+
+#[test]
+fn rules_are_added_listed_and_removed_by_the_names_of_kafkas_tool() {
+    let broker = TestBroker::start(&[
+        ("authorizer.class.name", "StandardAuthorizer"),
+        ("super.users", "User:ANONYMOUS"),
+    ]);
+    let directory = tempfile::tempdir().unwrap();
+    let with_broker = |script: &str| {
+        script.replace("ottla acl", &format!("ottla acl --bootstrap-server {}", broker.bootstrap()))
+    };
+    let ottla = |script: &str| run(directory.path(), &with_broker(script));
+    let added =
+        ottla("ottla acl add --allow-principal User:alice --consumer --topic letters --group readers");
+    assert_eq!(added.lines().count(), 4, "a heading, and three rules: {added}");
+    ottla(
+        "ottla acl add --deny-principal 'User:*' --deny-host 10.0.0.1 --operation DescribeConfigs --topic let \
+         --resource-pattern-type prefixed",
+    );
+    ottla("ottla acl add --allow-principal User:bob --operation ClusterAction --cluster");
+    let listed = ottla("ottla acl list");
+    let words: Vec<Vec<_>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(
+        words.contains(&vec!["ALLOW", "User:alice", "*", "READ", "GROUP", "LITERAL", "readers"]),
+        "{listed}"
+    );
+    assert!(
+        words.contains(&vec!["DENY", "User:*", "10.0.0.1", "DESCRIBE_CONFIGS", "TOPIC", "PREFIXED", "let"]),
+        "{listed}"
+    );
+    assert!(
+        words.contains(&vec![
+            "ALLOW",
+            "User:bob",
+            "*",
+            "CLUSTER_ACTION",
+            "CLUSTER",
+            "LITERAL",
+            "kafka-cluster"
+        ]),
+        "{listed}"
+    );
+    let count = |script: &str| ottla(script).lines().count();
+    assert_eq!(count("ottla acl list --json"), 5);
+    assert_eq!(count("ottla acl list --json --topic letters"), 2);
+    assert_eq!(count("ottla acl list --json --topic letters --resource-pattern-type match"), 3);
+    assert_eq!(count("ottla acl list --json --principal User:bob"), 1);
+    assert_eq!(
+        count("ottla acl remove --json --allow-principal User:bob --operation ClusterAction --cluster"),
+        1
+    );
+    assert_eq!(count("ottla acl remove --json --force --topic letters"), 2);
+    assert_eq!(count("ottla acl list --json"), 2);
+
+    let refused = |script: &str| {
+        let output = shell(directory.path(), &with_broker(script)).output().unwrap();
+        assert!(!output.status.success(), "{script}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused("ottla acl remove --topic let").contains("removes all rules"));
+    assert!(refused("ottla acl remove --force --topic nothing").contains("there is no such access rule"));
+    assert!(refused("ottla acl add --topic t").contains("say who"));
+    assert!(refused("ottla acl add --allow-principal User:a").contains("name what the rules are for"));
+    assert!(refused("ottla acl add --topic t --allow-principal alice").contains("write it as `User:alice`"));
+    let host = refused("ottla acl add --topic t --allow-principal User:a --allow-host example.org");
+    assert!(host.contains("a rule knows addresses"), "{host}");
+    assert!(
+        refused("ottla acl add --topic t --allow-principal User:a --operation Fly").contains("there are ALL")
+    );
+
+    let open = TestBroker::start(&[]);
+    let output =
+        shell(directory.path(), &format!("ottla acl list --bootstrap-server {}", open.bootstrap())).output();
+    let complaint = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(complaint.contains("set `authorizer.class.name`"), "{complaint}");
+}

@@ -189,6 +189,7 @@ fn broker_hint(code: ErrorCode) -> Option<&'static str> {
             "bring replicas back in sync, or lower `min.insync.replicas` of the topic"
         }
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => "ask for an ACL on the topic",
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => "ask for an ACL on the group",
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "ask for an ACL on the cluster",
         ErrorCode::INVALID_REPLICATION_FACTOR => "ask for no more replicas than there are brokers",
         ErrorCode::OFFSET_OUT_OF_RANGE => {

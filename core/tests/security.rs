@@ -10,8 +10,8 @@ use std::{path::Path, sync::OnceLock, time::Duration};
 
 use common::{eventually, unique};
 use ottla::{
-    Admin, AlterScramUser, Consumer, ErrorKind, NewTopic, Producer, Record, ScramMechanism, Secret, Settings,
-    TopicPartition,
+    AclBinding, AclFilter, AclOperation, Admin, AlterScramUser, Consumer, ErrorCode, ErrorKind, NewTopic,
+    PatternFilter, Producer, Record, ResourceType, ScramMechanism, Secret, Settings, TopicPartition,
     config::{AdminConfig, ConsumerConfig, ProducerConfig},
 };
 use ottla_interop::{
@@ -99,6 +99,13 @@ fn server_properties(authority: &Authority) -> Vec<(String, String)> {
         ("listener.name.newest.ssl.enabled.protocols".to_owned(), "TLSv1.3".to_owned()),
         ("sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256,SCRAM-SHA-512,PLAIN".to_owned()),
         ("listener.name.login.sasl.enabled.mechanisms".to_owned(), "SCRAM-SHA-256".to_owned()),
+        // Rules hold where there are any; whoever did not log in makes them.
+        (
+            "authorizer.class.name".to_owned(),
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+        ),
+        ("super.users".to_owned(), "User:ANONYMOUS".to_owned()),
+        ("allow.everyone.if.no.acl.found".to_owned(), "true".to_owned()),
         // Seconds, so that a test sees it happen.
         ("listener.name.short.connections.max.reauth.ms".to_owned(), "2000".to_owned()),
     ];
@@ -360,5 +367,66 @@ fn a_session_goes_on_by_logging_in_anew() {
             assert_eq!(metrics.record_acknowledged_total, sent);
             producer.close(Duration::from_secs(10)).await.unwrap();
         }
+    });
+}
+
+#[test]
+fn rules_say_who_may_do_what_and_are_gone_when_they_are_removed() {
+    on_each(async |target| {
+        let admin = admin(&target.settings("PLAINTEXT", &[])).unwrap();
+        let prefix = unique("guarded");
+        let topic = format!("{prefix}-letters");
+        admin.create_topic(NewTopic::new(&topic)).await.unwrap();
+        let rules = [
+            AclBinding::allow("User:alice", AclOperation::Write, ResourceType::Topic, &prefix).prefixed(),
+            AclBinding::deny("User:bob", AclOperation::All, ResourceType::Topic, &topic)
+                .from_host("127.0.0.1"),
+        ];
+        for _ in 0..2 {
+            for (_, outcome) in admin.create_acls(rules.clone()).await.unwrap() {
+                outcome.unwrap();
+            }
+        }
+        let of_topic = AclFilter {
+            resource_type: Some(ResourceType::Topic),
+            resource_name: Some(topic.clone()),
+            pattern: PatternFilter::Match,
+            ..AclFilter::default()
+        };
+        let known = async |count: usize| {
+            let found = admin.describe_acls(of_topic.clone()).await.unwrap();
+            (found.len() == count).then_some(found)
+        };
+        let mut expected = rules.to_vec();
+        expected.sort();
+        assert_eq!(eventually("the rules are known", async || known(2).await).await, expected);
+
+        let send = async |user: &str, password: &str| -> ottla::Result<()> {
+            let settings = target.settings("SECURE", &login("PLAIN", user, password));
+            let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
+            producer.send(Record::to(&topic).value(b"hello")).await?.await.map(drop)
+        };
+        send("alice", "wonder").await.unwrap();
+        let error = send("bob", "builder").await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED), "{error}");
+        assert!(error.to_string().contains("ask for an ACL on the topic"), "{error}");
+
+        let of_bob = AclFilter { principal: Some("User:bob".to_owned()), ..of_topic.clone() };
+        let removed = admin.delete_acls([of_bob.clone()]).await.unwrap().remove(0).unwrap();
+        assert_eq!(
+            removed,
+            expected[..].iter().filter(|it| it.principal == "User:bob").cloned().collect::<Vec<_>>()
+        );
+        assert!(admin.delete_acls([of_bob]).await.unwrap().remove(0).unwrap().is_empty());
+        eventually("one rule is left", async || known(1).await).await;
+        let error = send("bob", "builder").await.unwrap_err();
+        assert_eq!(
+            error.code(),
+            Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+            "there is still a rule, for alice"
+        );
+        admin.delete_acls([of_topic.clone()]).await.unwrap().remove(0).unwrap();
+        eventually("no rule is left", async || known(0).await).await;
+        send("bob", "builder").await.unwrap();
     });
 }

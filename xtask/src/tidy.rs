@@ -62,10 +62,12 @@ const ARROWS: &[Arrows] = &[
             ("coordinator", &["metadata", "replica"]),
             ("listeners", &[]),
             ("authentication", &["listeners", "metadata"]),
+            ("authorization", &["authentication", "metadata"]),
             (
                 "handlers",
                 &[
                     "authentication",
+                    "authorization",
                     "log",
                     "metadata",
                     "replica",
@@ -80,6 +82,7 @@ const ARROWS: &[Arrows] = &[
                 "broker",
                 &[
                     "authentication",
+                    "authorization",
                     "log",
                     "metadata",
                     "replica",

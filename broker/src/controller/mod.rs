@@ -8,6 +8,7 @@
 //! Commands that wait together are committed together, by one flush of the disk. Each is decided by the image as the
 //! ones before it leave it.
 
+pub(crate) mod acls;
 pub(crate) mod api_error;
 pub(crate) mod brokers;
 pub(crate) mod configs;
@@ -37,8 +38,10 @@ use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
         alter_user_scram_credentials::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse},
+        create_acls::{CreateAclsRequest, CreateAclsResponse},
         create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse},
         create_topics::{CreateTopicsRequest, CreateTopicsResponse},
+        delete_acls::{DeleteAclsRequest, DeleteAclsResponse},
         delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
     },
     types::{BrokerId, ProducerId, Str, TopicName, Uuid},
@@ -331,6 +334,22 @@ impl ControllerHandle {
         request: AlterUserScramCredentialsRequest,
     ) -> Result<AlterUserScramCredentialsResponse, ApiError> {
         self.ask(move |image, _| scram::alter(image, &request)).await
+    }
+
+    /// Adds access rules; see [`acls::create`].
+    pub(crate) async fn create_acls(
+        &self,
+        request: CreateAclsRequest,
+    ) -> Result<CreateAclsResponse, ApiError> {
+        self.ask(move |image, _| acls::create(image, &request, &mut random_id)).await
+    }
+
+    /// Removes access rules; see [`acls::delete`].
+    pub(crate) async fn delete_acls(
+        &self,
+        request: DeleteAclsRequest,
+    ) -> Result<DeleteAclsResponse, ApiError> {
+        self.ask(move |image, _| acls::delete(image, &request)).await
     }
 
     /// Says that a log directory of this broker has failed: nothing new is put there.

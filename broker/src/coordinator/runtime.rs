@@ -136,7 +136,12 @@ impl Coordinator {
         let awake: Vec<i32> =
             self.tasks.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         for partition in awake {
-            let caller = Caller { version: 0, client_id: Default::default(), client_host: String::default() };
+            let caller = Caller {
+                version: 0,
+                client_id: Default::default(),
+                client_host: String::default(),
+                sees: Default::default(),
+            };
             // A coordinator that fails reads its log anew, and finds out too.
             let _ = self.ask_partition(partition, Request::TopicsDeleted(topics.clone()), caller).await;
         }
@@ -370,7 +375,12 @@ impl Task {
 
     /// Handles a request of the broker's own, which nobody waits for.
     fn take(&mut self, request: Request, effects: &mut Effects) {
-        let caller = Caller { version: 0, client_id: Default::default(), client_host: String::new() };
+        let caller = Caller {
+            version: 0,
+            client_id: Default::default(),
+            client_host: String::new(),
+            sees: Default::default(),
+        };
         self.last_ticket += 1;
         let (ticket, image) = (Ticket(self.last_ticket), self.image.load_full());
         let timings = &self.defaults.at(&image);

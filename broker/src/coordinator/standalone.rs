@@ -145,7 +145,12 @@ impl Coordinator {
             MemberRequest::ConsumerHeartbeat(request) => (group::Request::ConsumerHeartbeat(request), 1),
             MemberRequest::Commit(request) => (group::Request::Commit(request), 9),
         };
-        let caller = Caller { version, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         self.ids_made += 1;
         let id = format!("member-{}", self.ids_made);
         let mut out = Effects::default();

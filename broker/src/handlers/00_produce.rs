@@ -18,12 +18,15 @@ use ottla_protocol::{
         },
     },
     record::{Batch, BatchError, Depth, Rules, Scratch, TimestampType, validate},
-    types::{Str, Uuid},
+    types::{Str, TopicName, Uuid},
     wire::Records,
 };
 use tokio::sync::oneshot;
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{
     log::{AppendError, Appended, ProducerError},
     metadata::is_internal,
@@ -34,8 +37,6 @@ use crate::{
     time::now_ms,
 };
 
-/// The client id of those who may write into the cluster's own topics, as in Kafka: tools that mend them.
-const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// First version in which zstd is allowed: older consumers could not read it.
 const ZSTD_VERSION_MIN: i16 = 7;
 
@@ -70,7 +71,7 @@ pub(crate) fn begin(
     } else {
         None
     };
-    let may_write_internal = rq.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
+    let access = Access::of(rq, cx);
     let committed = request.acks != 0;
     let table = cx.replicas.table();
     let mut by_shard: Vec<Share> = Vec::new();
@@ -78,13 +79,11 @@ pub(crate) fn begin(
     for (t, topic) in request.topic_data.into_iter().enumerate() {
         let replicas =
             if rq.version >= 13 { table.by_id(topic.topic_id) } else { table.by_name(&topic.name) };
-        let is_refused = !may_write_internal && replicas.is_some_and(|topic| is_internal(&topic.name));
-        let internal = is_refused
-            .then(|| Refusal::of(ErrorCode::INVALID_TOPIC_EXCEPTION, "the topic is the cluster's own"));
+        let forbidden = forbidden(&access, &topic.name, replicas.map(|it| &**it));
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (p, data) in topic.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let checked = match whole.as_ref().or(internal.as_ref()) {
+            let checked = match whole.as_ref().or(forbidden.as_ref()) {
                 Some(refusal) => Err(refusal.clone()),
                 None => find(replicas, topic.topic_id, index).and_then(|replica| {
                     check(replica, data, rq.version, scratch).map(|batch| (replica, batch))
@@ -165,6 +164,22 @@ impl Refusal {
         answer.error_message = self.message;
         answer.record_errors = self.records;
     }
+}
+
+/// Why the client may not write into a topic: it has not the right, whether or not there is one, or the topic is the
+/// cluster's own. A topic that was asked for by an id that there is none of has no name, and is looked for in vain.
+fn forbidden(access: &Access<'_>, asked: &TopicName, found: Option<&TopicReplicas>) -> Option<Refusal> {
+    let name = found.map_or(asked, |topic| &topic.name);
+    if name.is_empty() {
+        return None;
+    }
+    if let Err(code) = access.check(access::PRODUCE, name) {
+        return Some(Refusal::of(code, code.meaning()));
+    }
+    // Where nobody is told apart, nobody is trusted with them. Kafka takes a client by its own name for itself.
+    let may_write_internal = access.is_guarded() && access.may_cluster(access::PRODUCE_INTERNAL);
+    (found.is_some() && is_internal(name) && !may_write_internal)
+        .then(|| Refusal::of(ErrorCode::INVALID_TOPIC_EXCEPTION, "the topic is the cluster's own"))
 }
 
 fn find(topic: Option<&std::sync::Arc<TopicReplicas>>, id: Uuid, index: i32) -> Result<&Replica, Refusal> {

@@ -21,12 +21,15 @@ use ottla_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{
     log::{FileSlice, ReadError},
     replica::{
         Replica, Table,
-        fetch_session::{Plan, Session, Wanted},
+        fetch_session::{Plan, Session, TopicKey, Wanted},
         purgatory::Waiter,
     },
     time::now_ms,
@@ -71,20 +74,20 @@ pub(crate) async fn handle(request: FetchRequest, rq: &RequestContext, cx: &Cont
         Ok(plan) => plan,
         Err(code) => return refused(code),
     };
-    let first = read(&mut plan, cx, &limits);
+    let first = read(&mut plan, rq, cx, &limits);
     if first.bytes >= bytes_min || first.must_answer || Instant::now() >= deadline {
         return answered(&mut plan, first, &limits, cx);
     }
     // Too little: wait for the rest, and look once more after registering, since an append may have come between.
     let waiter = Waiter::new((bytes_min - first.bytes) as i64);
     let waiting = Waiting::enter(&plan, cx, &waiter);
-    let again = read(&mut plan, cx, &limits);
+    let again = read(&mut plan, rq, cx, &limits);
     if again.bytes >= bytes_min || again.must_answer {
         return answered(&mut plan, again, &limits, cx);
     }
     let _ = tokio::time::timeout_at(deadline, waiter.wait()).await;
     drop(waiting);
-    let last = read(&mut plan, cx, &limits);
+    let last = read(&mut plan, rq, cx, &limits);
     answered(&mut plan, last, &limits, cx)
 }
 
@@ -163,13 +166,18 @@ struct Seen {
     slices: Vec<FileSlice>,
 }
 
-fn read(plan: &mut Plan, cx: &Context, limits: &Limits) -> Look {
+fn read(plan: &mut Plan, rq: &RequestContext, cx: &Context, limits: &Limits) -> Look {
     let table = cx.replicas.table();
+    // Anew at each look: a right that was taken away is gone also from fetches that wait, and from sessions.
+    let mut readable = Readable::new(rq, cx);
     let mut look = Look::default();
     let mut left = limits.bytes_max;
     let mut see = |wanted: &Wanted| {
         // The first records of an answer come whole, whatever the limits: else a consumer could never pass them.
-        let seen = see(&table, wanted, left, look.bytes == 0, limits);
+        let seen = match readable.check(&table, wanted) {
+            Ok(()) => see(&table, wanted, left, look.bytes == 0, limits),
+            Err(code) => Seen::refused(wanted, code),
+        };
         let bytes: usize = seen.slices.iter().map(|s| s.len).sum();
         left = left.saturating_sub(bytes);
         look.bytes += bytes;
@@ -183,14 +191,53 @@ fn read(plan: &mut Plan, cx: &Context, limits: &Limits) -> Look {
     look
 }
 
+impl Seen {
+    /// A partition of which nothing is seen.
+    fn refused(wanted: &Wanted, error_code: ErrorCode) -> Self {
+        let data = PartitionData {
+            error_code,
+            partition_index: wanted.partition.partition,
+            high_watermark: -1,
+            records: Some(Records::EMPTY),
+            ..Default::default()
+        };
+        Self { data, slices: Vec::new() }
+    }
+}
+
+/// What the client may read. Partitions of a topic come one after the other: a topic is asked about once.
+struct Readable<'a> {
+    access: Access<'a>,
+    last: Option<(TopicKey, Result<(), ErrorCode>)>,
+}
+
+impl<'a> Readable<'a> {
+    fn new(rq: &'a RequestContext, cx: &'a Context) -> Self {
+        Self { access: Access::of(rq, cx), last: None }
+    }
+
+    fn check(&mut self, table: &Table, wanted: &Wanted) -> Result<(), ErrorCode> {
+        if !self.access.is_guarded() {
+            return Ok(());
+        }
+        if let Some((topic, checked)) = &self.last
+            && *topic == wanted.topic
+        {
+            return *checked;
+        }
+        let name = match wanted.topic.id.is_zero() {
+            true => Some(&wanted.topic.name),
+            false => table.by_id(wanted.topic.id).map(|topic| &topic.name),
+        };
+        // An id that there is none of is unknown to everybody.
+        let checked = name.map_or(Ok(()), |name| self.access.check(access::FETCH, name));
+        self.last = Some((wanted.topic.clone(), checked));
+        checked
+    }
+}
+
 fn see(table: &Table, wanted: &Wanted, bytes_left: usize, whole_first: bool, limits: &Limits) -> Seen {
-    let mut data = PartitionData {
-        partition_index: wanted.partition.partition,
-        high_watermark: -1,
-        records: Some(Records::EMPTY),
-        ..Default::default()
-    };
-    let mut slices = Vec::new();
+    let Seen { mut data, mut slices } = Seen::refused(wanted, ErrorCode::NONE);
     if let Err(code) = see_replica(table, wanted, bytes_left, whole_first, limits, &mut data, &mut slices) {
         data.error_code = code;
     }

@@ -23,7 +23,10 @@ use ottla_protocol::{
     types::TopicName,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{log::TimestampOffset, replica::Table};
 
 const LATEST: i64 = -1;
@@ -44,7 +47,9 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> ListOffsetsResponse {
     let table = cx.replicas.table();
+    let access = Access::of(rq, cx);
     let topics = request.topics.into_iter().map(|topic| {
+        let allowed = access.check(access::LIST_OFFSETS, &topic.name);
         let partitions = topic.partitions.iter().map(|asked| {
             let mut answer = ListOffsetsPartitionResponse {
                 partition_index: asked.partition_index,
@@ -53,7 +58,7 @@ pub(crate) async fn handle(
                 leader_epoch: -1,
                 ..Default::default()
             };
-            match offset(&table, &topic.name, asked, rq.version) {
+            match allowed.and_then(|()| offset(&table, &topic.name, asked, rq.version)) {
                 Ok(Some(found)) => {
                     answer.timestamp = found.timestamp;
                     answer.offset = found.offset;

@@ -18,7 +18,8 @@ use ottla_protocol::{
 
 use super::{
     Context, RequestContext,
-    nodes::{CLUSTER_OPERATIONS, Cluster, TOPIC_OPERATIONS, address, is_online, operations},
+    access::{self, Access},
+    nodes::{Cluster, NO_OPERATIONS, address, is_online},
 };
 use crate::metadata::{
     image::{Partition, Topic},
@@ -29,11 +30,11 @@ use crate::metadata::{
 const TOPIC_IDS_FROM: i16 = 12;
 
 pub(crate) async fn handle(request: MetadataRequest, rq: &RequestContext, cx: &Context) -> MetadataResponse {
-    let topic_operations = operations(request.include_topic_authorized_operations, TOPIC_OPERATIONS);
+    let access = Access::of(rq, cx);
     let topics = match &request.topics {
-        None => all(&Cluster::now(cx), topic_operations),
-        Some(topics) if topics.is_empty() && rq.version == 0 => all(&Cluster::now(cx), topic_operations),
-        Some(topics) => some(topics, &request, topic_operations, rq, cx).await,
+        None => all(&request, &access, cx),
+        Some(topics) if topics.is_empty() && rq.version == 0 => all(&request, &access, cx),
+        Some(topics) => some(topics, &request, &access, rq, cx).await,
     };
     // After the topics: one may have been made for this answer.
     let image = cx.image.load();
@@ -48,22 +49,27 @@ pub(crate) async fn handle(request: MetadataRequest, rq: &RequestContext, cx: &C
         // Any broker passes requests on to the controller; this one is as good as another.
         controller_id: if is_online(&image, node) { node } else { BrokerId::NONE },
         topics,
-        cluster_authorized_operations: operations(
-            request.include_cluster_authorized_operations,
-            CLUSTER_OPERATIONS,
-        ),
+        cluster_authorized_operations: access
+            .cluster_operations(request.include_cluster_authorized_operations),
         ..MetadataResponse::default()
     }
 }
 
-fn all(cluster: &Cluster, operations: i32) -> Vec<MetadataResponseTopic> {
-    cluster.image.topics().map(|topic| describe(cluster, topic, operations)).collect()
+/// All topics that the client may see.
+fn all(request: &MetadataRequest, access: &Access<'_>, cx: &Context) -> Vec<MetadataResponseTopic> {
+    let cluster = Cluster::now(cx);
+    let seen = cluster.image.topics().filter(|topic| access.may_see(access::DESCRIBE_TOPIC, &topic.name));
+    seen.map(|topic| describe(&cluster, topic, operations(request, access, &topic.name))).collect()
+}
+
+fn operations(request: &MetadataRequest, access: &Access<'_>, topic: &str) -> i32 {
+    access.topic_operations(request.include_topic_authorized_operations, topic)
 }
 
 async fn some(
     topics: &[MetadataRequestTopic],
     request: &MetadataRequest,
-    operations: i32,
+    access: &Access<'_>,
     rq: &RequestContext,
     cx: &Context,
 ) -> Vec<MetadataResponseTopic> {
@@ -77,49 +83,67 @@ async fn some(
         topics.iter().map(|t| t.topic_id).filter(|id| !id.is_zero() && seen.insert(*id)).collect();
     if !ids.is_empty() {
         let cluster = Cluster::now(cx);
-        return ids.into_iter().map(|id| by_id(&cluster, id, operations)).collect();
+        return ids.into_iter().map(|id| by_id(&cluster, id, request, access)).collect();
     }
     let mut seen = HashSet::new();
     let names = topics.iter().filter_map(|topic| topic.name.clone()).filter(|name| seen.insert(name.clone()));
     let names: Vec<TopicName> = names.collect();
+    let (seen, unseen): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| access.may(access::DESCRIBE_TOPIC, name));
     let made = match request.allow_auto_topic_creation && cx.config.auto_create_topics_enable {
-        true => make_missing(&names, cx).await,
+        true => make_missing(&seen, access, cx).await,
         false => Vec::new(),
     };
     let cluster = Cluster::now(cx);
     let answer = |name: TopicName| match cluster.image.topic(&name) {
-        Some(topic) => describe(&cluster, topic, operations),
+        Some(topic) => describe(&cluster, topic, operations(request, access, &name)),
         None => {
             let refused = made.iter().find(|(refused, _)| *refused == name);
             let code = refused.map_or_else(|| missing(&name), |&(_, code)| code);
             MetadataResponseTopic {
                 error_code: code,
                 is_internal: is_internal(&name),
+                topic_authorized_operations: match code == access::CREATE_TOPIC.refusal() {
+                    true => NO_OPERATIONS,
+                    false => operations(request, access, &name),
+                },
                 name: Some(name),
-                topic_authorized_operations: operations,
                 ..MetadataResponseTopic::default()
             }
         }
     };
-    names.into_iter().map(answer).collect()
+    // Whether there is such a topic is not looked at.
+    let refuse = |name| MetadataResponseTopic {
+        error_code: access::DESCRIBE_TOPIC.refusal(),
+        name: Some(name),
+        ..MetadataResponseTopic::default()
+    };
+    seen.into_iter().map(answer).chain(unseen.into_iter().map(refuse)).collect()
 }
 
 /// Makes the topics that are not there, and tells which could not be made, and why.
-async fn make_missing(names: &[TopicName], cx: &Context) -> Vec<(TopicName, ErrorCode)> {
-    let missing: Vec<TopicName> = {
+async fn make_missing(names: &[TopicName], access: &Access<'_>, cx: &Context) -> Vec<(TopicName, ErrorCode)> {
+    let mut missing: Vec<TopicName> = {
         let image = cx.image.load();
         names.iter().filter(|name| image.topic(name).is_none()).cloned().collect()
     };
-    if missing.is_empty() {
-        return Vec::new();
+    let mut forbidden = Vec::new();
+    if !access.may_cluster(access::CREATE_TOPICS) {
+        let refused = missing.extract_if(.., |name| !access.may(access::CREATE_TOPIC, name));
+        forbidden.extend(refused.map(|name| (name, access::CREATE_TOPIC.refusal())));
     }
-    match cx.controller.auto_create(missing.clone()).await {
+    if missing.is_empty() {
+        return forbidden;
+    }
+    let refused = match cx.controller.auto_create(missing.clone()).await {
         Ok(made) => {
             let refused = missing.into_iter().zip(made);
-            refused.filter_map(|(name, made)| Some((name, made.err()?.code))).collect()
+            refused.filter_map(|(name, made)| Some((name, made.err()?.code))).collect::<Vec<_>>()
         }
         Err(error) => missing.into_iter().map(|name| (name, error.code)).collect(),
-    }
+    };
+    forbidden.extend(refused);
+    forbidden
 }
 
 fn missing(name: &TopicName) -> ErrorCode {
@@ -129,16 +153,24 @@ fn missing(name: &TopicName) -> ErrorCode {
     }
 }
 
-fn by_id(cluster: &Cluster, id: Uuid, operations: i32) -> MetadataResponseTopic {
+fn by_id(
+    cluster: &Cluster,
+    id: Uuid,
+    request: &MetadataRequest,
+    access: &Access<'_>,
+) -> MetadataResponseTopic {
+    let refuse = |error_code| MetadataResponseTopic {
+        error_code,
+        name: None,
+        topic_id: id,
+        ..MetadataResponseTopic::default()
+    };
     match cluster.image.topic_by_id(id) {
-        Some(topic) => describe(cluster, topic, operations),
-        None => MetadataResponseTopic {
-            error_code: ErrorCode::UNKNOWN_TOPIC_ID,
-            name: None,
-            topic_id: id,
-            topic_authorized_operations: operations,
-            ..MetadataResponseTopic::default()
-        },
+        Some(topic) if access.may(access::DESCRIBE_TOPIC, &topic.name) => {
+            describe(cluster, topic, operations(request, access, &topic.name))
+        }
+        Some(_) => refuse(access::DESCRIBE_TOPIC.refusal()),
+        None => refuse(ErrorCode::UNKNOWN_TOPIC_ID),
     }
 }
 
@@ -310,8 +342,8 @@ mod tests {
             ..request(None, true)
         };
         let answer = ask!(broker, 8, asking);
-        assert_eq!(answer.cluster_authorized_operations, CLUSTER_OPERATIONS);
-        assert_eq!(answer.topics[0].topic_authorized_operations, TOPIC_OPERATIONS);
+        assert_eq!(answer.cluster_authorized_operations, 8096);
+        assert_eq!(answer.topics[0].topic_authorized_operations, 3576);
     }
 
     #[tokio::test]

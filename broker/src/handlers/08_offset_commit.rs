@@ -10,7 +10,11 @@ use ottla_protocol::{
     },
 };
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 /// First version with topic ids.
@@ -22,10 +26,14 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> OffsetCommitResponse {
     let group = request.group_id.clone();
+    let access = Access::of(rq, cx);
+    if let Err(code) = access.check(access::READ_GROUP, &group) {
+        return refuse_all(&request.topics, code);
+    }
     let mut refused = Vec::new();
     let topics = std::mem::take(&mut request.topics);
     for topic in topics {
-        keep_known(topic, rq, cx, &mut request.topics, &mut refused);
+        keep_known(topic, rq, &access, cx, &mut request.topics, &mut refused);
     }
     // A commit of nothing that is there is answered without the coordinator, as Kafka does.
     let mut response = if request.topics.is_empty() && !refused.is_empty() {
@@ -41,10 +49,12 @@ pub(crate) async fn handle(
     response
 }
 
-/// Parts a topic's partitions into those that exist and those that do not.
+/// Parts a topic's partitions into those that exist and those that do not; of a topic that the client may not read, none
+/// are looked for.
 fn keep_known(
     mut topic: OffsetCommitRequestTopic,
     rq: &RequestContext,
+    access: &Access<'_>,
     cx: &Context,
     known: &mut Vec<OffsetCommitRequestTopic>,
     refused: &mut Vec<OffsetCommitResponseTopic>,
@@ -56,6 +66,13 @@ fn keep_known(
         }
         _ => (image.topic(&topic.name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
     };
+    let name = found.map_or(&topic.name, |found| &found.name);
+    if !name.is_empty()
+        && let Err(code) = access.check(access::READ_TOPIC, name)
+    {
+        refused.extend(refuse_all(&[topic], code).topics);
+        return;
+    }
     let Some(found) = found else {
         refused.extend(refuse_all(&[topic], unknown).topics);
         return;

@@ -14,7 +14,11 @@ use ottla_protocol::{
     types::Uuid,
 };
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 /// First version with several groups.
@@ -52,13 +56,27 @@ async fn fetch(
     rq: &RequestContext,
     cx: &Context,
 ) -> OffsetFetchResponseGroup {
-    let mut unknown = Vec::new();
-    if rq.version >= BY_ID_VERSION_MIN {
-        name_topics(&mut group, cx, &mut unknown);
-    }
+    let access = Access::of(rq, cx);
+    let mut refused = Vec::new();
     let (id, asked) = (group.group_id.clone(), group.topics.clone());
-    let mut response = match groups::ask(&id, Request::Fetch(group), rq, cx).await {
-        Ok(Answer::Fetch(response)) => response,
+    let answer = match access.check(access::DESCRIBE_GROUP, &id) {
+        Ok(()) => {
+            if rq.version >= BY_ID_VERSION_MIN {
+                name_topics(&mut group, cx, &mut refused);
+            }
+            take_forbidden(&mut group, &access, &mut refused);
+            groups::ask(&id, Request::Fetch(group), rq, cx).await
+        }
+        Err(code) => Err(code),
+    };
+    let mut response = match answer {
+        Ok(Answer::Fetch(mut response)) => {
+            // Who asks for all there is hears of the topics that it may see.
+            if asked.is_none() && !response.error_code.is_error() {
+                response.topics.retain(|topic| access.may_see(access::DESCRIBE_TOPIC, &topic.name));
+            }
+            response
+        }
         other => {
             let error_code = groups::error_of(&other);
             // Version 1 has no error but those of the partitions.
@@ -66,7 +84,7 @@ async fn fetch(
                 true => asked.unwrap_or_default().iter().map(|topic| refuse(topic, error_code)).collect(),
                 false => Vec::new(),
             };
-            OffsetFetchResponseGroup { group_id: id, topics, error_code }
+            return OffsetFetchResponseGroup { group_id: id, topics, error_code };
         }
     };
     if rq.version >= BY_ID_VERSION_MIN {
@@ -79,9 +97,22 @@ async fn fetch(
             }
             None => false,
         });
-        response.topics.append(&mut unknown);
+    }
+    if !response.error_code.is_error() {
+        response.topics.append(&mut refused);
     }
     response
+}
+
+/// Takes the topics out of a group's request that the client may not see.
+fn take_forbidden(
+    group: &mut OffsetFetchRequestGroup,
+    access: &Access<'_>,
+    refused: &mut Vec<OffsetFetchResponseTopics>,
+) {
+    let Some(topics) = &mut group.topics else { return };
+    let forbidden = topics.extract_if(.., |topic| !access.may(access::DESCRIBE_TOPIC, &topic.name));
+    refused.extend(forbidden.map(|topic| refuse(&topic, access::DESCRIBE_TOPIC.refusal())));
 }
 
 /// Finds the names of topics that were asked for by id.

@@ -17,7 +17,11 @@ use ottla_protocol::{
     types::{BrokerId, Str},
 };
 
-use super::{Context, RequestContext, nodes};
+use super::{
+    Context, RequestContext,
+    access::{self, Access, Right},
+    nodes,
+};
 use crate::metadata::CONSUMER_OFFSETS_TOPIC;
 
 /// What a key may name.
@@ -71,9 +75,12 @@ async fn locate(
     rq: &RequestContext,
     cx: &Context,
 ) -> Result<(BrokerId, Str, i32), (ErrorCode, &'static str)> {
+    let access = Access::of(rq, cx);
+    let check = |right: Right| access.check(right, key).map_err(|code| (code, code.meaning()));
     match key_type {
-        GROUP => {}
+        GROUP => check(access::DESCRIBE_GROUP)?,
         TRANSACTION => {
+            check(access::DESCRIBE_TRANSACTION)?;
             return Err((
                 ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
                 "this broker does not serve transactions yet",

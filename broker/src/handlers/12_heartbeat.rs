@@ -2,7 +2,11 @@
 
 use ottla_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 pub(crate) async fn handle(
@@ -11,6 +15,9 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> HeartbeatResponse {
     let group = request.group_id.clone();
+    if let Err(error_code) = Access::of(rq, cx).check(access::READ_GROUP, &group) {
+        return HeartbeatResponse { error_code, ..Default::default() };
+    }
     match groups::ask(&group, Request::Heartbeat(request), rq, cx).await {
         Ok(Answer::Heartbeat(response)) => response,
         other => {

@@ -4,7 +4,11 @@
 
 use ottla_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 /// First version with several members.
@@ -16,6 +20,9 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> LeaveGroupResponse {
     let group = request.group_id.clone();
+    if let Err(error_code) = Access::of(rq, cx).check(access::READ_GROUP, &group) {
+        return LeaveGroupResponse { error_code, ..Default::default() };
+    }
     if rq.version < SEVERAL_VERSION_MIN {
         let member_id = std::mem::take(&mut request.member_id);
         request.members = vec![MemberIdentity { member_id, ..Default::default() }];

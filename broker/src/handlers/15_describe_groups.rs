@@ -8,8 +8,9 @@ use ottla_protocol::messages::describe_groups::{
 };
 
 use super::{
-    Context, RequestContext, groups,
-    nodes::{GROUP_OPERATIONS, operations},
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
 };
 use crate::coordinator::group::{Answer, Request};
 
@@ -19,15 +20,20 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> DescribeGroupsResponse {
     let mut response = DescribeGroupsResponse::default();
+    let access = Access::of(rq, cx);
     for id in request.groups {
-        let mut described = match groups::ask(&id, Request::Describe(vec![id.clone()]), rq, cx).await {
+        let answer = match access.check(access::DESCRIBE_GROUP, &id) {
+            Ok(()) => groups::ask(&id, Request::Describe(vec![id.clone()]), rq, cx).await,
+            Err(code) => Err(code),
+        };
+        let mut described = match answer {
             Ok(Answer::Describe(mut described)) if !described.is_empty() => described.swap_remove(0),
             other => {
                 DescribedGroup { group_id: id, error_code: groups::error_of(&other), ..Default::default() }
             }
         };
         let asked = request.include_authorized_operations && !described.error_code.is_error();
-        described.authorized_operations = operations(asked, GROUP_OPERATIONS);
+        described.authorized_operations = access.group_operations(asked, &described.group_id);
         response.groups.push(described);
     }
     response

@@ -5,7 +5,11 @@
 
 use ottla_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 pub(crate) async fn handle(
@@ -14,7 +18,7 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> ListGroupsResponse {
     let mut response = ListGroupsResponse::default();
-    match cx.coordinator.ask_all(Request::List(request), groups::caller(rq)).await {
+    match cx.coordinator.ask_all(Request::List(request), groups::caller(rq, cx)).await {
         Ok(answers) => {
             for answer in answers {
                 if let Answer::List(groups) = answer {
@@ -23,6 +27,10 @@ pub(crate) async fn handle(
             }
         }
         Err(error_code) => response.error_code = error_code,
+    }
+    let access = Access::of(rq, cx);
+    if !access.may_cluster(access::DESCRIBE_CLUSTER) {
+        response.groups.retain(|group| access.may_see(access::DESCRIBE_GROUP, &group.group_id));
     }
     response
 }

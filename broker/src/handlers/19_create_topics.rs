@@ -3,23 +3,35 @@
 //! - 4: -1 partitions and a replication factor of -1 mean the broker's default (KIP-464).
 //! - 5: the answer has the topic's partitions, replication factor and configuration (KIP-525); 7: also its id.
 
-use ottla_protocol::messages::create_topics::{
-    CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+use std::collections::BTreeSet;
+
+use ottla_protocol::{
+    messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse},
+    types::Str,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 
 /// The first version whose answer describes the topics.
 const CONFIGS_FROM: i16 = 5;
 
 pub(crate) async fn handle(
-    request: CreateTopicsRequest,
+    mut request: CreateTopicsRequest,
     rq: &RequestContext,
     cx: &Context,
 ) -> CreateTopicsResponse {
+    let access = Access::of(rq, cx);
+    let mut forbidden = BTreeSet::new();
+    if !access.may_cluster(access::CREATE_TOPICS) {
+        let refused = request.topics.extract_if(.., |topic| !access.may(access::CREATE_TOPIC, &topic.name));
+        forbidden.extend(refused.map(|topic| topic.name));
+    }
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
     let created = cx.controller.create_topics(request, rq.version >= CONFIGS_FROM).await;
-    created.unwrap_or_else(|error| {
+    let mut response = created.unwrap_or_else(|error| {
         let result = |name| CreatableTopicResult {
             name,
             error_code: error.code,
@@ -27,7 +39,28 @@ pub(crate) async fn handle(
             ..CreatableTopicResult::default()
         };
         CreateTopicsResponse { throttle_time_ms: 0, topics: names.into_iter().map(result).collect() }
-    })
+    });
+    if rq.version >= CONFIGS_FROM {
+        let made = response.topics.iter_mut().filter(|topic| !topic.error_code.is_error());
+        made.filter(|topic| !access.may_see(access::DESCRIBE_TOPIC_CONFIGS, &topic.name))
+            .for_each(hide_configs);
+    }
+    let code = access::CREATE_TOPIC.refusal();
+    response.topics.extend(forbidden.into_iter().map(|name| CreatableTopicResult {
+        name,
+        error_code: code,
+        error_message: Some(Str::from_static(code.meaning())),
+        ..CreatableTopicResult::default()
+    }));
+    response
+}
+
+/// Takes out of an answer what only those are told who may see the topic's configuration.
+fn hide_configs(topic: &mut CreatableTopicResult) {
+    let nothing = CreatableTopicResult::default();
+    topic.topic_config_error_code = access::DESCRIBE_TOPIC_CONFIGS.refusal();
+    (topic.num_partitions, topic.replication_factor) = (nothing.num_partitions, nothing.replication_factor);
+    topic.configs = Some(Vec::new());
 }
 
 #[cfg(test)]

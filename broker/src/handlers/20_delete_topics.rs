@@ -8,19 +8,23 @@ use ottla_protocol::{
     messages::delete_topics::{
         DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
     },
-    types::TopicName,
+    types::{Str, TopicName, Uuid},
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 
 /// The first version whose clients know TOPIC_DELETION_DISABLED.
 const DELETION_DISABLED_FROM: i16 = 3;
 
 pub(crate) async fn handle(
-    request: DeleteTopicsRequest,
+    mut request: DeleteTopicsRequest,
     rq: &RequestContext,
     cx: &Context,
 ) -> DeleteTopicsResponse {
+    let forbidden = take_forbidden(&mut request, &Access::of(rq, cx), cx);
     let names = request
         .topic_names
         .iter()
@@ -35,6 +39,7 @@ pub(crate) async fn handle(
         };
         DeleteTopicsResponse { throttle_time_ms: 0, responses: topics.into_iter().map(result).collect() }
     });
+    response.responses.extend(forbidden);
     let deleted: Vec<TopicName> = response
         .responses
         .iter()
@@ -55,10 +60,55 @@ pub(crate) async fn handle(
     response
 }
 
+/// Takes the topics out of a request that the client may not delete, and gives what it is told: of one that it may not
+/// see either, nothing that it did not know.
+fn take_forbidden(
+    request: &mut DeleteTopicsRequest,
+    access: &Access<'_>,
+    cx: &Context,
+) -> Vec<DeletableTopicResult> {
+    // Where no topic is ever deleted, that is what everybody hears.
+    if !access.is_guarded() || !cx.config.delete_topic_enable || access.may_cluster(access::DELETE_TOPICS) {
+        return Vec::new();
+    }
+    let image = cx.image.load();
+    let code = access::DELETE_TOPIC.refusal();
+    let refuse = |name: Option<TopicName>, topic_id: Uuid| DeletableTopicResult {
+        name,
+        topic_id,
+        error_code: code,
+        error_message: Some(Str::from_static(code.meaning())),
+    };
+    let is_forbidden = |name: &TopicName| match access.may_see(access::DESCRIBE_TOPIC, name) {
+        // Who may see what there is may be told what there is not.
+        true => image.topic(name).is_some() && !access.may(access::DELETE_TOPIC, name),
+        false => true,
+    };
+    let mut refused: Vec<_> = request
+        .topic_names
+        .extract_if(.., |name| is_forbidden(name))
+        .map(|name| refuse(Some(name), Uuid::ZERO))
+        .collect();
+    request.topics.retain(|topic| match (&topic.name, topic.topic_id.is_zero()) {
+        (Some(name), true) if is_forbidden(name) => {
+            refused.push(refuse(Some(name.clone()), Uuid::ZERO));
+            false
+        }
+        (None, false) => match image.topic_by_id(topic.topic_id) {
+            Some(found) if !access.may(access::DELETE_TOPIC, &found.name) => {
+                let seen = access.may_see(access::DESCRIBE_TOPIC, &found.name);
+                refused.push(refuse(seen.then(|| found.name.clone()), topic.topic_id));
+                false
+            }
+            _ => true,
+        },
+        _ => true,
+    });
+    refused
+}
+
 #[cfg(test)]
 mod tests {
-    use ottla_protocol::types::Uuid;
-
     use super::*;
     use crate::handlers::testing::{Broker, ask, make_topics};
 

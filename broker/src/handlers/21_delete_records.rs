@@ -14,7 +14,10 @@ use ottla_protocol::{
 };
 use tokio::sync::oneshot;
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{
     log::StartOffsetError,
     replica::{
@@ -33,17 +36,22 @@ type Moved = oneshot::Receiver<Result<i64, ErrorCode>>;
 
 pub(crate) async fn handle(
     request: DeleteRecordsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> DeleteRecordsResponse {
     let table = cx.replicas.table();
+    let access = Access::of(rq, cx);
     // All shards at once; then the answers.
     let mut begun = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let allowed = access.check(access::DELETE_TOPIC, &topic.name);
         let partitions: Vec<_> = topic
             .partitions
             .iter()
-            .map(|asked| (asked.partition_index, begin(cx, &table, &topic.name, asked)))
+            .map(|asked| {
+                let begun = allowed.and_then(|()| begin(cx, &table, &topic.name, asked));
+                (asked.partition_index, begun)
+            })
             .collect();
         begun.push((topic.name, partitions));
     }

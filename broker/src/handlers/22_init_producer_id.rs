@@ -13,7 +13,10 @@ use ottla_protocol::{
     types::ProducerId,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 
 pub(crate) async fn handle(
     request: InitProducerIdRequest,
@@ -35,7 +38,9 @@ async fn producer_id(
     rq: &RequestContext,
     cx: &Context,
 ) -> Result<ProducerId, ErrorCode> {
+    let access = Access::of(rq, cx);
     if let Some(transactional_id) = &request.transactional_id {
+        access.check(access::WRITE_TRANSACTION, transactional_id)?;
         if transactional_id.is_empty() {
             return Err(ErrorCode::INVALID_REQUEST);
         }
@@ -46,6 +51,9 @@ async fn producer_id(
             "refused a transactional producer: transactions come with a later release; unset `transactional.id`"
         );
         return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    if !access.may_cluster(access::WRITE_IDEMPOTENTLY) && !access.may_with_any(access::PRODUCE) {
+        return Err(access::WRITE_IDEMPOTENTLY.refusal());
     }
     if (request.producer_id == ProducerId::NONE) != (request.producer_epoch == -1) {
         return Err(ErrorCode::INVALID_REQUEST);

@@ -13,16 +13,22 @@ use ottla_protocol::{
     types::TopicName,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::replica::Table;
 
 pub(crate) async fn handle(
     request: OffsetForLeaderEpochRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> OffsetForLeaderEpochResponse {
     let table = cx.replicas.table();
+    let access = Access::of(rq, cx);
+    let all = access.may_cluster(access::READ_EPOCHS_AS_BROKER);
     let topics = request.topics.into_iter().map(|topic| {
+        let allowed = if all { Ok(()) } else { access.check(access::READ_EPOCHS, &topic.topic) };
         let partitions = topic.partitions.iter().map(|asked| {
             let nothing = EpochEndOffset {
                 partition: asked.partition,
@@ -30,7 +36,7 @@ pub(crate) async fn handle(
                 end_offset: -1,
                 ..Default::default()
             };
-            match end_of_epoch(&table, &topic.topic, asked) {
+            match allowed.and_then(|()| end_of_epoch(&table, &topic.topic, asked)) {
                 Ok(Some((leader_epoch, end_offset))) => {
                     EpochEndOffset { leader_epoch, end_offset, ..nothing }
                 }

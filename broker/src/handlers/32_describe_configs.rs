@@ -13,7 +13,10 @@ use ottla_protocol::{
     types::{GroupId, Str, TopicName},
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{
     controller::{ApiError, api_error::code_and_message},
     metadata::{
@@ -24,12 +27,13 @@ use crate::{
 
 pub(crate) async fn handle(
     request: DescribeConfigsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> DescribeConfigsResponse {
-    let image = cx.image.load();
+    let (image, access) = (cx.image.load(), Access::of(rq, cx));
     let describe = |resource: &DescribeConfigsResource| {
-        let entries = entries(resource, &image, cx);
+        let allowed = check(resource, &access).map_err(ApiError::from);
+        let entries = allowed.and_then(|()| entries(resource, &image, cx));
         let (error_code, error_message) = code_and_message(&entries);
         let keys = resource.configuration_keys.as_deref().unwrap_or_default();
         let wanted = |entry: &ConfigEntry| keys.is_empty() || keys.iter().any(|key| *key == entry.name);
@@ -44,6 +48,18 @@ pub(crate) async fn handle(
     };
     let results = request.resources.iter().map(describe).collect();
     DescribeConfigsResponse { throttle_time_ms: 0, results }
+}
+
+fn check(asked: &DescribeConfigsResource, access: &Access<'_>) -> Result<(), ErrorCode> {
+    match asked.resource_type {
+        resource::TOPIC => access.check(access::DESCRIBE_TOPIC_CONFIGS, &asked.resource_name),
+        resource::GROUP => access.check(access::DESCRIBE_GROUP_CONFIGS, &asked.resource_name),
+        resource::BROKER | resource::BROKER_LOGGER | resource::CLIENT_METRICS => {
+            access.check_cluster(access::DESCRIBE_CONFIGS)
+        }
+        // There is no such type, as is said to everybody.
+        _ => Ok(()),
+    }
 }
 
 fn entries(

@@ -11,7 +11,7 @@ use crate::controller::configs::{Alteration, Change, SET};
 
 pub(crate) async fn handle(
     request: AlterConfigsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> AlterConfigsResponse {
     let alteration = |asked: &AlterConfigsResource| Alteration {
@@ -25,7 +25,7 @@ pub(crate) async fn handle(
             .collect(),
     };
     let alterations = request.resources.iter().map(alteration).collect();
-    let altered = alter(alterations, request.validate_only, cx).await;
+    let altered = alter(alterations, request.validate_only, rq, cx).await;
     let response = |(asked, (error_code, error_message)): (AlterConfigsResource, _)| {
         let AlterConfigsResource { resource_type, resource_name, .. } = asked;
         AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }

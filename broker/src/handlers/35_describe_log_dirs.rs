@@ -14,7 +14,10 @@ use ottla_protocol::{
     types::{Str, TopicName},
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::{
     log::Space,
     replica::{Replica, Table, TopicReplicas, directories::Directory},
@@ -22,9 +25,13 @@ use crate::{
 
 pub(crate) async fn handle(
     request: DescribeLogDirsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> DescribeLogDirsResponse {
+    // Before version 3 the answer has no error; it is empty.
+    if let Err(error_code) = Access::of(rq, cx).check_cluster(access::DESCRIBE_CLUSTER) {
+        return DescribeLogDirsResponse { error_code, ..DescribeLogDirsResponse::default() };
+    }
     let asked = request.topics.as_deref().map(by_topic);
     let directories = cx.replicas.directories();
     let mut results = Vec::new();

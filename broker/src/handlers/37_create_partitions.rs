@@ -1,25 +1,41 @@
 //! CreatePartitions, versions 0 to 3: more partitions for topics that are there.
 
-use ottla_protocol::messages::create_partitions::{
-    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+use ottla_protocol::{
+    messages::create_partitions::{
+        CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+    },
+    types::Str,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 
 pub(crate) async fn handle(
-    request: CreatePartitionsRequest,
-    _rq: &RequestContext,
+    mut request: CreatePartitionsRequest,
+    rq: &RequestContext,
     cx: &Context,
 ) -> CreatePartitionsResponse {
+    let access = Access::of(rq, cx);
+    let refused = request.topics.extract_if(.., |topic| !access.may(access::ALTER_TOPIC, &topic.name));
+    let forbidden: Vec<_> = refused.map(|topic| topic.name).collect();
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    cx.controller.create_partitions(request).await.unwrap_or_else(|error| {
+    let mut response = cx.controller.create_partitions(request).await.unwrap_or_else(|error| {
         let result = |name| CreatePartitionsTopicResult {
             name,
             error_code: error.code,
             error_message: Some(error.message.clone()),
         };
         CreatePartitionsResponse { throttle_time_ms: 0, results: names.into_iter().map(result).collect() }
-    })
+    });
+    let code = access::ALTER_TOPIC.refusal();
+    response.results.extend(forbidden.into_iter().map(|name| CreatePartitionsTopicResult {
+        name,
+        error_code: code,
+        error_message: Some(Str::from_static(code.meaning())),
+    }));
+    response
 }
 
 #[cfg(test)]

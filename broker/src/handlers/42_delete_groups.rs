@@ -4,7 +4,11 @@ use ottla_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 pub(crate) async fn handle(
@@ -13,8 +17,13 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> DeleteGroupsResponse {
     let mut response = DeleteGroupsResponse::default();
+    let access = Access::of(rq, cx);
     for group_id in request.groups_names {
-        match groups::ask(&group_id, Request::Delete(vec![group_id.clone()]), rq, cx).await {
+        let answer = match access.check(access::DELETE_GROUP, &group_id) {
+            Ok(()) => groups::ask(&group_id, Request::Delete(vec![group_id.clone()]), rq, cx).await,
+            Err(code) => Err(code),
+        };
+        match answer {
             Ok(Answer::Delete(results)) => response.results.extend(results),
             other => response.results.push(DeletableGroupResult {
                 error_code: groups::error_of(&other),

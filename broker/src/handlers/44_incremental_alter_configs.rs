@@ -9,15 +9,21 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{Context, RequestContext};
-use crate::controller::{
-    api_error::code_and_message,
-    configs::{Alteration, Change},
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
+use crate::{
+    controller::{
+        api_error::code_and_message,
+        configs::{Alteration, Change},
+    },
+    metadata::image::resource,
 };
 
 pub(crate) async fn handle(
     request: IncrementalAlterConfigsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> IncrementalAlterConfigsResponse {
     let alteration = |asked: &AlterConfigsResource| Alteration {
@@ -35,7 +41,7 @@ pub(crate) async fn handle(
             .collect(),
     };
     let alterations = request.resources.iter().map(alteration).collect();
-    let altered = alter(alterations, request.validate_only, cx).await;
+    let altered = alter(alterations, request.validate_only, rq, cx).await;
     let response = |(asked, (error_code, error_message)): (AlterConfigsResource, _)| {
         let AlterConfigsResource { resource_type, resource_name, .. } = asked;
         AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
@@ -46,13 +52,40 @@ pub(crate) async fn handle(
 
 /// Changes resources; code and message for each, in order.
 pub(super) async fn alter(
-    alterations: Vec<Alteration>,
+    mut alterations: Vec<Alteration>,
     validate_only: bool,
+    rq: &RequestContext,
     cx: &Context,
 ) -> Vec<(ErrorCode, Option<Str>)> {
+    let access = Access::of(rq, cx);
+    let allowed: Vec<_> = alterations.iter().map(|alteration| check(alteration, &access)).collect();
+    let mut each = allowed.iter();
+    alterations.retain(|_| each.next().is_some_and(Result::is_ok));
     let count = alterations.len();
-    let altered = cx.controller.alter_configs(alterations, validate_only).await;
-    altered.unwrap_or_else(|error| vec![Err(error); count]).iter().map(code_and_message).collect()
+    let altered = match count {
+        0 => Ok(Vec::new()),
+        _ => cx.controller.alter_configs(alterations, validate_only).await,
+    };
+    let mut altered = altered.unwrap_or_else(|error| vec![Err(error); count]).into_iter();
+    // The controller answers each that it was asked for.
+    let unanswered = || Err(ErrorCode::UNKNOWN_SERVER_ERROR.into());
+    let outcomes = allowed.into_iter().map(|allowed| match allowed {
+        Ok(()) => altered.next().unwrap_or_else(unanswered),
+        Err(code) => Err(code.into()),
+    });
+    outcomes.map(|outcome| code_and_message(&outcome)).collect()
+}
+
+fn check(alteration: &Alteration, access: &Access<'_>) -> Result<(), ErrorCode> {
+    match alteration.resource_type {
+        resource::TOPIC => access.check(access::ALTER_TOPIC_CONFIGS, &alteration.resource_name),
+        resource::GROUP => access.check(access::ALTER_GROUP_CONFIGS, &alteration.resource_name),
+        resource::BROKER | resource::BROKER_LOGGER | resource::CLIENT_METRICS => {
+            access.check_cluster(access::ALTER_CONFIGS)
+        }
+        // There is no such type, as is said to everybody.
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

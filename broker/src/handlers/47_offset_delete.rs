@@ -7,7 +7,11 @@ use ottla_protocol::{
     },
 };
 
-use super::{Context, RequestContext, groups};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+    groups,
+};
 use crate::coordinator::group::{Answer, Request};
 
 pub(crate) async fn handle(
@@ -16,7 +20,12 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> OffsetDeleteResponse {
     let group = request.group_id.clone();
-    let unknown = take_unknown(&mut request, cx);
+    let access = Access::of(rq, cx);
+    if let Err(error_code) = access.check(access::DELETE_GROUP, &group) {
+        return OffsetDeleteResponse { error_code, ..Default::default() };
+    }
+    let mut unknown = take_forbidden(&mut request, &access);
+    unknown.extend(take_unknown(&mut request, cx));
     match groups::ask(&group, Request::DeleteOffsets(request), rq, cx).await {
         Ok(Answer::DeleteOffsets(response)) if response.error_code.is_error() => response,
         Ok(Answer::DeleteOffsets(mut response)) => {
@@ -33,6 +42,23 @@ pub(crate) async fn handle(
             OffsetDeleteResponse { error_code, ..Default::default() }
         }
     }
+}
+
+/// Takes the topics out of a request that the client may not read, and gives what it is told of their partitions.
+fn take_forbidden(request: &mut OffsetDeleteRequest, access: &Access<'_>) -> Vec<OffsetDeleteResponseTopic> {
+    let forbidden = request.topics.extract_if(.., |topic| !access.may(access::READ_TOPIC, &topic.name));
+    let told = forbidden.map(|topic| OffsetDeleteResponseTopic {
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| OffsetDeleteResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: access::READ_TOPIC.refusal(),
+            })
+            .collect(),
+        name: topic.name,
+    });
+    told.collect()
 }
 
 /// Takes the partitions out of a request that there are none of, and gives what they are told.

@@ -11,14 +11,24 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::metadata::scram::{ScramUsers, number_of};
 
 pub(crate) async fn handle(
     request: DescribeUserScramCredentialsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> DescribeUserScramCredentialsResponse {
+    if let Err(error_code) = Access::of(rq, cx).check_cluster(access::DESCRIBE_CLUSTER) {
+        return DescribeUserScramCredentialsResponse {
+            error_code,
+            error_message: Some(Str::from_static(error_code.meaning())),
+            ..DescribeUserScramCredentialsResponse::default()
+        };
+    }
     let image = cx.image.load();
     let users = image.scram_users();
     // How often each is asked about.

@@ -9,7 +9,10 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 
 pub(crate) async fn handle(
     request: AlterUserScramCredentialsRequest,
@@ -19,7 +22,11 @@ pub(crate) async fn handle(
     let deleted = request.deletions.iter().map(|deletion| deletion.name.detached());
     let set = request.upsertions.iter().map(|upsertion| upsertion.name.detached());
     let users: BTreeSet<Str> = deleted.chain(set).collect();
-    match cx.controller.alter_scram_users(request).await {
+    let altered = match Access::of(rq, cx).check_cluster(access::ALTER_CLUSTER) {
+        Ok(()) => cx.controller.alter_scram_users(request).await,
+        Err(code) => Err(code.into()),
+    };
+    match altered {
         Ok(response) => {
             for result in response.results.iter().filter(|result| !result.error_code.is_error()) {
                 let user = result.user.escape_debug().to_string();

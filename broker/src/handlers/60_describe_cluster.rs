@@ -11,7 +11,8 @@ use ottla_protocol::{
 
 use super::{
     Context, RequestContext,
-    nodes::{CLUSTER_OPERATIONS, address, is_online, operations},
+    access::Access,
+    nodes::{address, is_online},
 };
 
 /// The kinds of endpoint that a client may mean (`EndpointType`).
@@ -63,10 +64,8 @@ pub(crate) async fn handle(
             .filter(|broker| !broker.fenced || request.include_fenced_brokers)
             .filter_map(broker)
             .collect(),
-        cluster_authorized_operations: operations(
-            request.include_cluster_authorized_operations,
-            CLUSTER_OPERATIONS,
-        ),
+        cluster_authorized_operations: Access::of(rq, cx)
+            .cluster_operations(request.include_cluster_authorized_operations),
         ..DescribeClusterResponse::default()
     }
 }
@@ -90,7 +89,7 @@ mod tests {
         }
         let asking =
             DescribeClusterRequest { include_cluster_authorized_operations: true, ..Default::default() };
-        assert_eq!(ask!(broker, 0, asking).cluster_authorized_operations, CLUSTER_OPERATIONS);
+        assert_eq!(ask!(broker, 0, asking).cluster_authorized_operations, 8096);
     }
 
     #[tokio::test]

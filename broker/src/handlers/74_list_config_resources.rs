@@ -14,7 +14,10 @@ use ottla_protocol::{
     types::Str,
 };
 
-use super::{Context, RequestContext};
+use super::{
+    Context, RequestContext,
+    access::{self, Access},
+};
 use crate::metadata::image::{Image, resource};
 
 /// What version 1 lists, in the order in which Kafka does.
@@ -26,6 +29,9 @@ pub(crate) async fn handle(
     rq: &RequestContext,
     cx: &Context,
 ) -> ListConfigResourcesResponse {
+    if let Err(error_code) = Access::of(rq, cx).check_cluster(access::DESCRIBE_CONFIGS) {
+        return ListConfigResourcesResponse { error_code, ..Default::default() };
+    }
     let served: &[i8] = if rq.version == 0 { &[resource::CLIENT_METRICS] } else { &TYPES };
     let wanted = &request.resource_types;
     if wanted.iter().any(|resource_type| !served.contains(resource_type)) {

@@ -15,7 +15,8 @@ use ottla_protocol::{
 
 use super::{
     Context, RequestContext,
-    nodes::{Cluster, TOPIC_OPERATIONS},
+    access::{self, Access},
+    nodes::Cluster,
 };
 use crate::metadata::{
     image::{Partition, Topic},
@@ -27,7 +28,7 @@ const PARTITIONS_PER_ANSWER_MAX: i32 = 2_000;
 
 pub(crate) async fn handle(
     request: DescribeTopicPartitionsRequest,
-    _rq: &RequestContext,
+    rq: &RequestContext,
     cx: &Context,
 ) -> DescribeTopicPartitionsResponse {
     let cluster = Cluster::now(cx);
@@ -41,15 +42,34 @@ pub(crate) async fn handle(
             ..Default::default()
         };
     };
+    let access = Access::of(rq, cx);
+    let mut forbidden = Vec::new();
     if asked.is_empty() {
-        image.topics_from(&first).all(|topic| page.add(&cluster, topic));
+        let mut seen =
+            image.topics_from(&first).filter(|it| access.may_see(access::DESCRIBE_TOPIC, &it.name));
+        seen.all(|topic| page.add(&cluster, topic));
     } else {
-        asked.into_iter().filter(|name| **name >= first).all(|name| match image.topic(name) {
+        let (seen, unseen): (Vec<_>, Vec<_>) = asked
+            .into_iter()
+            .filter(|name| **name >= first)
+            .partition(|name| access.may(access::DESCRIBE_TOPIC, name));
+        seen.into_iter().all(|name| match image.topic(name) {
             Some(topic) => page.add(&cluster, topic),
             None => page.add_missing(name),
         });
+        // Whether there are such topics is not looked at.
+        forbidden.extend(unseen.into_iter().map(|name| DescribeTopicPartitionsResponseTopic {
+            is_internal: false,
+            ..failed(name, access::DESCRIBE_TOPIC.refusal())
+        }));
     }
-    page.response
+    let mut response = page.response;
+    for topic in &mut response.topics {
+        let name = topic.name.as_deref().unwrap_or_default();
+        topic.topic_authorized_operations = access.topic_operations(true, name);
+    }
+    response.topics.append(&mut forbidden);
+    response
 }
 
 /// The topic to begin with; none if the cursor is not of what was asked for.
@@ -96,7 +116,7 @@ impl<'a> Page<'a> {
             topic_id: topic.id,
             is_internal: is_internal(&topic.name),
             partitions,
-            topic_authorized_operations: TOPIC_OPERATIONS,
+            ..DescribeTopicPartitionsResponseTopic::default()
         });
         if next < topic.partitions.len() {
             let (topic_name, partition_index) = (topic.name.clone(), next as i32);
@@ -132,7 +152,6 @@ fn failed(name: &TopicName, error_code: ErrorCode) -> DescribeTopicPartitionsRes
         error_code,
         name: Some(name.clone()),
         is_internal: is_internal(name),
-        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }
@@ -233,7 +252,7 @@ mod tests {
             ]
         );
         assert_eq!(answer.topics[0].partitions[0].eligible_leader_replicas, Some(vec![]));
-        assert_eq!(answer.topics[0].topic_authorized_operations, TOPIC_OPERATIONS);
+        assert_eq!(answer.topics[0].topic_authorized_operations, 3576);
         let answer = ask!(broker, 0, request(&["a", "c"], 10, Some(("c", 0))));
         assert_eq!(told(&answer), [("c".to_owned(), vec![0])]);
     }

@@ -2,7 +2,7 @@
 
 use ottla_protocol::{error_code::ErrorCode, types::GroupId};
 
-use super::{Context, RequestContext};
+use super::{Context, RequestContext, access};
 use crate::coordinator::group::{Answer, Caller, Request};
 
 /// The protocol of KIP-848, in `group.coordinator.rebalance.protocols`.
@@ -22,14 +22,15 @@ pub(super) async fn ask(
     if request.is_of_consumer_protocol() && !is_served {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
-    cx.coordinator.ask(group, request, caller(rq)).await
+    cx.coordinator.ask(group, request, caller(rq, cx)).await
 }
 
-pub(super) fn caller(rq: &RequestContext) -> Caller {
+pub(super) fn caller(rq: &RequestContext, cx: &Context) -> Caller {
     Caller {
         version: rq.version,
         client_id: rq.client_id.clone().unwrap_or_default(),
         client_host: format!("/{}", rq.peer.ip().to_canonical()),
+        sees: access::sees_topics(rq, cx),
     }
 }
 

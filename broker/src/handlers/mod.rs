@@ -1,5 +1,8 @@
 //! One file per API, numbered as its schema: authorize, call, answer; no state of their own.
 
+mod access;
+#[cfg(test)]
+mod access_tests;
 #[path = "33_alter_configs.rs"]
 pub(crate) mod alter_configs;
 #[path = "51_alter_user_scram_credentials.rs"]
@@ -10,16 +13,22 @@ pub(crate) mod api_versions;
 pub(crate) mod consumer_group_describe;
 #[path = "68_consumer_group_heartbeat.rs"]
 pub(crate) mod consumer_group_heartbeat;
+#[path = "30_create_acls.rs"]
+pub(crate) mod create_acls;
 #[path = "37_create_partitions.rs"]
 pub(crate) mod create_partitions;
 #[path = "19_create_topics.rs"]
 pub(crate) mod create_topics;
+#[path = "31_delete_acls.rs"]
+pub(crate) mod delete_acls;
 #[path = "42_delete_groups.rs"]
 pub(crate) mod delete_groups;
 #[path = "21_delete_records.rs"]
 pub(crate) mod delete_records;
 #[path = "20_delete_topics.rs"]
 pub(crate) mod delete_topics;
+#[path = "29_describe_acls.rs"]
+pub(crate) mod describe_acls;
 #[path = "60_describe_cluster.rs"]
 pub(crate) mod describe_cluster;
 #[path = "32_describe_configs.rs"]
@@ -78,6 +87,7 @@ use ottla_protocol::types::Str;
 
 use crate::{
     authentication::Session,
+    authorization::Authorizer,
     config::BrokerConfig,
     controller::ControllerHandle,
     coordinator::runtime::Coordinator,
@@ -98,6 +108,8 @@ pub(crate) struct Context {
     pub(crate) fetch_sessions: FetchSessions,
     /// The groups that are coordinated here.
     pub(crate) coordinator: Coordinator,
+    /// Judges what clients may do; without one, everything.
+    pub(crate) authorizer: Option<Arc<Authorizer>>,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// The settings that the broker started with.

@@ -1,4 +1,4 @@
-//! What answers about the cluster have in common: where a broker is reached, and what a client may do.
+//! What answers about the cluster have in common: where a broker is reached, and who leads.
 
 use std::sync::Arc;
 
@@ -10,30 +10,8 @@ use crate::{
     replica::Table,
 };
 
-/// All that can be done with a topic, one bit an operation, as a broker without an authorizer answers
-/// (`AclEntry.supportedOperations`): read, write, create, delete, alter, describe, describe and alter configs.
-pub(super) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
-/// All that can be done with a group: read, delete, describe, describe and alter configs.
-pub(super) const GROUP_OPERATIONS: i32 = bits(&[3, 6, 8, 10, 11]);
-/// All that can be done with a cluster: create, alter, describe, cluster action, describe and alter configs,
-/// idempotent write.
-pub(super) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
 /// "Not asked for", in place of operations.
 pub(super) const NO_OPERATIONS: i32 = i32::MIN;
-
-const fn bits(operations: &[i32]) -> i32 {
-    let (mut bits, mut i) = (0, 0);
-    while i < operations.len() {
-        bits |= 1 << operations[i];
-        i += 1;
-    }
-    bits
-}
-
-/// `operations` if they were asked for.
-pub(super) fn operations(asked: bool, operations: i32) -> i32 {
-    if asked { operations } else { NO_OPERATIONS }
-}
 
 /// Host and port at which the client reaches `broker`.
 ///
@@ -86,14 +64,4 @@ impl Cluster {
 /// Whether a broker takes part: brokers that are down or fenced are as good as absent.
 pub(super) fn is_online(image: &Image, broker: BrokerId) -> bool {
     image.broker(broker).is_some_and(|broker| !broker.fenced)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn operations_are_the_numbers_that_kafka_answers_without_an_authorizer() {
-        assert_eq!((TOPIC_OPERATIONS, CLUSTER_OPERATIONS), (3576, 8096));
-    }
 }

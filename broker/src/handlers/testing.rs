@@ -11,6 +11,7 @@ use ottla_protocol::{
 use super::{Context, RequestContext};
 use crate::{
     authentication::{Listening, Principal, Session},
+    authorization::Authorizer,
     config::BrokerConfig,
     controller::testing::{Directories, started, values},
     coordinator::runtime::Coordinator,
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Broker {
     pub(super) cx: Context,
     pub(super) directories: Arc<Directories>,
+    /// Who asks.
+    pub(super) user: Principal,
 }
 
 impl Broker {
@@ -44,25 +47,30 @@ impl Broker {
             replicas,
             coordinator,
             fetch_sessions: FetchSessions::new(0),
+            authorizer: Authorizer::new(&config).unwrap().map(Arc::new),
             metrics: Arc::new(Metrics::new(1)),
             config,
         };
-        Self { cx, directories }
+        Self { cx, directories, user: Principal::ANONYMOUS }
     }
 
     /// A request in `version`, as it comes over the wire, and its context.
     pub(super) fn request<R: Api>(&self, version: i16, request: &R) -> (R, RequestContext) {
-        let rq = RequestContext {
+        (sent(request, version), self.context(version))
+    }
+
+    /// The context of a request in `version`, from [`Self::user`].
+    pub(super) fn context(&self, version: i16) -> RequestContext {
+        RequestContext {
             version,
             client_id: None,
             local: SocketAddr::from(([10, 0, 0, 7], 9092)),
             peer: SocketAddr::from(([10, 0, 0, 8], 50_000)),
             session: Arc::new(Session {
                 listening: Arc::new(Listening::plaintext("PLAINTEXT")),
-                principal: Principal::ANONYMOUS,
+                principal: self.user.clone(),
             }),
-        };
-        (sent(request, version), rq)
+        }
     }
 }
 

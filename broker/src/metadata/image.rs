@@ -19,7 +19,7 @@ use ottla_protocol::{
 };
 use ottla_transport::sasl::{ScramCredential, ScramHash};
 
-use super::{record::MetadataRecord, scram::ScramUsers};
+use super::{acls::Acls, record::MetadataRecord, scram::ScramUsers};
 
 /// "The leader stays", in a [`PartitionChangeRecord`] (`NO_LEADER_CHANGE`).
 pub(crate) const NO_LEADER_CHANGE: BrokerId = BrokerId(-2);
@@ -45,6 +45,7 @@ pub(crate) struct Image {
     features: Arc<BTreeMap<Str, i16>>,
     next_producer_id: i64,
     scram_users: Arc<ScramUsers>,
+    acls: Arc<Acls>,
 }
 
 impl Image {
@@ -60,6 +61,7 @@ impl Image {
             features: Arc::default(),
             next_producer_id: 0,
             scram_users: Arc::default(),
+            acls: Arc::default(),
         }
     }
 
@@ -187,6 +189,11 @@ impl Image {
         self.scram_users.credential(user, hash)
     }
 
+    /// Who may do what.
+    pub(crate) fn acls(&self) -> &Acls {
+        &self.acls
+    }
+
     pub(super) fn shares_topics_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
     }
@@ -248,6 +255,10 @@ impl Image {
             }
             MetadataRecord::RemoveUserScramCredential(record) => {
                 Arc::make_mut(&mut self.scram_users).remove(record)?;
+            }
+            MetadataRecord::AccessControlEntry(record) => Arc::make_mut(&mut self.acls).add(record)?,
+            MetadataRecord::RemoveAccessControlEntry(record) => {
+                Arc::make_mut(&mut self.acls).remove(record)?;
             }
             MetadataRecord::NoOp(_) => {}
         }

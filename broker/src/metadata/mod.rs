@@ -1,9 +1,10 @@
 //! What the cluster is: brokers, topics, partitions, configurations, as told by the metadata log.
 //!
 //! [`record`] is what the log holds, [`image`] what it adds up to, [`delta`] what changed between two images,
-//! [`effective`] which configuration holds by one, [`scram`] who may log in. The controller's task is the only one that replaces the image;
-//! everybody else reads the one they hold.
+//! [`effective`] which configuration holds by one, [`scram`] who may log in, [`acls`] who may do what. The controller's task is the only
+//! one that replaces the image; everybody else reads the one they hold.
 
+pub(crate) mod acls;
 pub(crate) mod delta;
 pub(crate) mod effective;
 pub(crate) mod image;

@@ -12,11 +12,13 @@ use std::fmt;
 use bytes::Bytes;
 use ottla_protocol::{
     messages::metadata_log::{
+        access_control_entry_record::AccessControlEntryRecord,
         broker_registration_change_record::BrokerRegistrationChangeRecord, clear_elr_record::ClearElrRecord,
         config_record::ConfigRecord, feature_level_record::FeatureLevelRecord,
         fence_broker_record::FenceBrokerRecord, no_op_record::NoOpRecord,
         partition_change_record::PartitionChangeRecord, partition_record::PartitionRecord,
         producer_ids_record::ProducerIdsRecord, register_broker_record::RegisterBrokerRecord,
+        remove_access_control_entry_record::RemoveAccessControlEntryRecord,
         remove_topic_record::RemoveTopicRecord,
         remove_user_scram_credential_record::RemoveUserScramCredentialRecord, topic_record::TopicRecord,
         unfence_broker_record::UnfenceBrokerRecord, unregister_broker_record::UnregisterBrokerRecord,
@@ -33,8 +35,8 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident($record:ident) = $key:literal;)*) => {
         /// One fact of the metadata log.
         ///
-        /// These are the kinds that this release acts on. A log that holds any other is refused: to pass over an
-        /// access rule, say, would open what somebody closed.
+        /// These are the kinds that this release acts on. A log that holds any other is refused: to pass over a
+        /// quota, say, would open what somebody closed.
         #[derive(Clone, Debug, PartialEq)]
         pub(crate) enum MetadataRecord {
             $($(#[$doc])* $kind($record),)*
@@ -99,6 +101,10 @@ kinds! {
     ProducerIds(ProducerIdsRecord) = 15;
     /// A broker is fenced, unfenced, or shutting down.
     BrokerRegistrationChange(BrokerRegistrationChangeRecord) = 17;
+    /// An access rule.
+    AccessControlEntry(AccessControlEntryRecord) = 18;
+    /// An access rule is gone.
+    RemoveAccessControlEntry(RemoveAccessControlEntryRecord) = 19;
     /// Nothing; Kafka's controller writes it to see that it can.
     NoOp(NoOpRecord) = 20;
     /// A user may not log in by SCRAM any more.
@@ -249,8 +255,8 @@ mod tests {
         assert!(decode(&[]).starts_with("not framed as a metadata record: "));
         assert_eq!(decode(&[2, 2, 0]), "frame version 2; there is only 1");
         assert_eq!(
-            decode(&[1, 18, 0]),
-            "a record of kind 18, which this release does not act on; a newer one may"
+            decode(&[1, 10, 0]),
+            "a record of kind 10, which this release does not act on; a newer one may"
         );
         assert!(decode(&[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0]).starts_with("not framed"));
         assert_eq!(decode(&[1, 2, 0x80, 0x80, 0x04]), "a record of kind 2 in version 65536");

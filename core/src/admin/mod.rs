@@ -1,8 +1,9 @@
-//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets, users.
+//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets, users, access rules.
 //!
 //! Calls about several things give an outcome for each, in the order asked for; what fails as a whole, as when no
 //! broker can be reached, is the call's own error.
 
+mod acls;
 mod cluster;
 mod configs;
 mod groups;
@@ -16,6 +17,7 @@ use ottla_protocol::{api::Api, error_code::ErrorCode, types::BrokerId};
 use tokio::time::Instant;
 
 pub use self::{
+    acls::{AclBinding, AclFilter, AclOperation, AclPermission, PatternFilter, PatternType, ResourceType},
     cluster::{Broker, ClusterDescription},
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
     groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType},

@@ -175,6 +175,63 @@ fn kafkas_tools_make_users_who_then_log_in_and_whoever_has_another_password_does
     assert!(as_bob("builder").is_err(), "a user who was removed does not log in");
 }
 
+#[test]
+fn kafkas_tool_adds_lists_and_removes_rules_which_then_hold() {
+    const ACLS: &str = "org.apache.kafka.tools.AclCommand";
+    let broker = TestBroker::start(&[
+        ("listeners", "PLAINTEXT://127.0.0.1:0,LOGIN://127.0.0.1:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        ("ottla.initial.scram.credentials", "SCRAM-SHA-512=[name=alice,password=wonder]"),
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("super.users", "User:ANONYMOUS"),
+    ]);
+    let bootstrap = broker.listener(0);
+    let acls =
+        |args: &[&str]| peers::kafka_tool(ACLS, &[&["--bootstrap-server", &bootstrap], args].concat(), None);
+    let rule = [
+        "--allow-principal",
+        "User:alice",
+        "--producer",
+        "--topic",
+        "let",
+        "--resource-pattern-type",
+        "prefixed",
+    ];
+    let Some(added) = or_skip(acls(&[&["--add"], &rule[..]].concat())) else { return };
+    assert!(added.contains("ResourcePattern(resourceType=TOPIC, name=let, patternType=PREFIXED)"), "{added}");
+    for operation in ["WRITE", "DESCRIBE", "CREATE"] {
+        let line = format!("principal=User:alice, host=*, operation={operation}, permissionType=ALLOW");
+        assert!(added.contains(&line), "{added}");
+    }
+    let listed = acls(&["--list", "--topic", "letters", "--resource-pattern-type", "match"]).unwrap();
+    assert_eq!(listed.matches("principal=User:alice").count(), 3, "{listed}");
+
+    let make = |topic: &str| {
+        let settings = [
+            ("bootstrap.servers", broker.listener(1)),
+            ("security.protocol", "SASL_PLAINTEXT".to_owned()),
+            ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+            ("sasl.username", "alice".to_owned()),
+            ("sasl.password", "wonder".to_owned()),
+        ];
+        let mut all = ottla::Settings::new();
+        for (key, value) in settings {
+            all.set(key, value);
+        }
+        let admin = Admin::new(AdminConfig::from_settings(&all).unwrap().0).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(admin.create_topic(ottla::NewTopic::new(topic))).map(drop)
+    };
+    make("letters").unwrap();
+    let error = make("parcels").unwrap_err();
+    assert_eq!(error.code(), Some(ottla::ErrorCode::TOPIC_AUTHORIZATION_FAILED), "{error}");
+
+    acls(&[&["--remove", "--force"], &rule[..]].concat()).unwrap();
+    assert!(!acls(&["--list"]).unwrap().contains("User:alice"));
+    assert!(make("letters-again").is_err(), "the rule is gone");
+}
+
 /// How a user may log in, and with how many rounds of hashing.
 fn rounds_of(bootstrap: &str, user: &str) -> Vec<(ScramMechanism, u32)> {
     let config = AdminConfig { bootstrap_servers: vec![bootstrap.to_owned()], ..AdminConfig::default() };

@@ -36,7 +36,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    Caller, ConsumerLimits, Effects, Now, Timing,
+    Caller, ConsumerLimits, Effects, Now, Sees, Timing,
     assignor::{Assignor, Partitions, Spec, Subscriber},
     pattern::Pattern,
     reconcile::{self, Current, Goal, Held, Step},
@@ -284,7 +284,7 @@ impl ConsumerGroup {
         let is_new = !self.members.contains_key(&id);
         let before = self.members.get(&id).map(|member| member.current.assigned.clone()).unwrap_or_default();
         let subscription_changed = self.take_what_is_told(&id, caller, |told| tell(told, request), out);
-        self.resolve_patterns(now, out);
+        self.resolve_patterns(&caller.sees, now, out);
         self.bump_epoch_if(is_new || subscription_changed, now, out);
         self.compute_target(now, out);
         self.reconcile(&id, request.topic_partitions.as_deref(), subscription_changed, now, out);
@@ -674,8 +674,9 @@ impl ConsumerGroup {
         changed
     }
 
-    /// Finds the topics of patterns that are new, or whose topics may be others by now.
-    fn resolve_patterns(&mut self, now: Now<'_>, out: &mut Effects) {
+    /// Finds the topics of patterns that are new, or whose topics may be others by now. They are those that the member
+    /// sees who happens to ask, as in Kafka: members of a group have the same rights, or read what they may all the same.
+    fn resolve_patterns(&mut self, sees: &Sees, now: Now<'_>, out: &mut Effects) {
         let used: BTreeSet<Str> = self.members.values().filter_map(Member::pattern).cloned().collect();
         if used.is_empty() {
             return;
@@ -692,7 +693,7 @@ impl ConsumerGroup {
                 continue;
             }
             // It was checked when it came; where the log has one that is none, it stands for nothing.
-            let topics = Pattern::compile(&pattern).map(|p| p.resolve(now.topics)).unwrap_or_default();
+            let topics = Pattern::compile(&pattern).map(|p| p.resolve(now.topics, sees)).unwrap_or_default();
             if known.is_some_and(|known| known.topics.iter().eq(&topics)) {
                 continue;
             }

@@ -189,7 +189,12 @@ impl World {
 
     /// `None` if the coordinator dies over it.
     fn handle(&mut self, request: Request) -> Option<Answer> {
-        let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version: 9,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         self.next_ticket += 1;
         simulation::trace(self.now_ms, "asked", &(self.next_ticket, &request));
         let mut out = Effects::default();

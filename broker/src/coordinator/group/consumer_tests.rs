@@ -111,7 +111,12 @@ impl Test {
 
     fn ask_as(&mut self, request: Request, version: i16) -> Answer {
         self.last += 1;
-        let caller = Caller { version, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         let mut out = Effects::default();
         let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("made-{}", self.last);

@@ -181,7 +181,12 @@ impl World {
         if self.mishap(30) {
             return self.lose(ticket);
         }
-        let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version: 9,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         let mut out = Effects::default();
         let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };
         let id = format!("{}", ticket.0);
@@ -419,7 +424,12 @@ impl World {
         };
         let mut response = None;
         if !self.mishap(30) {
-            let caller = Caller { version: 1, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+            let caller = Caller {
+                version: 1,
+                client_id: "c".into(),
+                client_host: "/10.0.0.1".into(),
+                sees: Default::default(),
+            };
             let ticket = self.next_ticket();
             let mut out = Effects::default();
             let now =

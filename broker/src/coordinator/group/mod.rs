@@ -25,7 +25,9 @@ pub(crate) mod topics;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     ops::RangeInclusive,
+    sync::Arc,
 };
 
 use ottla_protocol::{
@@ -114,6 +116,31 @@ pub(crate) struct Caller {
     pub(crate) version: i16,
     pub(crate) client_id: Str,
     pub(crate) client_host: String,
+    /// Which topics it may see: what a pattern stands for.
+    pub(crate) sees: Sees,
+}
+
+/// Says of a topic whether somebody may see it.
+#[derive(Clone, Default)]
+pub(crate) struct Sees(Option<Arc<SeesTopic>>);
+
+type SeesTopic = dyn Fn(&TopicName) -> bool + Send + Sync;
+
+impl Sees {
+    /// What `sees` says.
+    pub(crate) fn by(sees: impl Fn(&TopicName) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(sees)))
+    }
+
+    fn topic(&self, name: &TopicName) -> bool {
+        self.0.as_ref().is_none_or(|sees| sees(name))
+    }
+}
+
+impl fmt::Debug for Sees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Sees(some)" } else { "Sees(all)" })
+    }
 }
 
 /// An answer to a [`Request`] of the same name.

@@ -3,7 +3,7 @@
 use ottla_protocol::types::Str;
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::topics::Topics;
+use super::{Sees, topics::Topics};
 
 /// Longest expression that is taken.
 pub(super) const PATTERN_BYTES_MAX: usize = 32 * 1024;
@@ -37,9 +37,10 @@ impl Pattern {
         compile(&format!(r"\A(?:{text})\z")).map(Self)
     }
 
-    /// The names of the topics that it stands for, in their order.
-    pub(super) fn resolve(&self, topics: &dyn Topics) -> Vec<Str> {
-        topics.names().filter(|name| self.0.is_match(name.as_bytes())).map(|name| name.0.clone()).collect()
+    /// The names of the topics that it stands for, of those that somebody sees, in their order.
+    pub(super) fn resolve(&self, topics: &dyn Topics, sees: &Sees) -> Vec<Str> {
+        let matching = topics.names().filter(|name| self.0.is_match(name.as_bytes()));
+        matching.filter(|name| sees.topic(name)).map(|name| name.0.clone()).collect()
     }
 }
 
@@ -50,7 +51,19 @@ mod tests {
 
     fn resolve(pattern: &str) -> Vec<String> {
         let topics = KnownTopics::of(&[("orders", 1), ("orders-eu", 1), ("bills", 1)]);
-        Pattern::compile(pattern).unwrap().resolve(&topics).iter().map(|name| name.to_string()).collect()
+        Pattern::compile(pattern)
+            .unwrap()
+            .resolve(&topics, &Sees::default())
+            .iter()
+            .map(|name| name.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn what_somebody_may_not_see_no_pattern_stands_for() {
+        let topics = KnownTopics::of(&[("orders", 1), ("orders-eu", 1)]);
+        let sees = Sees::by(|name| &**name != "orders");
+        assert_eq!(Pattern::compile("orders.*").unwrap().resolve(&topics, &sees), ["orders-eu"]);
     }
 
     #[test]

@@ -143,7 +143,12 @@ impl World {
     }
 
     fn handle(&mut self, ticket: Ticket, request: Request) {
-        let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version: 9,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         let suffix = self.random.u64(..);
         let mut out = Effects::default();
         let now = Now { ms: self.now_ms, limits: &self.limits, timings: &self.timing, topics: &self.topics };

@@ -102,7 +102,12 @@ impl Test {
     fn ask(&mut self, request: Request, version: i16) -> Ticket {
         self.last += 1;
         let ticket = Ticket(self.last);
-        let caller = Caller { version, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+        let caller = Caller {
+            version,
+            client_id: "c".into(),
+            client_host: "/10.0.0.1".into(),
+            sees: Default::default(),
+        };
         self.ids += 1;
         let id = self.ids.to_string();
         let mut out = Effects::default();

@@ -425,7 +425,12 @@ fn who_waits_when_the_group_changes_is_sent_to_join_again() {
     // Its JoinGroup waits for the first round to end; that is its answer's ticket.
     t.last += 1;
     let waiting = Ticket(t.last);
-    let caller = Caller { version: 9, client_id: "c".into(), client_host: "/10.0.0.1".into() };
+    let caller = Caller {
+        version: 9,
+        client_id: "c".into(),
+        client_host: "/10.0.0.1".into(),
+        sees: Default::default(),
+    };
     let now = Now { ms: t.now_ms, limits: &t.limits, timings: &t.timing, topics: &t.topics };
     let mut out = Effects::default();
     t.groups.handle(waiting, Request::Join(join_of(&a, &[])), &caller, now, || "id".into(), &mut out);
