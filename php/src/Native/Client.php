@@ -83,7 +83,11 @@ final class Client
     {
         $given = is_array($config) ? $config : ['bootstrap.servers' => $config];
 
-        return array_filter([...$given, ...$named], static fn (mixed $value): bool => $value !== null);
+        // What is null is as good as not given: so options can be passed through.
+        return array_merge(...array_map(
+            static fn (array $settings): array => array_filter($settings, static fn (mixed $value): bool => $value !== null),
+            [$given, $named],
+        ));
     }
 
     /** The handle, for functions that do not wait. */

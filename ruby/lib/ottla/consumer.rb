@@ -105,7 +105,7 @@ module Ottla
     # @param to [Integer, Symbol, String, Time]
     def seek(partition, to)
       if to.is_a?(Integer)
-        checked(:ottla_consumer_seek, Native.partitions([[partition.to_a, to]]).pointer)
+        checked(:ottla_consumer_seek, Native.partitions({ partition => to }).pointer)
       else
         rows, spec = Consumer.place(partition, to)
         checked(:ottla_consumer_seek_to, rows.pointer, spec)

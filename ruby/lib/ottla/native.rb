@@ -76,17 +76,18 @@ module Ottla
       end
     end
 
-    # Partitions, each as a TopicPartition or `[topic, partition]`; of a hash, with the offsets that are its values.
+    # Partitions, each as a TopicPartition or `[topic, partition]`; of a Hash, with the offsets that are its values.
     def self.partitions(partitions)
-      Rows.new(self::TopicPartition, partitions.to_a) do |rows, row, given|
-        (topic, partition), more = given[1].is_a?(Integer) ? [given.to_a, nil] : given
+      pairs = partitions.is_a?(Hash) ? partitions.to_a : partitions.to_a.map { |partition| [partition, nil] }
+      Rows.new(self::TopicPartition, pairs) do |rows, row, (partition, at)|
+        topic, number = *partition
+        at = OffsetAndMetadata.new(at) if at.is_a?(Integer)
         rows.text(row, :topic, topic)
-        row[:partition] = Integer(partition)
-        more = OffsetAndMetadata.new(more) if more.is_a?(Integer)
-        row[:offset] = more ? more.offset : -1
+        row[:partition] = Integer(number)
+        row[:offset] = at ? at.offset : -1
         row[:timestamp_ms] = -1
-        row[:leader_epoch] = more&.leader_epoch || -1
-        rows.text(row, :metadata, more&.metadata)
+        row[:leader_epoch] = at&.leader_epoch || -1
+        rows.text(row, :metadata, at&.metadata)
       end
     end
 
