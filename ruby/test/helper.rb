@@ -25,10 +25,10 @@ module Shared
     Ottla::Consumer.open(bootstrap_servers: servers, start: "earliest", **settings, &block)
   end
 
-  # A topic with values "0", "1" ... in its partition.
+  # A topic with values "0", "1" ... in its partition, sent together, so that they come as one batch.
   def filled(stem, count)
     named(stem).tap do |topic|
-      producer { |producer| Array.new(count) { |number| producer.send(topic, number.to_s, partition: 0) }.each { |sent| sent.wait(30) } }
+      producer(linger_ms: 100) { |producer| Array.new(count) { |number| producer.send(topic, number.to_s, partition: 0) }.each { |sent| sent.wait(30) } }
     end
   end
 
