@@ -144,7 +144,10 @@ final class Consumer implements \IteratorAggregate
             $rows = Library::partitions([$partition]);
             $this->checked('ottla_consumer_seek_to', $rows->pointer, self::place($rows, $to));
         }
-        $this->changed = true;
+        // What a loop has in hand of the partition is from elsewhere.
+        if ((string) $this->hand?->topicPartition === (string) $partition) {
+            $this->hand = null;
+        }
     }
 
     /**
@@ -216,7 +219,6 @@ final class Consumer implements \IteratorAggregate
         // What a loop over records has not come to comes again.
         if ($this->isInHand()) {
             $this->seek($this->hand->topicPartition, $this->hand->column('q', $this->next, 0));
-            $this->hand = null;
         }
 
         return $this->fetched($max, $timeout);
@@ -399,7 +401,6 @@ final class Consumer implements \IteratorAggregate
     {
         $rows = Library::partitions($partitions);
         $this->checked($function, $rows->pointer, $rows->count);
-        $this->changed = true;
     }
 
     /** The next records; null if none came in time. */
@@ -526,7 +527,6 @@ final class Consumer implements \IteratorAggregate
     private function leave(Call $leaving): void
     {
         $failure = null;
-        $this->changed = true;
         while (!$leaving->done) {
             $this->client->wait(null, fn (): bool => $leaving->done || $this->client->steps !== []);
             try {

@@ -79,7 +79,6 @@ module Ottla
     def unsubscribe
       keep_back
       @hand = nil
-      @changes += 1
       leave(Native.ottla_consumer_unsubscribe_call(@client.handle), nil)
     end
 
@@ -91,7 +90,6 @@ module Ottla
       @hand = nil
       rows = Native.partitions(partitions)
       checked(:ottla_consumer_assign, rows.pointer, rows.count)
-      @changes += 1
     end
 
     # The partitions that are assigned, in no order.
@@ -110,7 +108,8 @@ module Ottla
         rows, spec = Consumer.place(partition, to)
         checked(:ottla_consumer_seek_to, rows.pointer, spec)
       end
-      @changes += 1
+      # What a loop has in hand of the partition is from elsewhere.
+      @hand = nil if @hand && @hand.batch.topic_partition == TopicPartition.new(*partition)
     end
 
     # Holds partitions: nothing of them is handed out.
@@ -164,10 +163,7 @@ module Ottla
     def next_batch(max = RECORDS_MAX, timeout: nil)
       @reading.synchronize do
         # What a loop over records has not come to comes again.
-        if in_hand?
-          seek(@hand.batch.topic_partition, @hand.batch.column(@hand.next, 0, "q"))
-          @hand = nil
-        end
+        seek(@hand.batch.topic_partition, @hand.batch.column(@hand.next, 0, "q")) if in_hand?
         fetched(max, timeout)
       end
     end
