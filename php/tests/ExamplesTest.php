@@ -29,9 +29,8 @@ final class ExamplesTest extends TestCase
     private function example(string $task): string
     {
         $program = self::EXAMPLES . "/{$task}/php/main.php";
-        $environment = ['OTTLA_AUTOLOAD' => dirname(__DIR__) . '/autoload.php'] + getenv();
         $command = [PHP_BINARY, $program, $this->servers(), $this->name('greetings')];
-        $process = proc_open($command, [1 => ['pipe', 'w']], $pipes, null, $environment);
+        $process = proc_open($command, [1 => ['pipe', 'w']], $pipes);
         $said = (string) stream_get_contents($pipes[1]);
         $this->same(0, proc_close($process));
 

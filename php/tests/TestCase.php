@@ -64,7 +64,7 @@ abstract class TestCase
      */
     protected function program(string $code, string ...$arguments): array
     {
-        $code = 'require ' . var_export(dirname(__DIR__) . '/autoload.php', true) . ";\n{$code}";
+        $code = 'require ' . var_export(getenv('OTTLA_AUTOLOAD'), true) . ";\n{$code}";
         $process = proc_open([PHP_BINARY, '-r', $code, $this->servers(), ...$arguments], [1 => ['pipe', 'w']], $pipes);
 
         return [$process, $pipes[1], proc_get_status($process)['pid']];

@@ -4,7 +4,9 @@
 
 declare(strict_types=1);
 
-require dirname(__DIR__) . '/autoload.php';
+// Over the sources, or the package that this names.
+putenv('OTTLA_AUTOLOAD=' . (getenv('OTTLA_AUTOLOAD') ?: dirname(__DIR__) . '/autoload.php'));
+require getenv('OTTLA_AUTOLOAD');
 require __DIR__ . '/TestCase.php';
 
 set_error_handler(static function (int $severity, string $message, string $file, int $line): bool {

@@ -24,7 +24,7 @@ class ExamplesTest < Minitest::Test
   private
 
   def run_example(task, topic)
-    program = [RbConfig.ruby, "-w", "-I", File.expand_path("../lib", __dir__), File.join(EXAMPLES, task, "ruby/main.rb"), servers, topic]
+    program = [RbConfig.ruby, "-w", "-I", PACKAGE, File.join(EXAMPLES, task, "ruby/main.rb"), servers, topic]
     IO.popen(program, &:read).tap { assert_predicate $?, :success? }
   end
 end

@@ -4,6 +4,9 @@ require "minitest/autorun"
 require "ottla"
 require "ottla/testing"
 
+# Where the package is, for programs of their own.
+PACKAGE = File.dirname($LOADED_FEATURES.find { |file| file.end_with?("/ottla.rb") })
+
 # A broker for all tests, and names that no other test has.
 module Shared
   BROKER = Ottla::Testing::Broker.new
@@ -34,6 +37,6 @@ module Shared
 
   # A program of its own, over this package.
   def ruby(code, *arguments, **options, &block)
-    IO.popen([RbConfig.ruby, "-I", File.expand_path("../lib", __dir__), "-rottla", "-rottla/testing", "-e", code, servers, *arguments], **options, &block)
+    IO.popen([RbConfig.ruby, "-I", PACKAGE, "-rottla", "-rottla/testing", "-e", code, servers, *arguments], **options, &block)
   end
 end
