@@ -43,6 +43,7 @@ const LANGUAGES: &[Language] = &[
     Language { fence: "java", prepare: java },
     Language { fence: "ruby", prepare: ruby },
     Language { fence: "php", prepare: php },
+    Language { fence: "go", prepare: go },
 ];
 
 /// The command that runs a snippet, as its language does.
@@ -196,6 +197,21 @@ fn php(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
     let mut command = Command::new("php");
     command.arg(program);
     Ok(command)
+}
+
+/// A whole program, over the release of franz-go that the tests of the broker use.
+fn go(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    source(snippet, "main.go")?;
+    for file in ["go.mod", "go.sum"] {
+        fs::copy(path("tests/interop/peers/go").join(file), snippet.directory.join(file))?;
+    }
+    let compiled = Command::new("go")
+        .args(["build", "-o", "snippet", "."])
+        .current_dir(snippet.directory)
+        .output()
+        .map_err(|error| Missing(format!("Go, whose `go` is on the path: {error}")))?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Ok(Command::new(snippet.directory.join("snippet")))
 }
 
 /// Runs a program of C's so that its lines come out one by one, though nobody sees them on a terminal.
