@@ -27,8 +27,12 @@ pub struct Scripted {
     needs: &'static [(&'static str, &'static str)],
     /// What must run well, for all to be there.
     works: &'static [&'static str],
+    /// What is said to be missing.
+    missing: &'static str,
     /// Runs its tests, over the package in the folder.
     tests: fn(&Path) -> Command,
+    /// Runs a program of `examples/one_bus`, over the package in the folder.
+    shop: fn(&Path) -> Command,
 }
 
 /// The gem. Debian has `ffi` and minitest without RubyGems.
@@ -38,9 +42,15 @@ pub const RUBY: Scripted = Scripted {
     natives: "lib/ottla/native",
     needs: &[("ruby", "ruby"), ("ruby-ffi", "ruby-ffi"), ("ruby-minitest", "ruby-minitest")],
     works: &["ruby", "-rffi", "-rminitest", "-e", "exit(RUBY_VERSION >= '3.1')"],
+    missing: "Ruby 3.1 or later with `ffi` and minitest (Debian's ruby, ruby-ffi, ruby-minitest)",
     tests: |package| {
         let mut ruby = Command::new("ruby");
         ruby.args(["-w", "-r", "timeout", "-I"]).arg(package.join("lib")).arg(tree::path("ruby/test/all.rb"));
+        ruby
+    },
+    shop: |package| {
+        let mut ruby = Command::new("ruby");
+        ruby.arg("-I").arg(package.join("lib")).arg(tree::path("examples/one_bus/ruby/main.rb"));
         ruby
     },
 };
@@ -56,9 +66,16 @@ pub const PHP: Scripted = Scripted {
         "-r",
         "exit(PHP_VERSION_ID >= 80200 && extension_loaded('ffi') && extension_loaded('pcntl') ? 0 : 1);",
     ],
+    missing: "PHP 8.2 or later with FFI and pcntl (Debian's php-cli)",
     tests: |package| {
         let mut php = Command::new("php");
         php.arg(tree::path("php/tests/run.php")).env("OTTLA_AUTOLOAD", package.join("autoload.php"));
+        php
+    },
+    shop: |package| {
+        let mut php = Command::new("php");
+        php.arg(tree::path("examples/one_bus/php/main.php"))
+            .env("OTTLA_AUTOLOAD", package.join("autoload.php"));
         php
     },
 };
@@ -79,7 +96,8 @@ impl Scripted {
         }
         let natives = at.join(self.natives);
         let platform = build.platform;
-        let library = if platform.is_linux() { "libottla.so.1".to_owned() } else { platform.library("ottla") };
+        let library =
+            if platform.is_linux() { "libottla.so.1".to_owned() } else { platform.library("ottla") };
         copy(&build.built().join(platform.library("ottla_c")), &natives.join(library))?;
         let program = platform.program("ottla");
         copy(&build.built().join(&program), &natives.join(&program))?;
@@ -101,13 +119,14 @@ impl Scripted {
             install(self.needs);
         }
         if !self.is_working() {
-            let packages: Vec<&str> = self.needs.iter().map(|(_, package)| *package).collect();
-            return Ok(run.missing(&format!("{} with what Debian has as {}", self.language, packages.join(", "))));
+            return Ok(run.missing(self.missing));
         }
         self.package("ci")?;
         let package = tree::path(PACKAGES).join(self.language);
-        let told =
-            (self.tests)(&package).stderr(Stdio::inherit()).output().with_context(|| format!("running {}", self.language))?;
+        let told = (self.tests)(&package)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("running {}", self.language))?;
         let text = String::from_utf8_lossy(&told.stdout).into_owned();
         print!("{text}");
         let tally = counted(&text).context("the tests did not come to their end")?;
@@ -115,9 +134,24 @@ impl Scripted {
         Ok(tally)
     }
 
+    /// What it needs, if that is not there. Fetches nothing.
+    pub fn missing(&self) -> Option<&'static str> {
+        (!self.is_working()).then_some(self.missing)
+    }
+
+    /// Makes the package, and gives its program of `examples/one_bus`.
+    pub fn shop(&self) -> anyhow::Result<Command> {
+        self.package("ci")?;
+        Ok((self.shop)(&tree::path(PACKAGES).join(self.language)))
+    }
+
     fn is_working(&self) -> bool {
         let (program, arguments) = (self.works[0], &self.works[1..]);
-        Command::new(program).args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        Command::new(program)
+            .args(arguments)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     }
 }
 

@@ -27,16 +27,8 @@ pub enum Language {
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Rust,
-        Self::C,
-        Self::Python,
-        Self::Node,
-        Self::Java,
-        Self::Dotnet,
-        Self::Ruby,
-        Self::Php,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java, Self::Dotnet, Self::Ruby, Self::Php];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {

@@ -193,7 +193,10 @@ fn php(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
     let autoload = installed("target/packages/php/autoload.php")?;
     let program = source(snippet, "main.php")?;
     let text = fs::read_to_string(&program)?;
-    fs::write(&program, format!("<?php\nrequire '{}';\n{}", autoload.display(), text.trim_start_matches("<?php\n")))?;
+    fs::write(
+        &program,
+        format!("<?php\nrequire '{}';\n{}", autoload.display(), text.trim_start_matches("<?php\n")),
+    )?;
     let mut command = Command::new("php");
     command.arg(program);
     Ok(command)

@@ -98,7 +98,9 @@ fn ruby(declarations: &[Declaration]) -> anyhow::Result<String> {
         } else if let Some((_, pointer)) = text.split_once("(*") {
             let (name, _) = pointer.split_once(')').context("a pointer to a function has a name")?;
             types.pointers.push(name.to_owned());
-        } else if let Some(alias) = text.strip_prefix("typedef ").filter(|alias| !alias.starts_with("struct ")) {
+        } else if let Some(alias) =
+            text.strip_prefix("typedef ").filter(|alias| !alias.starts_with("struct "))
+        {
             let (of, name) = typed(alias);
             types.aliases.push((name.to_owned(), types.ruby(of)?));
         } else if !text.starts_with("typedef ") {
@@ -187,7 +189,8 @@ struct Types {
 impl Types {
     /// What Ruby calls a type.
     fn ruby(&self, of: &str) -> anyhow::Result<String> {
-        let words: Vec<&str> = of.split([' ', '*']).filter(|word| !word.is_empty() && *word != "const").collect();
+        let words: Vec<&str> =
+            of.split([' ', '*']).filter(|word| !word.is_empty() && *word != "const").collect();
         if of.ends_with('*') {
             let is_text = words == ["char"] && of.starts_with("const") && of.matches('*').count() == 1;
             return Ok(if is_text { ":string" } else { ":pointer" }.to_owned());
@@ -204,7 +207,8 @@ impl Types {
         }
         Ok(match name {
             "void" | "bool" | "size_t" | "ptrdiff_t" | "double" => format!(":{name}"),
-            _ => match name.strip_suffix("_t").filter(|name| name.trim_start_matches('u').starts_with("int")) {
+            _ => match name.strip_suffix("_t").filter(|name| name.trim_start_matches('u').starts_with("int"))
+            {
                 Some(number) => format!(":{number}"),
                 None => bail!("`{of}` is no type that is known"),
             },

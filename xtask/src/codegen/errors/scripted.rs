@@ -45,7 +45,8 @@ fn ruby(codes: &[Code<'_>]) -> String {
 }
 
 fn php(codes: &[Code<'_>]) -> String {
-    let mut out = format!("<?php\n\n// {}\n\ndeclare(strict_types=1);\n\nnamespace Ottla\\Exception;\n\n", head());
+    let mut out =
+        format!("<?php\n\n// {}\n\ndeclare(strict_types=1);\n\nnamespace Ottla\\Exception;\n\n", head());
     for code in codes {
         let base = if code.is_of_broker { "KafkaException" } else { "OttlaException" };
         let _ = writeln!(
