@@ -401,7 +401,7 @@ fn rules_say_who_may_do_what_and_are_gone_when_they_are_removed() {
         expected.sort();
         assert_eq!(eventually("the rules are known", async || known(2).await).await, expected);
 
-        let send = async |user: &str, password: &str| {
+        let send = async |user: &str, password: &str| -> ottla::Result<()> {
             let settings = target.settings("SECURE", &login("PLAIN", user, password));
             let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
             producer.send(Record::to(&topic).value(b"hello")).await?.await.map(drop)

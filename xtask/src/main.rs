@@ -13,6 +13,7 @@ mod planted;
 mod platform;
 mod python;
 mod release;
+mod scripted;
 mod test;
 mod tidy;
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{c, dotnet, java, npm, platform::Build, release, tree};
+use crate::{c, dotnet, java, npm, platform::Build, release, scripted, tree};
 
 /// Where packages are built to, and installed.
 pub const PACKAGES: &str = "target/packages";
@@ -58,6 +58,8 @@ enum Language {
     Node,
     Java,
     Dotnet,
+    Ruby,
+    Php,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -88,6 +90,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if is_wanted(Language::Dotnet) {
         dotnet::package(&args.profile)?;
+    }
+    for (language, package) in [(Language::Ruby, scripted::RUBY), (Language::Php, scripted::PHP)] {
+        if is_wanted(language) {
+            println!("{}", package.package(&args.profile)?.display());
+        }
     }
     Ok(())
 }

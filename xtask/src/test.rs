@@ -74,6 +74,12 @@ const STAGES: &[Stage] = &[
         run: crate::java::lane,
     },
     Stage { name: "dotnet", what: "the packages for .NET: built, their tests", run: crate::dotnet::lane },
+    Stage {
+        name: "ruby",
+        what: "the package for Ruby: its tests",
+        run: |run| crate::scripted::RUBY.lane(run),
+    },
+    Stage { name: "php", what: "the package for PHP: its tests", run: |run| crate::scripted::PHP.lane(run) },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 

@@ -76,18 +76,25 @@ impl Listener {
                 return;
             }
         };
-        // Two tasks of two kinds: what TLS keeps takes no memory where there is none.
+        // Two tasks of two kinds: what TLS keeps takes no memory where there is none. A stranger's age counts from here, where
+        // connections come in order: the cores begin with them when they get to it, and the last to come is not to give way
+        // to those before it.
         match self.listening.tls {
-            None => _ = core.spawn(Arc::clone(self).serve(stream, slot)),
-            Some(_) => _ = core.spawn(Arc::clone(self).serve_securely(stream, slot)),
+            None => {
+                let stranger = self.listening.sasl.is_some().then(|| self.strangers.take());
+                core.spawn(Arc::clone(self).serve(stream, slot, stranger));
+            }
+            Some(_) => {
+                let stranger = self.strangers.take();
+                core.spawn(Arc::clone(self).serve_securely(stream, slot, stranger));
+            }
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot) {
+    async fn serve(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot, stranger: Option<Stranger>) {
         let _open = self.open.clone();
         match opened(stream) {
             Ok((stream, ends)) => {
-                let stranger = self.listening.sasl.is_some().then(|| self.strangers.take());
                 let (source, sink) = stream.into_split();
                 let deadline = Instant::now() + self.terms.authentication_max;
                 self.connection(source, sink, ends, Principal::ANONYMOUS)
@@ -100,14 +107,14 @@ impl Listener {
         drop(slot);
     }
 
-    async fn serve_securely(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot) {
+    async fn serve_securely(self: Arc<Self>, stream: std::net::TcpStream, slot: Slot, stranger: Stranger) {
         let _open = self.open.clone();
         let Some(acceptor) = &self.listening.tls else { return };
         let (stream, ends) = match opened(stream) {
             Ok(opened) => opened,
             Err(error) => return tracing::debug!(%error, "connection broke"),
         };
-        let (stranger, deadline) = (self.strangers.take(), Instant::now() + self.terms.authentication_max);
+        let deadline = Instant::now() + self.terms.authentication_max;
         let Some(stream) = self.shake_hands(acceptor, stream, ends, &stranger, deadline).await else {
             return;
         };

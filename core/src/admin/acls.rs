@@ -362,9 +362,9 @@ impl Admin {
         };
         let response = self.ask(Target::Controller, request, check).await?;
         let doing = || "remove access rules".to_owned();
-        let results = response.filter_results.into_iter().map(|result| {
+        let results = response.filter_results.into_iter().map(|result| -> Result<Vec<AclBinding>> {
             outcome(result.error_code, result.error_message.as_deref(), doing).map_err(explained)?;
-            let acl = |acl: DeleteAclsMatchingAcl| {
+            let acl = |acl: DeleteAclsMatchingAcl| -> Result<AclBinding> {
                 outcome(acl.error_code, acl.error_message.as_deref(), doing)?;
                 Ok(AclBinding {
                     resource_type: ResourceType::of(acl.resource_type),

@@ -173,7 +173,7 @@ public sealed class Consumer<TKey, TValue> : IAsyncEnumerable<ConsumerRecord<TKe
         using var held = _handle.Hold(out var consumer);
         ottla_error* error;
         OttlaException.Check(NativeMethods.ottla_consumer_seek(consumer, &row, &error), error);
-        _events.Change();
+        Sought(place.TopicPartition);
     }
 
     /// <summary>Goes to an offset that is found out in the background.</summary>
@@ -187,6 +187,16 @@ public sealed class Consumer<TKey, TValue> : IAsyncEnumerable<ConsumerRecord<TKe
         using var held = _handle.Hold(out var consumer);
         ottla_error* error;
         OttlaException.Check(NativeMethods.ottla_consumer_seek_to(consumer, &row, place.Kind, &error), error);
+        Sought(partition);
+    }
+
+    /// <summary>What a loop has in hand of a partition is not what comes next, even where that is what follows it.</summary>
+    private void Sought(TopicPartition partition)
+    {
+        if (_inHand is { } hand && hand.Batch.TopicPartition.Equals(partition))
+        {
+            hand.IsSought = true;
+        }
         _events.Change();
     }
 
@@ -663,6 +673,10 @@ public sealed class Consumer<TKey, TValue> : IAsyncEnumerable<ConsumerRecord<TKe
     /// <summary>Whether nobody has gone elsewhere since, nor was the partition taken away.</summary>
     private bool IsNext(Hand hand)
     {
+        if (hand.IsSought)
+        {
+            return false;
+        }
         var changes = _events.Changes;
         if (hand.Changes == changes)
         {
@@ -710,6 +724,9 @@ public sealed class Consumer<TKey, TValue> : IAsyncEnumerable<ConsumerRecord<TKe
 
         /// <summary>What had changed in what is read when it was found to be what comes next.</summary>
         internal int Changes;
+
+        /// <summary>The consumer was sent elsewhere in its partition.</summary>
+        internal volatile bool IsSought;
 
         internal Hand(RecordBatch<TKey, TValue> batch, int changes)
         {

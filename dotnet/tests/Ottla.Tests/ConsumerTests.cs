@@ -75,6 +75,31 @@ public sealed class ConsumerTests
     }
 
     [Test]
+    public async Task SeekingWithinALoopToWhereItsBatchEndsLeavesTheRestOut()
+    {
+        var topic = await Broker.TopicAsync();
+        await Broker.FillAsync(topic, 10);
+        await using var consumer = new Consumer<string, string>(Broker.ConsumerOptions);
+        var partition = new TopicPartition(topic, 0);
+        consumer.Assign(partition);
+        var offsets = new List<long>();
+        await foreach (var record in consumer.WithCancellation(Broker.Patient()))
+        {
+            offsets.Add(record.Offset);
+            if (offsets.Count == 2)
+            {
+                consumer.Seek(new TopicPartitionOffset(partition, 10));
+                await Broker.FillAsync(topic, 1);
+            }
+            if (offsets.Count == 3)
+            {
+                break;
+            }
+        }
+        Assert.That(offsets, Is.EqualTo(new long[] { 0, 1, 10 }));
+    }
+
+    [Test]
     public async Task AMemberCommitsWhatALoopHasComeTo()
     {
         var topic = await Broker.TopicAsync();

@@ -19,11 +19,16 @@ pub enum Language {
     Java,
     /// The package `Ottla` for .NET.
     Dotnet,
+    /// The package `ottla` for Ruby.
+    Ruby,
+    /// The package `ottla/ottla` for PHP.
+    Php,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java, Self::Dotnet];
+    pub const ALL: [Self; 8] =
+        [Self::Rust, Self::C, Self::Python, Self::Node, Self::Java, Self::Dotnet, Self::Ruby, Self::Php];
 
     /// Its name, in tests' names and exclusions.
     pub fn name(self) -> &'static str {
@@ -34,6 +39,8 @@ impl Language {
             Self::Node => "node",
             Self::Java => "java",
             Self::Dotnet => "dotnet",
+            Self::Ruby => "ruby",
+            Self::Php => "php",
         }
     }
 
@@ -72,6 +79,18 @@ impl Language {
                 Ok(command)
             }
             Self::Dotnet => Ok(Command::new(installed("target/packages/dotnet/programs/Runner/run")?)),
+            Self::Ruby => {
+                let mut command = Command::new("ruby");
+                command.arg("-I").arg(installed("target/packages/ruby/lib")?);
+                command.arg(path("tests/conformance/runners/runner.rb"));
+                Ok(command)
+            }
+            Self::Php => {
+                let package = installed("target/packages/php")?;
+                let mut command = Command::new("php");
+                command.arg(path("tests/conformance/runners/runner.php")).arg(package);
+                Ok(command)
+            }
         }
     }
 }

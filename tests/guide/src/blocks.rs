@@ -38,8 +38,15 @@ pub enum Fate {
 ///
 /// If the guide cannot be listed.
 pub fn pages(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let readmes =
-        ["README.md", "bindings/c/README.md", "java/README.md", "node/README.md", "python/README.md"];
+    let readmes = [
+        "README.md",
+        "bindings/c/README.md",
+        "java/README.md",
+        "node/README.md",
+        "php/README.md",
+        "python/README.md",
+        "ruby/README.md",
+    ];
     let mut pages: Vec<PathBuf> =
         readmes.iter().map(PathBuf::from).filter(|page| root.join(page).is_file()).collect();
     let mut guide: Vec<PathBuf> = Vec::new();

@@ -41,6 +41,9 @@ const LANGUAGES: &[Language] = &[
     Language { fence: "cpp", prepare: |snippet| compiled(snippet, "c++", "-std=c++17", "main.cpp") },
     Language { fence: "ts", prepare: typescript },
     Language { fence: "java", prepare: java },
+    Language { fence: "ruby", prepare: ruby },
+    Language { fence: "php", prepare: php },
+    Language { fence: "go", prepare: go },
 ];
 
 /// The command that runs a snippet, as its language does.
@@ -174,6 +177,44 @@ fn whole_java(text: &str) -> String {
         "{imports}\n\nfinal class Main {{\n    private Main() {{}}\n\n    \
          public static void main(String[] arguments) throws Exception {{\n{body}\n    }}\n}}\n"
     )
+}
+
+/// A program whose lines come out one by one.
+fn ruby(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let program = source(snippet, "main.rb")?;
+    let mut command = Command::new("ruby");
+    command.args(["-w", "-I"]).arg(installed("target/packages/ruby/lib")?);
+    command.args(["-e", "$stdout.sync = true; load ARGV.shift"]).arg(program);
+    Ok(command)
+}
+
+/// Statements, without the tag that PHP begins with.
+fn php(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let autoload = installed("target/packages/php/autoload.php")?;
+    let program = source(snippet, "main.php")?;
+    let text = fs::read_to_string(&program)?;
+    fs::write(
+        &program,
+        format!("<?php\nrequire '{}';\n{}", autoload.display(), text.trim_start_matches("<?php\n")),
+    )?;
+    let mut command = Command::new("php");
+    command.arg(program);
+    Ok(command)
+}
+
+/// A whole program, over the release of franz-go that the tests of the broker use.
+fn go(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    source(snippet, "main.go")?;
+    for file in ["go.mod", "go.sum"] {
+        fs::copy(path("tests/interop/peers/go").join(file), snippet.directory.join(file))?;
+    }
+    let compiled = Command::new("go")
+        .args(["build", "-o", "snippet", "."])
+        .current_dir(snippet.directory)
+        .output()
+        .map_err(|error| Missing(format!("Go, whose `go` is on the path: {error}")))?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Ok(Command::new(snippet.directory.join("snippet")))
 }
 
 /// Runs a program of C's so that its lines come out one by one, though nobody sees them on a terminal.

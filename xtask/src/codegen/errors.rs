@@ -10,10 +10,12 @@
 //! | both | `docs/guide/errors.md` |
 //! | both | `ErrorCode.java`, `Exceptions.java` and `errors/` in `java/ottla` (`errors/java.rs`) |
 //! | both | `ErrorCode.g.cs` and `Errors.g.cs` in `dotnet/src/Ottla` (`errors/dotnet.rs`) |
+//! | both | `ruby/lib/ottla/error_classes.rb` and `php/src/Exception/classes.php` (`errors/scripted.rs`) |
 
 pub(super) mod dotnet;
 mod guide;
 pub(super) mod java;
+mod scripted;
 
 use std::fmt::Write;
 
@@ -57,6 +59,7 @@ pub fn generate(files: &mut Files) -> anyhow::Result<()> {
     files.add("node/src/broker-errors.ts", node_source(&rows));
     java::generate(files, &locals, &rows);
     dotnet::generate(files, &locals, &rows);
+    scripted::generate(files, &locals, &rows);
     files.add("python/ottla/_local_errors.py", python_local_source(&locals));
     files.add("docs/guide/errors.md", guide::page(&locals, &rows));
     files.add_rust("bindings/c/src/error_code.rs", &c_source(&locals, &rows))

@@ -3,6 +3,7 @@
 mod config;
 mod errors;
 mod files;
+mod foreign;
 mod header;
 pub mod messages;
 mod metrics;

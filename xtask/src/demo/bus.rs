@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{c, dotnet, java, npm, package, tree};
+use crate::{c, dotnet, java, npm, package, scripted, tree};
 
 const TOPIC: &str = "orders";
 /// How often the picture is drawn anew.
@@ -38,6 +38,8 @@ const LANGUAGES: &[Language] = &[
     Language { name: "node", missing: npm::missing, build: node },
     Language { name: "java", missing: missing_java, build: java },
     Language { name: "dotnet", missing: dotnet::missing, build: dotnet },
+    Language { name: "ruby", missing: || scripted::RUBY.missing(), build: || scripted::RUBY.shop() },
+    Language { name: "php", missing: || scripted::PHP.missing(), build: || scripted::PHP.shop() },
 ];
 
 /// A shop that runs, and what it has said.

@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+require "minitest/autorun"
+require "ottla"
+require "ottla/testing"
+
+# Where the package is, for programs of their own.
+PACKAGE = File.dirname($LOADED_FEATURES.find { |file| file.end_with?("/ottla.rb") })
+
+# A broker for all tests, and names that no other test has.
+module Shared
+  BROKER = Ottla::Testing::Broker.new
+  Minitest.after_run { BROKER.stop }
+
+  def servers
+    BROKER.bootstrap_servers
+  end
+
+  def named(stem)
+    "#{stem}-#{self.class.name}-#{name}".gsub(/[^A-Za-z0-9_.-]/, "_")[0, 240]
+  end
+
+  def producer(**settings, &block)
+    Ottla::Producer.open(bootstrap_servers: servers, **settings, &block)
+  end
+
+  def consumer(**settings, &block)
+    Ottla::Consumer.open(bootstrap_servers: servers, start: "earliest", **settings, &block)
+  end
+
+  # A topic with values "0", "1" ... in its partition, sent together, so that they come as one batch.
+  def filled(stem, count)
+    named(stem).tap do |topic|
+      producer(linger_ms: 100) { |producer| Array.new(count) { |number| producer.send(topic, number.to_s, partition: 0) }.each { |sent| sent.wait(30) } }
+    end
+  end
+
+  # A program of its own, over this package.
+  def ruby(code, *arguments, **options, &block)
+    IO.popen([RbConfig.ruby, "-I", PACKAGE, "-rottla", "-rottla/testing", "-e", code, servers, *arguments], **options, &block)
+  end
+end
