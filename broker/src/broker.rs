@@ -17,7 +17,8 @@ use ottla_protocol::types::{BrokerId, Str, TopicName, Uuid};
 use ottla_transport::{Budget, FrameLimits};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::Instant,
 };
 
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     metadata::{CLUSTER_METADATA_TOPIC, SharedImage, image, record::MetadataRecord},
     metrics::{self, Metrics},
     observe::{self, Observed},
+    quota::{Quotas, meter::Windows},
     random::random_id,
     replica::{
         Opening, PartitionId, PartitionSettings, Replicas,
@@ -49,8 +51,9 @@ use crate::{
     },
     server::{
         connection::Terms,
+        connection_rates::{ConnectionRates, Rate},
         limits::{ConnectionLimits, Strangers},
-        listener::Listener,
+        listener::{Listener, TOO_FAST_HELD_MAX},
     },
 };
 
@@ -185,7 +188,12 @@ impl Broker {
         );
         let (stop, stopping) = watch::channel(false);
         let (open, closed) = mpsc::channel(1);
+        let windows = Windows::new(config.quota_window_num, config.quota_window_size_seconds);
+        let mutation_windows =
+            Windows::new(config.controller_quota_window_num, config.controller_quota_window_size_seconds);
+        let quotas = Quotas::new(Arc::clone(&started.image), windows, mutation_windows, Instant::now());
         let context = Arc::new(Context {
+            quotas,
             image: Arc::clone(&started.image),
             controller: started.handle,
             replicas: Arc::clone(&replicas),
@@ -197,6 +205,14 @@ impl Broker {
         });
         let limits =
             ConnectionLimits::new(config.max_connections as usize, config.max_connections_per_ip as usize);
+        let rates = Arc::new(ConnectionRates::new(
+            Arc::clone(&started.image),
+            config.max_connection_creation_rate,
+            config.max_connection_creation_rate_per_ip,
+            windows,
+            Instant::now(),
+        ));
+        let too_fast = Arc::new(Semaphore::new(TOO_FAST_HELD_MAX));
         let strangers = Strangers::new(config.max_unauthenticated_connections as usize);
         let terms = Terms {
             frames: FrameLimits {
@@ -219,6 +235,9 @@ impl Broker {
             tracing::info!(%address, listener = endpoint.name, protocol = ?endpoint.protocol, "listening");
             addresses.push(address);
             let listener = Listener {
+                rates: Arc::clone(&rates),
+                rate: Rate::new(listening.connection_rate_max),
+                too_fast: Arc::clone(&too_fast),
                 listening: Arc::new(listening),
                 cores: cores.iter().map(|core| core.handle.clone()).collect(),
                 cx: Arc::clone(&context),

@@ -282,6 +282,14 @@ pub struct BrokerConfig {
     ///
     /// `max.connections.per.ip`: `2147483647` by default, at least 0.
     pub max_connections_per_ip: i32,
+    /// Most new connections in a second; past that, accepting waits. Also for one listener.
+    ///
+    /// `max.connection.creation.rate`: `2147483647` by default, at least 0.
+    pub max_connection_creation_rate: i32,
+    /// Most new connections in a second from one address that has no quota `connection_creation_rate`; past that, they are closed after a while.
+    ///
+    /// `ottla.max.connection.creation.rate.per.ip`: `1000` by default, at least 1.
+    pub max_connection_creation_rate_per_ip: i32,
     /// Bytes of requests in memory beyond which no more are read; -1 for no limit. `None` is -1.
     ///
     /// `queued.max.request.bytes`: `-1` bytes by default.
@@ -622,6 +630,22 @@ pub struct BrokerConfig {
     ///
     /// `offset.metadata.max.bytes`: `4096` bytes by default.
     pub offset_metadata_max_bytes: usize,
+    /// Samples kept for the quota of topic changes.
+    ///
+    /// `controller.quota.window.num`: `11` by default, at least 1.
+    pub controller_quota_window_num: i32,
+    /// Length of one such sample.
+    ///
+    /// `controller.quota.window.size.seconds`: `1` by default, at least 1.
+    pub controller_quota_window_size_seconds: i32,
+    /// Samples kept for client quotas.
+    ///
+    /// `quota.window.num`: `11` by default, at least 1.
+    pub quota_window_num: i32,
+    /// Length of one such sample.
+    ///
+    /// `quota.window.size.seconds`: `1` by default, at least 1.
+    pub quota_window_size_seconds: i32,
     /// Whether clients must show a certificate.
     ///
     /// `ssl.client.auth`: `none` by default.
@@ -770,6 +794,8 @@ impl BrokerConfig {
             connections_max_idle: values.opt_duration("connections.max.idle.ms"),
             max_connections: values.i32("max.connections"),
             max_connections_per_ip: values.i32("max.connections.per.ip"),
+            max_connection_creation_rate: values.i32("max.connection.creation.rate"),
+            max_connection_creation_rate_per_ip: values.i32("ottla.max.connection.creation.rate.per.ip"),
             queued_max_request_bytes: values.opt_u64("queued.max.request.bytes"),
             socket_listen_backlog_size: values.i32("socket.listen.backlog.size"),
             socket_receive_buffer_bytes: values.opt_usize("socket.receive.buffer.bytes"),
@@ -868,6 +894,10 @@ impl BrokerConfig {
             offsets_topic_replication_factor: values.i16("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: values.usize("offsets.topic.segment.bytes"),
             offset_metadata_max_bytes: values.usize("offset.metadata.max.bytes"),
+            controller_quota_window_num: values.i32("controller.quota.window.num"),
+            controller_quota_window_size_seconds: values.i32("controller.quota.window.size.seconds"),
+            quota_window_num: values.i32("quota.window.num"),
+            quota_window_size_seconds: values.i32("quota.window.size.seconds"),
             ssl_client_auth: ClientAuth::of(values.str("ssl.client.auth")),
             ssl_principal_mapping_rules: values.str("ssl.principal.mapping.rules").to_owned(),
             connections_max_reauth: values.duration("connections.max.reauth.ms"),
@@ -934,6 +964,11 @@ impl BrokerConfig {
         );
         settings.set("max.connections", self.max_connections.to_string());
         settings.set("max.connections.per.ip", self.max_connections_per_ip.to_string());
+        settings.set("max.connection.creation.rate", self.max_connection_creation_rate.to_string());
+        settings.set(
+            "ottla.max.connection.creation.rate.per.ip",
+            self.max_connection_creation_rate_per_ip.to_string(),
+        );
         settings.set(
             "queued.max.request.bytes",
             self.queued_max_request_bytes.map_or_else(|| "-1".to_owned(), |value| value.to_string()),
@@ -1118,6 +1153,13 @@ impl BrokerConfig {
         settings.set("offsets.topic.replication.factor", self.offsets_topic_replication_factor.to_string());
         settings.set("offsets.topic.segment.bytes", self.offsets_topic_segment_bytes.to_string());
         settings.set("offset.metadata.max.bytes", self.offset_metadata_max_bytes.to_string());
+        settings.set("controller.quota.window.num", self.controller_quota_window_num.to_string());
+        settings.set(
+            "controller.quota.window.size.seconds",
+            self.controller_quota_window_size_seconds.to_string(),
+        );
+        settings.set("quota.window.num", self.quota_window_num.to_string());
+        settings.set("quota.window.size.seconds", self.quota_window_size_seconds.to_string());
         settings.set("ssl.client.auth", self.ssl_client_auth.as_str());
         settings.set("ssl.principal.mapping.rules", self.ssl_principal_mapping_rules.as_str());
         settings.set(
@@ -1495,7 +1537,7 @@ pub static TOPIC: Table = Table { name: "topic", parts: &[&TOPIC_KEYS], prefixes
 /// The keys of the group.
 pub static GROUP: Table = Table { name: "group", parts: &[&GROUP_KEYS], prefixes: &[], relatives: &[] };
 
-static BROKER_KEYS: [Key; 336] = [
+static BROKER_KEYS: [Key; 337] = [
     Key {
         name: "process.roles",
         kind: Type::ListOf(&[
@@ -1623,6 +1665,23 @@ static BROKER_KEYS: [Key; 336] = [
         range: Range::Int { min: 0, max: i64::MAX, or: None },
         update: Update::ClusterWide,
         doc: "most connections from one address",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "max.connection.creation.rate",
+        kind: Type::I32,
+        default: Some("2147483647"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        update: Update::ClusterWide,
+        doc: "most new connections in a second; past that, accepting waits. Also for one listener",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "ottla.max.connection.creation.rate.per.ip",
+        kind: Type::I32,
+        default: Some("1000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "most new connections in a second from one address that has no quota `connection_creation_rate`; past that, they are closed after a while",
         ..Key::EMPTY
     },
     Key {
@@ -2189,16 +2248,6 @@ static BROKER_KEYS: [Key; 336] = [
             why: "each connection has one request in hand; `queued.max.request.bytes` bounds the memory",
         },
         doc: "requests that may wait for a thread",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "max.connection.creation.rate",
-        kind: Type::I32,
-        default: Some("2147483647"),
-        range: Range::Int { min: 0, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "the limit is not kept yet" },
-        update: Update::ClusterWide,
-        doc: "most new connections in a second",
         ..Key::EMPTY
     },
     Key {
@@ -4019,7 +4068,7 @@ static BROKER_KEYS: [Key; 336] = [
     Key {
         name: "client.quota.callback.class",
         kind: Type::Class,
-        effect: Effect::Known { why: "quotas are not kept yet" },
+        effect: Effect::Known { why: "quotas are decided by no Java class" },
         doc: "Java class that decides quotas",
         ..Key::EMPTY
     },
@@ -4028,7 +4077,6 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::I32,
         default: Some("11"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "quotas are not kept yet" },
         doc: "samples kept for the quota of topic changes",
         ..Key::EMPTY
     },
@@ -4037,7 +4085,6 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::I32,
         default: Some("1"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "quotas are not kept yet" },
         doc: "length of one such sample",
         ..Key::EMPTY
     },
@@ -4046,7 +4093,6 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::I32,
         default: Some("11"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "quotas are not kept yet" },
         doc: "samples kept for client quotas",
         ..Key::EMPTY
     },
@@ -4055,7 +4101,6 @@ static BROKER_KEYS: [Key; 336] = [
         kind: Type::I32,
         default: Some("1"),
         range: Range::Int { min: 1, max: i64::MAX, or: None },
-        effect: Effect::Known { why: "quotas are not kept yet" },
         doc: "length of one such sample",
         ..Key::EMPTY
     },

@@ -26,6 +26,8 @@ pub(crate) struct CoreMetrics {
     pub(crate) failed_produce_batches: Counter,
     pub(crate) fetch_partitions: Counter,
     pub(crate) failed_fetch_partitions: Counter,
+    pub(crate) throttled_requests: Counter,
+    pub(crate) throttle_ms: Counter,
     requests: [Counter; APIS_MAX],
     request_ns: [Counter; APIS_MAX],
 }
@@ -62,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) scrubbed_bytes: Counter,
     pub(crate) scrubbed_logs: Counter,
     pub(crate) damaged_segments: Counter,
+    pub(crate) connections_too_fast: Counter,
 }
 
 thread_local! {
@@ -84,6 +87,7 @@ impl Metrics {
             scrubbed_bytes: Counter::default(),
             scrubbed_logs: Counter::default(),
             damaged_segments: Counter::default(),
+            connections_too_fast: Counter::default(),
         }
     }
 
@@ -129,6 +133,8 @@ impl Default for CoreMetrics {
             failed_produce_batches: Counter::default(),
             fetch_partitions: Counter::default(),
             failed_fetch_partitions: Counter::default(),
+            throttled_requests: Counter::default(),
+            throttle_ms: Counter::default(),
             requests: zeros(),
             request_ns: zeros(),
         }
@@ -189,8 +195,14 @@ metrics! {
         "requests that were answered, by API";
     REQUEST_SECONDS Counter "ottla_request_seconds_total" ["request"]
         "time from a request's last byte in to its answer's last byte out, by API; a fetch that waits for records is among it";
+    THROTTLED_REQUESTS Counter "ottla_throttled_requests_total" [""]
+        "requests that were answered with a time to hold off, as a quota is used up";
+    THROTTLE_SECONDS Counter "ottla_throttle_seconds_total" [""]
+        "time that clients were told to hold off";
     CONNECTIONS Gauge "kafka_server_socketservermetrics_connectioncount" [""]
         "clients' connections that are open";
+    CONNECTIONS_TOO_FAST Counter "ottla_connections_too_fast_total" [""]
+        "connections that were closed, as their address made too many of them";
     PARTITIONS Gauge "kafka_server_replicamanager_partitioncount" [""]
         "partitions that are served";
     LEADERS Gauge "kafka_server_replicamanager_leadercount" [""]

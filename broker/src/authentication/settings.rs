@@ -33,6 +33,8 @@ pub(crate) struct Listening {
     pub(crate) rules: PrincipalRules,
     /// How clients log in.
     pub(crate) sasl: Option<Sasl>,
+    /// Most new connections in a second: `max.connection.creation.rate`.
+    pub(crate) connection_rate_max: i32,
 }
 
 /// How clients log in.
@@ -58,7 +60,13 @@ impl Listening {
     /// A listener that asks for nothing.
     #[cfg(test)]
     pub(crate) fn plaintext(name: &str) -> Self {
-        Self { name: Str::from(name), tls: None, rules: PrincipalRules::default(), sasl: None }
+        Self {
+            name: Str::from(name),
+            tls: None,
+            rules: PrincipalRules::default(),
+            sasl: None,
+            connection_rate_max: i32::MAX,
+        }
     }
 
     /// The listener of `endpoint`: `own` is what is set for it alone, `base` what the broker has.
@@ -92,7 +100,8 @@ impl Listening {
         };
         let rules = PrincipalRules::parse(&config.ssl_principal_mapping_rules)
             .map_err(|error| StartError::setting("ssl.principal.mapping.rules", error.to_string()))?;
-        Ok(Self { name: Str::from(endpoint.name.as_str()), tls, rules, sasl })
+        let connection_rate_max = config.max_connection_creation_rate;
+        Ok(Self { name: Str::from(endpoint.name.as_str()), tls, rules, sasl, connection_rate_max })
     }
 }
 

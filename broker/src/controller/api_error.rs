@@ -4,6 +4,8 @@ use std::fmt;
 
 use ottla_protocol::{error_code::ErrorCode, types::Str};
 
+use crate::quota::ThrottlingQuotaExceeded;
+
 /// An error code with the words that tell a person what to do (Kafka's `ApiError`).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiError {
@@ -24,6 +26,16 @@ impl From<ErrorCode> for ApiError {
     /// `code`, said in the words of its table.
     fn from(code: ErrorCode) -> Self {
         Self { code, message: Str::from_static(code.meaning()) }
+    }
+}
+
+impl From<ThrottlingQuotaExceeded> for ApiError {
+    fn from(error: ThrottlingQuotaExceeded) -> Self {
+        let wait_s = error.hold_off.as_secs_f64();
+        let message = format!(
+            "the quota `controller_mutation_rate` of the client is used up; try again in {wait_s:.1} s"
+        );
+        Self::new(ErrorCode::THROTTLING_QUOTA_EXCEEDED, message)
     }
 }
 

@@ -144,6 +144,7 @@ mod tests {
         testing::{LOG_DIR, NODE, cluster_of, counting_ids, registration, rules},
         topics,
     };
+    use crate::quota::Mutations;
 
     #[test]
     fn a_brokers_epoch_is_the_offset_of_its_registration() {
@@ -170,7 +171,8 @@ mod tests {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let created = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        let created =
+            topics::create(&image, &rules(""), &request, false, &mut counting_ids(), Mutations::default());
         image.apply(&created.records, 1).unwrap()
     }
 
@@ -210,7 +212,13 @@ mod tests {
             let (name, replication_factor) = (name.into(), 1);
             let topic = CreatableTopic { name, num_partitions, replication_factor, ..Default::default() };
             let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-            image.apply(&topics::create(image, &rules(""), &request, false, &mut ids).records, 1).unwrap()
+            image
+                .apply(
+                    &topics::create(image, &rules(""), &request, false, &mut ids, Mutations::default())
+                        .records,
+                    1,
+                )
+                .unwrap()
         };
         let counts = |image: &Image| {
             let mut counts = [0; 3];

@@ -312,6 +312,7 @@ mod tests {
         testing::{cluster_of, counting_ids, rules},
         topics,
     };
+    use crate::quota::Mutations;
 
     /// A cluster of broker 1 with the topic `a`.
     fn image() -> Image {
@@ -323,7 +324,8 @@ mod tests {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let created = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        let created =
+            topics::create(&image, &rules(""), &request, false, &mut counting_ids(), Mutations::default());
         image.apply(&created.records, 1).unwrap()
     }
 

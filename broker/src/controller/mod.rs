@@ -32,7 +32,6 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use ottla_config::{ConfigErrors, Values};
 use ottla_protocol::{
@@ -62,12 +61,13 @@ use self::{
 use crate::{
     config::{BrokerConfig, TopicConfig},
     metadata::{
-        SharedImage,
+        PublishedImage, SharedImage,
         delta::Delta,
         effective::Configs,
         image::{Image, ReplayError, Topic},
         record::MetadataRecord,
     },
+    quota::Mutations,
     random::random_id,
     time::now_ms,
 };
@@ -228,7 +228,7 @@ pub(crate) async fn start(start: Start, partitions: Arc<dyn Partitions>) -> Resu
         rules,
         consensus,
         partitions,
-        shared: Arc::new(ArcSwap::new(Arc::clone(&nothing))),
+        shared: Arc::new(PublishedImage::new(Arc::clone(&nothing))),
         image: nothing,
     };
     let mut first = brokers::register(&replayed, &registration).records;
@@ -292,33 +292,40 @@ impl ControllerHandle {
         &self,
         request: CreateTopicsRequest,
         with_configs: bool,
+        mutations: Mutations,
     ) -> Result<CreateTopicsResponse, ApiError> {
-        self.ask(move |image, rules| topics::create(image, rules, &request, with_configs, &mut random_id))
-            .await
+        self.ask(move |image, rules| {
+            topics::create(image, rules, &request, with_configs, &mut random_id, mutations)
+        })
+        .await
     }
 
     /// Creates those of `names` that are not there, with the broker's defaults; see [`topics::auto_create`].
     pub(crate) async fn auto_create(
         &self,
         names: Vec<TopicName>,
+        mutations: Mutations,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-        self.ask(move |image, rules| topics::auto_create(image, rules, &names, &mut random_id)).await
+        self.ask(move |image, rules| topics::auto_create(image, rules, &names, &mut random_id, mutations))
+            .await
     }
 
     /// Deletes topics; see [`topics::delete`].
     pub(crate) async fn delete_topics(
         &self,
         request: DeleteTopicsRequest,
+        mutations: Mutations,
     ) -> Result<DeleteTopicsResponse, ApiError> {
-        self.ask(move |image, rules| topics::delete(image, rules, &request)).await
+        self.ask(move |image, rules| topics::delete(image, rules, &request, mutations)).await
     }
 
     /// Adds partitions; see [`partitions::create`].
     pub(crate) async fn create_partitions(
         &self,
         request: CreatePartitionsRequest,
+        mutations: Mutations,
     ) -> Result<CreatePartitionsResponse, ApiError> {
-        self.ask(move |image, _| partitions::create(image, &request)).await
+        self.ask(move |image, _| partitions::create(image, &request, mutations)).await
     }
 
     /// Changes configurations; see [`configs::alter`].
@@ -525,7 +532,7 @@ impl<C: Consensus> Controller<C> {
         self.apply(opened).await;
         let outdated = self.to_delete_and_configure(&delta, &next);
         self.image = next;
-        self.shared.store(Arc::clone(&self.image));
+        self.shared.publish(Arc::clone(&self.image));
         self.apply(outdated).await;
     }
 
@@ -679,13 +686,14 @@ mod tests {
     }
 
     async fn create(handle: &ControllerHandle, name: &str, partitions: i32) -> ErrorCode {
-        handle.create_topics(topic(name, partitions), false).await.unwrap().topics[0].error_code
+        handle.create_topics(topic(name, partitions), false, Mutations::default()).await.unwrap().topics[0]
+            .error_code
     }
 
     async fn delete(handle: &ControllerHandle, name: &str) -> ErrorCode {
         let topic_names = vec![name.into()];
         let request = DeleteTopicsRequest { topic_names, ..DeleteTopicsRequest::default() };
-        handle.delete_topics(request).await.unwrap().responses[0].error_code
+        handle.delete_topics(request, Mutations::default()).await.unwrap().responses[0].error_code
     }
 
     async fn set(handle: &ControllerHandle, resource_type: i8, name: &str, key: &str, value: &str) {
@@ -789,7 +797,7 @@ mod tests {
             create(handle, "a", 1),
             create(handle, "a", 1),
             delete(handle, "a"),
-            handle.auto_create(vec!["b".into()]),
+            handle.auto_create(vec!["b".into()], Mutations::default()),
             handle.producer_id()
         );
         assert_eq!((a, twice, gone), (ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS, ErrorCode::NONE));
@@ -863,13 +871,19 @@ mod tests {
             Step::Create(t, partitions) => drop(create(handle, &name(t), *partitions).await),
             Step::Delete(t) => {
                 let topics = vec![DeleteTopicState { name: Some(name(t).into()), topic_id: Uuid::ZERO }];
-                handle.delete_topics(DeleteTopicsRequest { topics, ..Default::default() }).await.unwrap();
+                handle
+                    .delete_topics(DeleteTopicsRequest { topics, ..Default::default() }, Mutations::default())
+                    .await
+                    .unwrap();
             }
             Step::Grow(t, count) => {
                 let topics =
                     vec![CreatePartitionsTopic { name: name(t).into(), count: *count, assignments: None }];
                 handle
-                    .create_partitions(CreatePartitionsRequest { topics, ..Default::default() })
+                    .create_partitions(
+                        CreatePartitionsRequest { topics, ..Default::default() },
+                        Mutations::default(),
+                    )
                     .await
                     .unwrap();
             }

@@ -15,16 +15,23 @@ use ottla_protocol::{
 };
 
 use super::{ApiError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, api_error::code_and_message};
-use crate::metadata::{
-    image::{Image, Topic},
-    record::MetadataRecord,
+use crate::{
+    metadata::{
+        image::{Image, Topic},
+        record::MetadataRecord,
+    },
+    quota::Mutations,
 };
 
 /// The place of a replica that no log directory was chosen for yet (`DirectoryId.UNASSIGNED`).
 pub(super) const UNASSIGNED: Uuid = Uuid(1);
 
 /// Adds partitions to topics, each topic whole or not at all.
-pub(crate) fn create(image: &Image, request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
+pub(crate) fn create(
+    image: &Image,
+    request: &CreatePartitionsRequest,
+    mut mutations: Mutations,
+) -> Decision<CreatePartitionsResponse> {
     let mut records = Vec::new();
     let mut seen = HashSet::new();
     let twice: HashSet<&TopicName> =
@@ -35,14 +42,15 @@ pub(crate) fn create(image: &Image, request: &CreatePartitionsRequest) -> Decisi
         if twice.contains(&topic.name) {
             return Err(ApiError::new(ErrorCode::INVALID_REQUEST, "the request names the topic twice"));
         }
-        records.extend(create_in(image, topic, &mut room, &mut spread)?);
+        records.extend(create_in(image, topic, &mut room, &mut spread, &mut mutations)?);
         Ok(())
     };
     let results = request.topics.iter().map(|topic| {
         let (error_code, error_message) = code_and_message(&one(topic));
         CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message }
     });
-    let answer = CreatePartitionsResponse { throttle_time_ms: 0, results: results.collect() };
+    let results = results.collect();
+    let answer = CreatePartitionsResponse { throttle_time_ms: mutations.throttle_time_ms(), results };
     if request.validate_only {
         records.clear();
     }
@@ -54,6 +62,7 @@ fn create_in(
     asked: &CreatePartitionsTopic,
     room: &mut Room,
     spread: &mut Spread,
+    mutations: &mut Mutations,
 ) -> Result<Vec<MetadataRecord>, ApiError> {
     let name = &asked.name;
     let topic = image.topic(name).ok_or_else(|| {
@@ -68,7 +77,7 @@ fn create_in(
         );
         return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
     };
-    room.take(added)?;
+    room.check(added)?;
     let replication_factor = replication_factor(topic);
     let placed = match &asked.assignments {
         None => place(image, now, added, replication_factor)?,
@@ -86,6 +95,8 @@ fn create_in(
             placed
         }
     };
+    mutations.record(added)?;
+    room.take(added)?;
     let record = |(i, replicas)| partition_record(image, topic.id, now + i, replicas, spread);
     placed.into_iter().enumerate().map(record).collect()
 }
@@ -268,7 +279,8 @@ mod tests {
             ..CreatableTopic::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let decision = topics::create(&image, &rules(""), &request, false, &mut counting_ids());
+        let decision =
+            topics::create(&image, &rules(""), &request, false, &mut counting_ids(), Mutations::default());
         image.apply(&decision.records, 1).unwrap()
     }
 
@@ -286,7 +298,7 @@ mod tests {
         validate_only: bool,
     ) -> (Image, Vec<ErrorCode>) {
         let request = CreatePartitionsRequest { topics, validate_only, ..CreatePartitionsRequest::default() };
-        let Decision { records, answer } = create(image, &request);
+        let Decision { records, answer } = create(image, &request, Mutations::default());
         let codes = answer.results.iter().map(|r| r.error_code).collect();
         (image.apply(&records, 1).unwrap(), codes)
     }

@@ -12,7 +12,7 @@ use ottla_protocol::{
 use super::{ApiError, Decision, api_error::code_and_message};
 use crate::metadata::{
     image::Image,
-    quotas::{Entity, QuotaKey},
+    quotas::{Entity, Part, QuotaKey},
     record::MetadataRecord,
 };
 
@@ -48,6 +48,10 @@ fn alter_one(
     }
     let mut changes = BTreeMap::new();
     for op in &entry.ops {
+        // To take away what there is not is no mistake, as in Kafka.
+        if op.remove && QuotaKey::named(&op.key).is_none() {
+            continue;
+        }
         let key = key_of(&entity, op).map_err(invalid)?;
         if changes.insert(key, (!op.remove).then_some(op.value)).is_some() {
             return Err(invalid(format!("the request changes `{}` twice", key.name())));
@@ -61,14 +65,13 @@ fn alter_one(
 
 /// The key of a change, if the entity may have it, and the value is one.
 fn key_of(entity: &Entity, op: &OpData) -> Result<QuotaKey, String> {
-    let key = QuotaKey::named(&op.key).filter(|key| {
-        let is_of_address = entity.ip != crate::metadata::quotas::Part::Absent;
-        key.is_of_addresses() == is_of_address
-    });
-    let key = key.ok_or_else(|| format!("the entity has no quota `{}`", op.key.escape_debug()))?;
-    if op.remove {
+    let named = QuotaKey::named(&op.key);
+    if let Some(key) = named.filter(|_| op.remove) {
         return Ok(key);
     }
+    let is_of_address = entity.ip != Part::Absent;
+    let key = named.filter(|key| key.is_of_addresses() == is_of_address);
+    let key = key.ok_or_else(|| format!("the entity has no quota `{}`", op.key.escape_debug()))?;
     // Not a number is not above zero either.
     if op.value.is_nan() || op.value <= 0.0 {
         return Err(format!("`{}` must be more than 0", key.name()));
@@ -118,7 +121,7 @@ mod tests {
         let gone = request(vec![entry(
             "user",
             Some("alice"),
-            &[("producer_byte_rate", -1.0), ("request_percentage", -1.0)],
+            &[("producer_byte_rate", -1.0), ("request_percentage", -1.0), ("fun", -1.0)],
         )]);
         let image = image.apply(&alter(&image, &gone).records, 1).unwrap();
         assert_eq!(image.quotas().entities().count(), 0);

@@ -21,27 +21,32 @@ use super::{
     configs::{check_topic_settings, config_record},
     partitions::{Room, Spread, check_assignment, partition_record, place},
 };
-use crate::metadata::{
-    CLUSTER_METADATA_TOPIC,
-    effective::{ConfigEntry, TopicDefaults},
-    image::{Image, Settings, resource},
-    is_internal,
-    record::MetadataRecord,
+use crate::{
+    metadata::{
+        CLUSTER_METADATA_TOPIC,
+        effective::{ConfigEntry, TopicDefaults},
+        image::{Image, Settings, resource},
+        is_internal,
+        record::MetadataRecord,
+    },
+    quota::Mutations,
 };
 
 /// "The broker's default", of a partition count or replication factor.
 const DEFAULT: i32 = -1;
 
 /// Creates topics, each whole or not at all. Ids come from `random`. The answer says what each topic's
-/// configuration is if `with_configs`; clients before version 5 cannot read it.
+/// configuration is if `with_configs`; clients before version 5 cannot read it. `mutations` are counted also if the request only
+/// tries, as in Kafka.
 pub(crate) fn create(
     image: &Image,
     rules: &Rules,
     request: &CreateTopicsRequest,
     with_configs: bool,
     random: &mut dyn FnMut() -> Uuid,
+    mutations: Mutations,
 ) -> Decision<CreateTopicsResponse> {
-    let mut creation = Creation::new(image, rules);
+    let mut creation = Creation::new(image, rules, mutations);
     let mut seen = HashSet::new();
     let twice: HashSet<&TopicName> =
         request.topics.iter().map(|t| &t.name).filter(|n| !seen.insert(*n)).collect();
@@ -67,8 +72,9 @@ pub(crate) fn create(
         }
         topics.push(result);
     }
+    let throttle_time_ms = creation.mutations.throttle_time_ms();
     let records = if request.validate_only { Vec::new() } else { creation.records };
-    Decision { records, answer: CreateTopicsResponse { throttle_time_ms: 0, topics } }
+    Decision { records, answer: CreateTopicsResponse { throttle_time_ms, topics } }
 }
 
 /// Creates each of `names` with the broker's defaults, unless it is there. The answer is in their order. The cluster's own
@@ -78,8 +84,9 @@ pub(crate) fn auto_create(
     rules: &Rules,
     names: &[TopicName],
     random: &mut dyn FnMut() -> Uuid,
+    mutations: Mutations,
 ) -> Decision<Vec<Result<(), ApiError>>> {
-    let mut creation = Creation::new(image, rules);
+    let mut creation = Creation::new(image, rules, mutations);
     let mut made = HashSet::new();
     let mut one = |name: &TopicName| {
         if image.topic(name).is_some() || !made.insert(name.clone()) {
@@ -110,6 +117,7 @@ struct Creation<'a> {
     spread: Spread,
     /// Names of metrics that topics of this request have taken.
     metric_names: HashMap<String, TopicName>,
+    mutations: Mutations,
     records: Vec<MetadataRecord>,
 }
 
@@ -121,7 +129,7 @@ struct Created {
 }
 
 impl<'a> Creation<'a> {
-    fn new(image: &'a Image, rules: &'a Rules) -> Self {
+    fn new(image: &'a Image, rules: &'a Rules, mutations: Mutations) -> Self {
         let defaults = rules.configs.topic_defaults(image);
         Self {
             image,
@@ -130,6 +138,7 @@ impl<'a> Creation<'a> {
             room: Room::new(image),
             spread: Spread::new(image),
             metric_names: HashMap::new(),
+            mutations,
             records: Vec::new(),
         }
     }
@@ -146,6 +155,8 @@ impl<'a> Creation<'a> {
             settings.entry("cleanup.policy".into()).or_insert_with(|| "compact".into());
         }
         let placed = self.place(topic)?;
+        self.room.check(placed.len())?;
+        self.mutations.record(placed.len())?;
         self.room.take(placed.len())?;
 
         let id = self.fresh_id(random);
@@ -290,6 +301,7 @@ pub(crate) fn delete(
     image: &Image,
     rules: &Rules,
     request: &DeleteTopicsRequest,
+    mut mutations: Mutations,
 ) -> Decision<DeleteTopicsResponse> {
     let named = request
         .topic_names
@@ -308,6 +320,10 @@ pub(crate) fn delete(
             Some(1) => Ok(id),
             _ => Err(ApiError::new(ErrorCode::INVALID_REQUEST, "the request names the topic twice")),
         });
+        let deleted = deleted.and_then(|id| {
+            let partitions = image.topic_by_id(id).map_or(0, |topic| topic.partitions.len());
+            mutations.record(partitions).map(|()| id).map_err(ApiError::from)
+        });
         let (error_code, error_message) = code_and_message(&deleted);
         if let Ok(topic_id) = deleted {
             records.push(RemoveTopicRecord { topic_id }.into());
@@ -316,7 +332,8 @@ pub(crate) fn delete(
         let name = topic.name.or_else(|| image.topic_by_id(topic_id).map(|t| t.name.clone()));
         responses.push(DeletableTopicResult { name, topic_id, error_code, error_message });
     }
-    Decision { records, answer: DeleteTopicsResponse { throttle_time_ms: 0, responses } }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    Decision { records, answer: DeleteTopicsResponse { throttle_time_ms, responses } }
 }
 
 fn find(image: &Image, rules: &Rules, topic: &DeleteTopicState) -> Result<Uuid, ApiError> {
@@ -377,7 +394,8 @@ mod tests {
     ) -> (Image, Vec<CreatableTopicResult>) {
         let request = CreateTopicsRequest { topics, validate_only, ..CreateTopicsRequest::default() };
         let rules = rules("num.partitions=3");
-        let Decision { records, answer } = create(image, &rules, &request, true, &mut counting_ids());
+        let Decision { records, answer } =
+            create(image, &rules, &request, true, &mut counting_ids(), Mutations::default());
         (image.apply(&records, 1).unwrap(), answer.topics)
     }
 
@@ -394,7 +412,7 @@ mod tests {
         topics: Vec<DeleteTopicState>,
     ) -> (Image, Vec<DeletableTopicResult>) {
         let request = DeleteTopicsRequest { topics, ..DeleteTopicsRequest::default() };
-        let Decision { records, answer } = delete(image, &rules(properties), &request);
+        let Decision { records, answer } = delete(image, &rules(properties), &request, Mutations::default());
         (image.apply(&records, 1).unwrap(), answer.responses)
     }
 
@@ -571,10 +589,11 @@ mod tests {
             let request =
                 CreateTopicsRequest { topics: vec![topic(&format!("t{i}"), most, 1)], ..Default::default() };
             let mut next = 0x10_0000 * i as u128;
-            let decision = create(&image, &rules(""), &request, false, &mut || {
+            let mut ids = || {
                 next += 1;
                 Uuid(next)
-            });
+            };
+            let decision = create(&image, &rules(""), &request, false, &mut ids, Mutations::default());
             image = image.apply(&decision.records, 1).unwrap();
         }
         assert_eq!(image.partition_count(), PARTITIONS_MAX);
@@ -591,7 +610,8 @@ mod tests {
         assert!(dash.to_string().starts_with('-'));
         let mut ids = [Uuid::ZERO, Uuid(1), dash, taken, Uuid(0xabcdef)].into_iter();
         let request = CreateTopicsRequest { topics: vec![topic("b", 1, 1)], ..Default::default() };
-        let decision = create(&image, &rules(""), &request, false, &mut || ids.next().unwrap());
+        let decision =
+            create(&image, &rules(""), &request, false, &mut || ids.next().unwrap(), Mutations::default());
         assert_eq!(decision.answer.topics[0].topic_id, Uuid(0xabcdef));
     }
 
@@ -599,8 +619,13 @@ mod tests {
     fn missing_topics_are_made_with_defaults_and_internal_ones_are_not() {
         let (image, _) = created(&cluster_of(&[1]), vec![topic("a", 1, 1)], false);
         let names = ["a", "b", "b", "__transaction_state", "b/c"].map(TopicName::from);
-        let Decision { records, answer } =
-            auto_create(&image, &rules("num.partitions=4"), &names, &mut counting_ids_after());
+        let Decision { records, answer } = auto_create(
+            &image,
+            &rules("num.partitions=4"),
+            &names,
+            &mut counting_ids_after(),
+            Mutations::default(),
+        );
         let codes: Vec<_> = answer.iter().map(|made| code_and_message(made).0).collect();
         use ErrorCode as E;
         assert_eq!(

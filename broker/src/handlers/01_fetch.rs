@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     log::{FileSlice, ReadError},
+    quota::throttle_time_ms,
     replica::{
         Replica, Table,
         fetch_session::{Plan, Session, TopicKey, Wanted},
@@ -50,6 +51,13 @@ pub(crate) struct Fetched {
     pub(crate) slices: Vec<Vec<FileSlice>>,
 }
 
+impl Fetched {
+    /// Bytes of records.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.slices.iter().flatten().map(|slice| slice.len).sum()
+    }
+}
+
 /// Limits of one fetch.
 struct Limits {
     read_committed: bool,
@@ -64,35 +72,44 @@ pub(crate) async fn handle(request: FetchRequest, rq: &RequestContext, cx: &Cont
         return refused(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     }
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
-    let bytes_min = request.min_bytes.max(0) as usize;
+    // More than the quota's windows let through at once could never be sent.
+    let quota_bytes_max = rq.quotas.as_ref().map_or(usize::MAX, |quotas| quotas.fetch_bytes_max());
+    let request_bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
     let limits = Limits {
         read_committed: request.isolation_level == 1,
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(cx.config.fetch_max_bytes),
+        bytes_max: request_bytes_max.min(cx.config.fetch_max_bytes).min(quota_bytes_max),
         by_id: rq.version >= 13,
     };
+    let bytes_min = (request.min_bytes.max(0) as usize).min(quota_bytes_max);
     let mut plan = match cx.fetch_sessions.plan(request, rq.version, now_ms()) {
         Ok(plan) => plan,
         Err(code) => return refused(code),
     };
     let first = read(&mut plan, rq, cx, &limits);
     if first.bytes >= bytes_min || first.must_answer || Instant::now() >= deadline {
-        return answered(&mut plan, first, &limits, cx);
+        return answered(&mut plan, first, &limits, rq, cx);
     }
     // Too little: wait for the rest, and look once more after registering, since an append may have come between.
     let waiter = Waiter::new((bytes_min - first.bytes) as i64);
     let waiting = Waiting::enter(&plan, cx, &waiter);
     let again = read(&mut plan, rq, cx, &limits);
     if again.bytes >= bytes_min || again.must_answer {
-        return answered(&mut plan, again, &limits, cx);
+        return answered(&mut plan, again, &limits, rq, cx);
     }
     let _ = tokio::time::timeout_at(deadline, waiter.wait()).await;
     drop(waiting);
     let last = read(&mut plan, rq, cx, &limits);
-    answered(&mut plan, last, &limits, cx)
+    answered(&mut plan, last, &limits, rq, cx)
 }
 
-/// The answer, counted.
-fn answered(plan: &mut Plan, look: Look, limits: &Limits, cx: &Context) -> Fetched {
+/// The answer, counted; or an empty one, if the client has had too much.
+fn answered(plan: &mut Plan, look: Look, limits: &Limits, rq: &RequestContext, cx: &Context) -> Fetched {
+    if let Some(quotas) = &rq.quotas {
+        let hold_off = quotas.fetch(look.bytes, Instant::now());
+        if !hold_off.is_zero() {
+            return throttled(plan, throttle_time_ms(hold_off), cx);
+        }
+    }
     let fetched = answer(plan, look, limits);
     let (core, table) = (cx.metrics.core(), cx.replicas.table());
     for topic in &fetched.response.responses {
@@ -108,6 +125,21 @@ fn answered(plan: &mut Plan, look: Look, limits: &Limits, cx: &Context) -> Fetch
         }
     }
     fetched
+}
+
+/// Nothing, for now (`FetchContext.getThrottledResponse`). A session goes on as if it had not been asked; one that was to begin
+/// does not, as its first answer would have to name every partition.
+fn throttled(plan: &Plan, throttle_time_ms: i32, cx: &Context) -> Fetched {
+    let session_id = match plan {
+        Plan::Sessionless(_) => 0,
+        Plan::New(_, id) => {
+            cx.fetch_sessions.end(*id);
+            0
+        }
+        Plan::Incremental(_, id) => *id,
+    };
+    let response = FetchResponse { throttle_time_ms, session_id, ..Default::default() };
+    Fetched { response, ..Default::default() }
 }
 
 fn refused(error_code: ErrorCode) -> Fetched {

@@ -15,15 +15,19 @@ use ottla_protocol::{
     },
     types::{BrokerId, TopicName, Uuid},
 };
+use tokio::time::Instant;
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
     nodes::{Cluster, NO_OPERATIONS, address, is_online},
 };
-use crate::metadata::{
-    image::{Partition, Topic},
-    is_internal,
+use crate::{
+    metadata::{
+        image::{Partition, Topic},
+        is_internal,
+    },
+    quota::Mutations,
 };
 
 /// The first version that takes topic ids; before it a topic must have a name.
@@ -91,7 +95,7 @@ async fn some(
     let (seen, unseen): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| access.may(access::DESCRIBE_TOPIC, name));
     let made = match request.allow_auto_topic_creation && cx.config.auto_create_topics_enable {
-        true => make_missing(&seen, access, cx).await,
+        true => make_missing(&seen, access, rq, cx).await,
         false => Vec::new(),
     };
     let cluster = Cluster::now(cx);
@@ -122,7 +126,12 @@ async fn some(
 }
 
 /// Makes the topics that are not there, and tells which could not be made, and why.
-async fn make_missing(names: &[TopicName], access: &Access<'_>, cx: &Context) -> Vec<(TopicName, ErrorCode)> {
+async fn make_missing(
+    names: &[TopicName],
+    access: &Access<'_>,
+    rq: &RequestContext,
+    cx: &Context,
+) -> Vec<(TopicName, ErrorCode)> {
     let mut missing: Vec<TopicName> = {
         let image = cx.image.load();
         names.iter().filter(|name| image.topic(name).is_none()).cloned().collect()
@@ -135,10 +144,13 @@ async fn make_missing(names: &[TopicName], access: &Access<'_>, cx: &Context) ->
     if missing.is_empty() {
         return forbidden;
     }
-    let refused = match cx.controller.auto_create(missing.clone()).await {
+    let mutations = Mutations::of(rq.quotas.as_ref(), true, Instant::now());
+    let refused = match cx.controller.auto_create(missing.clone(), mutations).await {
         Ok(made) => {
             let refused = missing.into_iter().zip(made);
-            refused.filter_map(|(name, made)| Some((name, made.err()?.code))).collect::<Vec<_>>()
+            let refused = refused.filter_map(|(name, made)| Some((name, made.err()?.code)));
+            // Past its quota the client hears that the topic is not there, and asks again.
+            refused.filter(|(_, code)| *code != ErrorCode::THROTTLING_QUOTA_EXCEEDED).collect::<Vec<_>>()
         }
         Err(error) => missing.into_iter().map(|name| (name, error.code)).collect(),
     };

@@ -22,7 +22,7 @@ use super::{
     access::{self, Access, Right},
     nodes,
 };
-use crate::metadata::CONSUMER_OFFSETS_TOPIC;
+use crate::{metadata::CONSUMER_OFFSETS_TOPIC, quota::Mutations};
 
 /// What a key may name.
 const GROUP: i8 = 0;
@@ -123,7 +123,11 @@ async fn make_topic(cx: &Context) -> Result<(), ErrorCode> {
         ..Default::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let made = cx.controller.create_topics(request, false).await.map_err(|error| error.code)?;
+    let made = cx
+        .controller
+        .create_topics(request, false, Mutations::default())
+        .await
+        .map_err(|error| error.code)?;
     match made.topics.first().map(|t| (t.error_code, &t.error_message)) {
         None | Some((ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
         Some((code, why)) => {

@@ -9,14 +9,18 @@ use ottla_protocol::{
     messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse},
     types::Str,
 };
+use tokio::time::Instant;
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
 };
+use crate::quota::Mutations;
 
 /// The first version whose answer describes the topics.
 const CONFIGS_FROM: i16 = 5;
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 6;
 
 pub(crate) async fn handle(
     mut request: CreateTopicsRequest,
@@ -30,7 +34,8 @@ pub(crate) async fn handle(
         forbidden.extend(refused.map(|topic| topic.name));
     }
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let created = cx.controller.create_topics(request, rq.version >= CONFIGS_FROM).await;
+    let mutations = Mutations::of(rq.quotas.as_ref(), rq.version >= STRICT_QUOTA_FROM, Instant::now());
+    let created = cx.controller.create_topics(request, rq.version >= CONFIGS_FROM, mutations).await;
     let mut response = created.unwrap_or_else(|error| {
         let result = |name| CreatableTopicResult {
             name,

@@ -10,14 +10,18 @@ use ottla_protocol::{
     },
     types::{Str, TopicName, Uuid},
 };
+use tokio::time::Instant;
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
 };
+use crate::quota::Mutations;
 
 /// The first version whose clients know TOPIC_DELETION_DISABLED.
 const DELETION_DISABLED_FROM: i16 = 3;
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 5;
 
 pub(crate) async fn handle(
     mut request: DeleteTopicsRequest,
@@ -30,7 +34,8 @@ pub(crate) async fn handle(
         .iter()
         .map(|name| DeleteTopicState { name: Some(name.clone()), ..Default::default() });
     let topics: Vec<_> = names.chain(request.topics.iter().cloned()).collect();
-    let mut response = cx.controller.delete_topics(request).await.unwrap_or_else(|error| {
+    let mutations = Mutations::of(rq.quotas.as_ref(), rq.version >= STRICT_QUOTA_FROM, Instant::now());
+    let mut response = cx.controller.delete_topics(request, mutations).await.unwrap_or_else(|error| {
         let result = |topic: DeleteTopicState| DeletableTopicResult {
             name: topic.name,
             topic_id: topic.topic_id,

@@ -6,11 +6,16 @@ use ottla_protocol::{
     },
     types::Str,
 };
+use tokio::time::Instant;
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
 };
+use crate::quota::Mutations;
+
+/// The first version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 3;
 
 pub(crate) async fn handle(
     mut request: CreatePartitionsRequest,
@@ -21,7 +26,8 @@ pub(crate) async fn handle(
     let refused = request.topics.extract_if(.., |topic| !access.may(access::ALTER_TOPIC, &topic.name));
     let forbidden: Vec<_> = refused.map(|topic| topic.name).collect();
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let mut response = cx.controller.create_partitions(request).await.unwrap_or_else(|error| {
+    let mutations = Mutations::of(rq.quotas.as_ref(), rq.version >= STRICT_QUOTA_FROM, Instant::now());
+    let mut response = cx.controller.create_partitions(request, mutations).await.unwrap_or_else(|error| {
         let result = |name| CreatePartitionsTopicResult {
             name,
             error_code: error.code,

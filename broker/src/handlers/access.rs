@@ -84,13 +84,13 @@ rights! {
     DESCRIBE_TOPIC_CONFIGS: DescribeConfigs Topic;
     /// DescribeConfigs of groups.
     DESCRIBE_GROUP_CONFIGS: DescribeConfigs Group;
-    /// DescribeConfigs of brokers and all else, and ListConfigResources.
+    /// DescribeConfigs of brokers and all else, ListConfigResources, DescribeClientQuotas.
     DESCRIBE_CONFIGS: DescribeConfigs Cluster;
     /// AlterConfigs and IncrementalAlterConfigs of topics.
     ALTER_TOPIC_CONFIGS: AlterConfigs Topic;
     /// AlterConfigs and IncrementalAlterConfigs of groups.
     ALTER_GROUP_CONFIGS: AlterConfigs Group;
-    /// AlterConfigs and IncrementalAlterConfigs of brokers and all else.
+    /// AlterConfigs and IncrementalAlterConfigs of brokers and all else, AlterClientQuotas.
     ALTER_CONFIGS: AlterConfigs Cluster;
 
     /// FindCoordinator, OffsetFetch, DescribeGroups, ConsumerGroupDescribe, ListGroups: each group; of the last, or

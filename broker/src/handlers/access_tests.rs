@@ -4,6 +4,7 @@ use ottla_protocol::{
     error_code::ErrorCode,
     messages::{
         DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+        alter_client_quotas::{AlterClientQuotasRequest, RequestEntryData},
         alter_user_scram_credentials::{AlterUserScramCredentialsRequest, ScramCredentialDeletion},
         consumer_group_describe::ConsumerGroupDescribeRequest,
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
@@ -15,6 +16,7 @@ use ottla_protocol::{
         delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_acls::DescribeAclsRequest,
+        describe_client_quotas::DescribeClientQuotasRequest,
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         describe_groups::DescribeGroupsRequest,
@@ -267,6 +269,12 @@ async fn a_stranger_is_refused_by_every_request_in_its_own_words() {
     let deletions = vec![ScramCredentialDeletion { name: "alice".into(), mechanism: 1 }];
     let request = AlterUserScramCredentialsRequest { deletions, ..Default::default() };
     assert_eq!(code!(alter_user_scram_credentials, 0, request, results[0].error_code), cluster);
+    assert_eq!(code!(describe_client_quotas, 1, DescribeClientQuotasRequest::default(), error_code), cluster);
+    let request = AlterClientQuotasRequest {
+        entries: vec![RequestEntryData::default()],
+        ..AlterClientQuotasRequest::default()
+    };
+    assert_eq!(code!(alter_client_quotas, 1, request, entries[0].error_code), cluster);
     // Nothing came of any of it.
     assert_eq!(broker.directories.list(), ["t-0"]);
     assert_eq!(broker.cx.image.load().acls().len(), 0);

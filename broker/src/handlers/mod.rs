@@ -86,7 +86,6 @@ mod testing;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use arc_swap::ArcSwap;
 use ottla_protocol::types::Str;
 
 use crate::{
@@ -95,15 +94,16 @@ use crate::{
     config::BrokerConfig,
     controller::ControllerHandle,
     coordinator::runtime::Coordinator,
-    metadata::Image,
+    metadata::SharedImage,
     metrics::Metrics,
+    quota::{Held, Quotas},
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
 /// What every handler may use.
 pub(crate) struct Context {
     /// The cluster as it is now.
-    pub(crate) image: Arc<ArcSwap<Image>>,
+    pub(crate) image: SharedImage,
     /// Changes the cluster.
     pub(crate) controller: ControllerHandle,
     /// The partitions that lie here.
@@ -114,6 +114,8 @@ pub(crate) struct Context {
     pub(crate) coordinator: Coordinator,
     /// Judges what clients may do; without one, everything.
     pub(crate) authorizer: Option<Arc<Authorizer>>,
+    /// Holds clients to their quotas.
+    pub(crate) quotas: Quotas,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// The settings that the broker started with.
@@ -133,4 +135,6 @@ pub(crate) struct RequestContext {
     pub(crate) peer: SocketAddr,
     /// Who asks, and by which listener.
     pub(crate) session: Arc<Session>,
+    /// The quotas that hold for the client, if any do.
+    pub(crate) quotas: Option<Arc<Held>>,
 }

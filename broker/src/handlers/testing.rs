@@ -8,6 +8,8 @@ use ottla_protocol::{
     wire::{Wire, decode, encode},
 };
 
+use tokio::time::Instant;
+
 use super::{Context, RequestContext};
 use crate::{
     authentication::{Listening, Principal, Session},
@@ -16,6 +18,7 @@ use crate::{
     controller::testing::{Directories, started, values},
     coordinator::runtime::Coordinator,
     metrics::Metrics,
+    quota::{Mutations, Quotas, meter::Windows},
     replica::{Replicas, fetch_session::FetchSessions},
 };
 
@@ -41,7 +44,9 @@ impl Broker {
             Arc::clone(controller.handle.configs()),
             Vec::new(),
         );
+        let windows = Windows::new(config.quota_window_num, config.quota_window_size_seconds);
         let cx = Context {
+            quotas: Quotas::new(Arc::clone(&controller.image), windows, windows, Instant::now()),
             image: controller.image,
             controller: controller.handle,
             replicas,
@@ -70,6 +75,7 @@ impl Broker {
                 listening: Arc::new(Listening::plaintext("PLAINTEXT")),
                 principal: self.user.clone(),
             }),
+            quotas: self.cx.quotas.held(self.user.name(), "", Instant::now()),
         }
     }
 }
@@ -91,7 +97,7 @@ pub(super) use ask;
 
 /// Creates topics of one partition each.
 pub(super) async fn make_topics(broker: &Broker, names: &[&str]) {
-    let made =
-        broker.cx.controller.auto_create(names.iter().map(|&name| name.into()).collect()).await.unwrap();
+    let names = names.iter().map(|&name| name.into()).collect();
+    let made = broker.cx.controller.auto_create(names, Mutations::default()).await.unwrap();
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }

@@ -201,6 +201,10 @@ impl Image {
         &self.quotas
     }
 
+    pub(super) fn shares_quotas_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.quotas, &other.quotas)
+    }
+
     pub(super) fn shares_topics_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
     }

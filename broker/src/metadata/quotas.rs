@@ -1,7 +1,7 @@
 //! Quotas of users, clients and addresses, as the metadata log says (KIP-13, KIP-124, KIP-546, KIP-612).
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -183,25 +183,33 @@ pub(crate) struct Quota {
 
 /// All quotas.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ClientQuotas(BTreeMap<Entity, BTreeMap<QuotaKey, f64>>);
+pub(crate) struct ClientQuotas {
+    /// Those of addresses come first.
+    by_entity: BTreeMap<Entity, BTreeMap<QuotaKey, f64>>,
+    /// Connections a second, by address: one may be written in several ways.
+    by_address: HashMap<IpAddr, f64>,
+}
 
 impl ClientQuotas {
     /// What is set for an entity.
     pub(crate) fn of(&self, entity: &Entity) -> Option<&BTreeMap<QuotaKey, f64>> {
-        self.0.get(entity)
+        self.by_entity.get(entity)
     }
 
     /// All entities that something is set for.
     pub(crate) fn entities(&self) -> impl Iterator<Item = (&Entity, &BTreeMap<QuotaKey, f64>)> {
-        self.0.iter()
+        self.by_entity.iter()
+    }
+
+    /// Whether nothing is set for any user or client.
+    pub(crate) fn are_none_of_clients(&self) -> bool {
+        let last = self.by_entity.last_key_value();
+        last.is_none_or(|(entity, _)| entity.user == Part::Absent && entity.client_id == Part::Absent)
     }
 
     /// The quota that holds for a user's client: the nearest that there is, in the order of Kafka's
     /// `DefaultQuotaCallback`. A default is each one's own, not shared among all who go by it.
     pub(crate) fn for_client(&self, key: QuotaKey, user: &Str, client_id: &Str) -> Option<Quota> {
-        if self.0.is_empty() {
-            return None;
-        }
         let named = |name: &Str| Part::Named(name.clone());
         let order = [
             (named(user), named(client_id)),
@@ -215,36 +223,42 @@ impl ClientQuotas {
         ];
         order.into_iter().find_map(|(user, client_id)| {
             let (by_user, by_client_id) = (user != Part::Absent, client_id != Part::Absent);
-            let bound = *self.0.get(&Entity { user, client_id, ip: Part::Absent })?.get(&key)?;
+            let bound = *self.by_entity.get(&Entity { user, client_id, ip: Part::Absent })?.get(&key)?;
             Some(Quota { bound, by_user, by_client_id })
         })
     }
 
     /// Connections a second from an address.
     pub(crate) fn for_address(&self, address: IpAddr) -> Option<f64> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let of = |ip| {
-            let entity = Entity { ip, ..Entity::default() };
-            self.0.get(&entity)?.get(&QuotaKey::ConnectionCreationRate).copied()
+        let everybody = || {
+            let entity = Entity { ip: Part::Default, ..Entity::default() };
+            self.by_entity.get(&entity)?.get(&QuotaKey::ConnectionCreationRate).copied()
         };
-        of(Part::Named(Str::from(address.to_canonical().to_string()))).or_else(|| of(Part::Default))
+        self.by_address.get(&address.to_canonical()).copied().or_else(everybody)
     }
 
     pub(super) fn set(&mut self, record: &ClientQuotaRecord) -> Result<(), String> {
         let entity = Entity::of(record.entity.iter().map(|it| (&it.entity_type, it.entity_name.as_ref())))?;
         let key =
             QuotaKey::named(&record.key).ok_or_else(|| format!("there is no quota `{}`", record.key))?;
-        match record.remove {
-            false => _ = self.0.entry(entity).or_default().insert(key, record.value),
-            true => {
-                let Some(set) = self.0.get_mut(&entity) else { return Ok(()) };
-                set.remove(&key);
-                if set.is_empty() {
-                    self.0.remove(&entity);
-                }
+        let address = match &entity.ip {
+            Part::Named(name) => name.parse().map(|address: IpAddr| address.to_canonical()).ok(),
+            _ => None,
+        };
+        if record.remove {
+            if let Some(address) = address {
+                self.by_address.remove(&address);
             }
+            let Some(set) = self.by_entity.get_mut(&entity) else { return Ok(()) };
+            set.remove(&key);
+            if set.is_empty() {
+                self.by_entity.remove(&entity);
+            }
+        } else {
+            if let Some(address) = address {
+                self.by_address.insert(address, record.value);
+            }
+            self.by_entity.entry(entity).or_default().insert(key, record.value);
         }
         Ok(())
     }
@@ -408,13 +422,19 @@ mod tests {
     #[test]
     fn an_address_has_its_own_quota_or_the_default() {
         let mut quotas = ClientQuotas::default();
-        for (name, bound) in [(Some("10.0.0.1"), 3.0), (None, 7.0)] {
+        for (name, bound) in [(Some("10.0.0.1"), 3.0), (Some("0:0:0:0:0:0:0:1"), 5.0), (None, 7.0)] {
             let entity = entity(&[("ip", name)]).unwrap();
             quotas.set(&entity.record(QuotaKey::ConnectionCreationRate, Some(bound))).unwrap();
         }
+        assert!(quotas.are_none_of_clients());
         assert_eq!(quotas.for_address("10.0.0.1".parse().unwrap()), Some(3.0));
         assert_eq!(quotas.for_address("::ffff:10.0.0.1".parse().unwrap()), Some(3.0));
+        assert_eq!(quotas.for_address("::1".parse().unwrap()), Some(5.0));
         assert_eq!(quotas.for_address("10.0.0.2".parse().unwrap()), Some(7.0));
+        let gone =
+            entity(&[("ip", Some("10.0.0.1"))]).unwrap().record(QuotaKey::ConnectionCreationRate, None);
+        quotas.set(&gone).unwrap();
+        assert_eq!(quotas.for_address("10.0.0.1".parse().unwrap()), Some(7.0));
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl Observed {
         sum(&mut page, &metrics::FETCH_PARTITIONS, |core| &core.fetch_partitions);
         sum(&mut page, &metrics::FAILED_FETCH_PARTITIONS, |core| &core.failed_fetch_partitions);
         self.requests(&mut page);
+        sum(&mut page, &metrics::THROTTLED_REQUESTS, |core| &core.throttled_requests);
+        page.one(&metrics::THROTTLE_SECONDS, counters.sum(|core| &core.throttle_ms) as f64 / 1e3);
         page.one(&metrics::CONNECTIONS, (self.connections)());
+        page.one(&metrics::CONNECTIONS_TOO_FAST, counters.connections_too_fast.get());
         let table = self.replicas.table();
         page.one(&metrics::PARTITIONS, table.partition_count());
         page.one(&metrics::LEADERS, table.partition_count());

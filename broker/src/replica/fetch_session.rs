@@ -169,6 +169,11 @@ impl FetchSessions {
         Ok(Plan::Incremental(session, id))
     }
 
+    /// Ends a session that nobody knows of yet.
+    pub(crate) fn end(&self, id: i32) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sessions.remove(&id);
+    }
+
     fn begin(&self, state: &mut State, request: FetchRequest, by_id: bool, now_ms: i64) -> Plan {
         // Ids only need to differ from those in use; 0 means "no session".
         let mut id = state.last_id;

@@ -63,9 +63,25 @@ pub(crate) struct Answer {
     pub(crate) pieces: Vec<Piece>,
     /// What the pieces that lie elsewhere are, by their id.
     pub(crate) slices: Vec<Vec<FileSlice>>,
+    /// For how long the client is to be left alone: what the answer tells it as throttle time (KIP-219).
+    pub(crate) hold_off: Duration,
 }
 
 impl Answer {
+    /// Nothing is said.
+    pub(crate) fn silent(hold_off: Duration) -> Self {
+        Self { pieces: Vec::new(), slices: Vec::new(), hold_off }
+    }
+
+    /// Its size, that of the frame included.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Elsewhere { len, .. } => *len,
+        };
+        self.pieces.iter().map(bytes).sum()
+    }
+
     /// Writes the whole of it to `sink`; fails if the peer takes nothing for `stall_max`.
     pub(crate) async fn send<S: Sink>(self, sink: &mut S, stall_max: Duration) -> io::Result<()> {
         let mut out = Chunk { sink, stall_max, bytes: take_chunk(), filled: 0 };
@@ -252,7 +268,7 @@ mod tests {
         }
         pieces.push(Piece::Bytes(Bytes::from_static(b"end")));
         expected.extend_from_slice(b"end");
-        (Answer { pieces, slices }, expected)
+        (Answer { pieces, slices, hold_off: Duration::ZERO }, expected)
     }
 
     async fn sockets() -> (OwnedWriteHalf, TcpStream) {

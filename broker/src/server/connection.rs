@@ -7,6 +7,9 @@
 //! Where clients log in, nothing else is heard before: small frames, one at a time, and not for long
 //! ([`crate::authentication::sasl`]).
 //!
+//! A client that has used up a quota is told so, and left alone for that long: nothing more is begun, and nothing read beyond the
+//! next request ([`crate::quota`]).
+//!
 //! Reading goes on, up to [`PIPELINE_MAX`] requests, while an answer is awaited: that is how a peer that went away
 //! ends a fetch that waits for it.
 
@@ -23,7 +26,7 @@ use ottla_transport::{Budget, Frame, FrameError, FrameLimits, FrameReader};
 use tokio::{
     io::AsyncRead,
     sync::{OwnedSemaphorePermit, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use super::{
@@ -37,6 +40,7 @@ use crate::{
         sasl::{self, Denied, LoggedIn, Login, Progress},
     },
     handlers::{Context, RequestContext},
+    quota::{Held, timed},
 };
 
 /// Requests of one connection that are read and not answered; past that, TCP makes the client wait.
@@ -89,8 +93,12 @@ pub(crate) struct Connection<R, W> {
     waiting: VecDeque<Waiting>,
     /// The request that is being answered.
     answering: Option<(Answering, Turn)>,
-    /// What the client calls itself, for the log.
+    /// What the client calls itself, for the log and for quotas.
     client_id: Option<Str>,
+    /// The quotas that hold for it, and of which revision of all quotas; `None` if that is to be looked up.
+    quotas: Option<(u64, Option<Arc<Held>>)>,
+    /// Until when nothing is begun, because of a quota.
+    muted_until: Option<Instant>,
 }
 
 /// A request that waits for its turn.
@@ -179,6 +187,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             waiting: VecDeque::new(),
             answering: None,
             client_id: None,
+            quotas: None,
+            muted_until: None,
         }
     }
 
@@ -260,10 +270,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             let answer = if bare {
                 self.bare_token(&frame)
             } else {
+                let bytes = frame.bytes.len();
                 let request = RequestFrame::parse(frame.bytes).map_err(Ended::Header)?;
                 self.note_client(&request);
-                let rq = self.context_of(&request);
-                let request = dispatch::admit(request).map_err(Ended::Refused)?;
+                // Who they are is not known yet, so nothing is counted.
+                let rq = self.context_of(&request, None);
+                let request = dispatch::admit(request, bytes).map_err(Ended::Refused)?;
                 match request.key {
                     ApiKey::ApiVersions => {
                         dispatch::answer(request, rq, Arc::clone(&self.cx)).await.map_err(Ended::Refused)?
@@ -331,7 +343,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let mut bytes = BytesMut::with_capacity(4 + token.len());
         bytes.put_u32(u32::try_from(token.len()).ok()?);
         bytes.put_slice(&token);
-        Some(Answer { pieces: vec![Piece::Bytes(bytes.freeze())], slices: Vec::new() })
+        Some(Answer { pieces: vec![Piece::Bytes(bytes.freeze())], ..Answer::silent(Duration::ZERO) })
     }
 
     fn progressed(&mut self, progress: Result<Progress, Denied>) {
@@ -345,6 +357,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 self.login = done.lifetime.and_then(|_| Login::again(&listening, &done));
                 if self.session.principal != done.principal {
                     self.session = Arc::new(Session { listening, principal: done.principal });
+                    self.quotas = None;
                 }
             }
             Err(denied) => self.denied = Some(denied),
@@ -356,28 +369,60 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn note_client(&mut self, request: &RequestFrame) {
         if self.client_id != request.client_id {
             self.client_id = request.client_id.as_ref().map(Str::detached);
+            self.quotas = None;
         }
     }
 
-    fn context_of(&self, request: &RequestFrame) -> RequestContext {
+    /// The quotas that hold for the client. Where there are none at all, that is one look at a number.
+    fn held(&mut self) -> Option<Arc<Held>> {
+        let revision = self.cx.image.quotas_revision();
+        if let Some((of, held)) = &self.quotas
+            && *of == revision
+        {
+            return held.clone();
+        }
+        let user = self.session.principal.name();
+        let client_id = self.client_id.as_deref().unwrap_or_default();
+        let held = match revision {
+            0 => None,
+            _ => self.cx.quotas.held(user, client_id, Instant::now()),
+        };
+        self.quotas = Some((revision, held.clone()));
+        held
+    }
+
+    /// Leaves the client alone until then.
+    fn mute(&mut self, until: Instant) {
+        self.muted_until = self.muted_until.max(Some(until));
+    }
+
+    fn context_of(&self, request: &RequestFrame, quotas: Option<Arc<Held>>) -> RequestContext {
         RequestContext {
             version: request.version,
             client_id: request.client_id.clone(),
             local: self.ends.local,
             peer: self.ends.peer,
             session: Arc::clone(&self.session),
+            quotas,
         }
     }
 
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), Ended> {
         loop {
-            let room = self.waiting.len() < PIPELINE_MAX;
+            // Whoever holds off as it was told sends nothing, so one request is room enough to see that it went away.
+            let room = self.waiting.len() < if self.muted_until.is_some() { 1 } else { PIPELINE_MAX };
             tokio::select! {
                 // Answers first: they make room.
                 biased;
                 answered = next_answer(&mut self.answering), if self.answering.is_some() => {
                     self.answered(answered).await?;
                     self.begin_next();
+                }
+                () = past(self.muted_until) => {
+                    self.muted_until = None;
+                    if self.answering.is_none() {
+                        self.begin_next();
+                    }
                 }
                 frame = self.reader.next(), if room => match frame.map_err(Ended::Frame)? {
                     Some(frame) => self.take(frame)?,
@@ -391,10 +436,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Takes a request in: begins it if nothing before it stands in the way.
     fn take(&mut self, frame: Frame) -> Result<(), Ended> {
+        let bytes = frame.bytes.len();
         let request = RequestFrame::parse(frame.bytes).map_err(Ended::Header)?;
         self.note_client(&request);
-        let rq = self.context_of(&request);
-        let request = dispatch::admit(request).map_err(Ended::Refused)?;
+        let quotas = self.held();
+        let rq = self.context_of(&request, quotas);
+        let request = dispatch::admit(request, bytes).map_err(Ended::Refused)?;
         let (key, came) = (request.key, Instant::now());
         let is_login = matches!(key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
         if !is_login && self.ends_at.is_some_and(|end| end <= came) {
@@ -402,8 +449,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         let overlaps = self.answering.as_ref().is_none_or(|(_, turn)| turn.overlaps)
             && self.waiting.iter().all(|w| matches!(w.state, State::Begun(_)));
-        let state = if request.key == ApiKey::Produce && overlaps {
-            State::Begun(dispatch::begin_produce(request, &rq, &self.cx).map_err(Ended::Refused)?)
+        let may_begin = overlaps && self.muted_until.is_none();
+        let state = if request.key == ApiKey::Produce && may_begin {
+            let producing = dispatch::begin_produce(request, &rq, &self.cx).map_err(Ended::Refused)?;
+            if let Some(until) = producing.hold_off_until() {
+                self.mute(until);
+            }
+            State::Begun(producing)
         } else if is_login {
             State::Login(request)
         } else {
@@ -420,7 +472,20 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     async fn answered(&mut self, answered: Result<Option<Answer>, Refused>) -> Result<(), Ended> {
         let turn = self.answering.take();
         if let Some(answer) = answered.map_err(Ended::Refused)? {
-            answer.send(&mut self.sink, self.stall_max).await.map_err(Ended::Write)?;
+            if !answer.hold_off.is_zero() {
+                self.mute(Instant::now() + answer.hold_off);
+                let core = self.cx.metrics.core();
+                core.throttled_requests.add(1);
+                core.throttle_ms.add(u64::try_from(answer.hold_off.as_millis()).unwrap_or(u64::MAX));
+            }
+            let quotas =
+                self.quotas.as_ref().and_then(|(_, held)| held.clone()).filter(|it| it.counts_time());
+            let (sent, busy) = timed(quotas.is_some(), answer.send(&mut self.sink, self.stall_max)).await;
+            sent.map_err(Ended::Write)?;
+            if let Some(quotas) = quotas {
+                // It has been answered, so the next request pays for it.
+                quotas.busy(busy, Instant::now());
+            }
         }
         if let Some((_, turn)) = turn {
             self.cx.metrics.core().answered(turn.key as i16, turn.came.elapsed());
@@ -428,8 +493,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.denied.take().map_or(Ok(()), |denied| Err(Ended::Denied(denied)))
     }
 
-    /// Begins to answer the request whose turn it is.
+    /// Begins to answer the request whose turn it is, unless it has to wait; what was begun before that is answered.
     fn begin_next(&mut self) {
+        let is_begun = |waiting: &Waiting| matches!(waiting.state, State::Begun(_));
+        if self.muted_until.is_some() && !self.waiting.front().is_some_and(is_begun) {
+            return;
+        }
         let Some(Waiting { state, key, came, permit }) = self.waiting.pop_front() else { return };
         let mut turn = Turn { overlaps: true, key, came, _permit: permit };
         let answering: Answering = match state {
@@ -472,6 +541,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 /// Returns when the broker stops, or is gone.
 async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Returns then, or never.
+async fn past(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn next_answer(answering: &mut Option<(Answering, Turn)>) -> Result<Option<Answer>, Refused> {

@@ -1,6 +1,6 @@
 //! Which handler takes which request.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use ottla_protocol::{
     api::Api,
@@ -9,9 +9,13 @@ use ottla_protocol::{
     record::Scratch,
     wire::{Malformed, Unsupported, Wire},
 };
+use tokio::time::Instant;
 
 use super::answer::Answer;
-use crate::handlers::{self, Context, RequestContext, produce};
+use crate::{
+    handlers::{self, Context, RequestContext, produce},
+    quota::{Held, throttle_time_ms, timed},
+};
 
 /// What is served, and nothing else is advertised.
 pub(crate) const SERVED: &[ApiKey] = &[
@@ -46,6 +50,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::AlterClientQuotas,
     ApiKey::DescribeUserScramCredentials,
     ApiKey::AlterUserScramCredentials,
     ApiKey::DescribeCluster,
@@ -99,10 +105,12 @@ impl std::fmt::Display for Refused {
 pub(crate) struct Request {
     pub(crate) key: ApiKey,
     pub(crate) frame: RequestFrame,
+    /// Its size, without that of the frame.
+    pub(crate) bytes: usize,
 }
 
-/// Checks that a request is of an API and version that is served.
-pub(crate) fn admit(frame: RequestFrame) -> Result<Request, Refused> {
+/// Checks that a request of `bytes` is of an API and version that is served.
+pub(crate) fn admit(frame: RequestFrame, bytes: usize) -> Result<Request, Refused> {
     let key = frame.api().ok_or(Refused::UnknownApi(frame.api_key))?;
     let served = SERVED.contains(&key)
         && *key.versions().start() <= frame.version
@@ -111,7 +119,7 @@ pub(crate) fn admit(frame: RequestFrame) -> Result<Request, Refused> {
     if !served && key != ApiKey::ApiVersions {
         return Err(Refused::UnsupportedVersion(key, frame.version));
     }
-    Ok(Request { key, frame })
+    Ok(Request { key, frame, bytes })
 }
 
 /// A produce request whose batches are with their shards.
@@ -119,6 +127,17 @@ pub(crate) struct Producing {
     pending: produce::Pending,
     version: i16,
     correlation_id: i32,
+    /// Where a quota holds: what the request has cost.
+    charged: Option<Charged>,
+}
+
+/// What a produce request has cost.
+struct Charged {
+    quotas: Arc<Held>,
+    /// For how long it kept this core busy.
+    busy: Duration,
+    /// Until when its connection is to be left alone, because of its bytes.
+    hold_off_until: Option<Instant>,
 }
 
 /// Begins a produce request: its batches are handed over before this returns.
@@ -128,20 +147,47 @@ pub(crate) fn begin_produce(
     cx: &Context,
 ) -> Result<Producing, Refused> {
     let (version, correlation_id) = (request.frame.version, request.frame.correlation_id);
+    // Bytes are counted when they have come, not when they are answered as in Kafka: requests of a connection overlap here,
+    // and the next one is to wait already.
+    let mut charged = rq.quotas.as_ref().map(|quotas| {
+        let now = Instant::now();
+        let hold_off = quotas.produced(request.bytes, now);
+        let hold_off_until = (!hold_off.is_zero()).then(|| now + hold_off);
+        (now, Charged { quotas: Arc::clone(quotas), busy: Duration::ZERO, hold_off_until })
+    });
     let message = read(request)?;
     let pending = SCRATCH.with_borrow_mut(|scratch| produce::begin(message, rq, cx, scratch));
-    Ok(Producing { pending, version, correlation_id })
+    if let Some((began, charged)) = &mut charged {
+        charged.busy = began.elapsed();
+    }
+    Ok(Producing { pending, version, correlation_id, charged: charged.map(|(_, charged)| charged) })
 }
 
 impl Producing {
+    /// Until when its connection is to be left alone, answer or not.
+    pub(crate) fn hold_off_until(&self) -> Option<Instant> {
+        self.charged.as_ref()?.hold_off_until
+    }
+
     /// Waits for the shards and answers.
     pub(crate) async fn finish(self) -> Result<Option<Answer>, Refused> {
-        match self.pending.finish().await {
-            Ok(Some(response)) => {
-                respond(ApiKey::Produce, self.version, self.correlation_id, &response).map(Some)
+        let finished = self.pending.finish().await.map_err(|code| Refused::Unanswerable(code.to_string()))?;
+        let charge = |charged: Charged, is_answered: bool| {
+            let now = Instant::now();
+            let for_bytes =
+                charged.hold_off_until.map_or(Duration::ZERO, |it| it.saturating_duration_since(now));
+            // What is not answered costs no time, as in Kafka.
+            if is_answered { for_bytes.max(charged.quotas.busy(charged.busy, now)) } else { for_bytes }
+        };
+        let hold_off = self.charged.map_or(Duration::ZERO, |charged| charge(charged, finished.is_some()));
+        match finished {
+            Some(mut response) => {
+                response.throttle_time_ms = throttle_time_ms(hold_off);
+                let answer = respond(ApiKey::Produce, self.version, self.correlation_id, &response)?;
+                Ok(Some(Answer { hold_off, ..answer }))
             }
-            Ok(None) => Ok(None),
-            Err(code) => Err(Refused::Unanswerable(code.to_string())),
+            None if hold_off.is_zero() => Ok(None),
+            None => Ok(Some(Answer::silent(hold_off))),
         }
     }
 }
@@ -153,21 +199,34 @@ pub(crate) async fn answer(
     cx: Arc<Context>,
 ) -> Result<Option<Answer>, Refused> {
     let (key, version, correlation_id) = (request.key, request.frame.version, request.frame.correlation_id);
-    /// Reads the request, calls the handler, writes what it answers.
+    let counts_time = rq.quotas.as_ref().is_some_and(|quotas| quotas.counts_time());
+    /// Reads the request, calls the handler, writes what it answers, and in it for how long the client is to hold off.
     macro_rules! call {
         ($module:ident) => {{
-            let message = read(request)?;
-            let response = handlers::$module::handle(message, &rq, &cx).await;
-            respond(key, version, correlation_id, &response).map(Some)
+            let handled =
+                async { Ok::<_, Refused>(handlers::$module::handle(read(request)?, &rq, &cx).await) };
+            let (response, busy) = timed(counts_time, handled).await;
+            let mut response = response?;
+            let hold_off = hold_off(&rq, busy, response.throttle_time_ms);
+            response.throttle_time_ms = throttle_time_ms(hold_off);
+            let answer = respond(key, version, correlation_id, &response)?;
+            Ok(Some(Answer { hold_off, ..answer }))
         }};
     }
     match key {
         ApiKey::Produce => begin_produce(request, &rq, &cx)?.finish().await,
         ApiKey::Fetch => {
-            let message = read(request)?;
-            let fetched = handlers::fetch::handle(message, &rq, &cx).await;
+            let handled = async { Ok::<_, Refused>(handlers::fetch::handle(read(request)?, &rq, &cx).await) };
+            let (fetched, busy) = timed(counts_time, handled).await;
+            let mut fetched = fetched?;
+            let hold_off = hold_off(&rq, busy, fetched.response.throttle_time_ms);
+            fetched.response.throttle_time_ms = throttle_time_ms(hold_off);
             let answer = respond(key, version, correlation_id, &fetched.response)?;
-            Ok(Some(Answer { slices: fetched.slices, ..answer }))
+            if let Some(quotas) = &rq.quotas {
+                // The records are counted already.
+                quotas.sent(answer.bytes().saturating_sub(fetched.record_bytes()), Instant::now());
+            }
+            Ok(Some(Answer { slices: fetched.slices, hold_off, ..answer }))
         }
         ApiKey::ApiVersions if version > key.latest_stable() || version < 0 => {
             let response = handlers::api_versions::unsupported_version();
@@ -214,6 +273,12 @@ pub(crate) async fn answer(
     }
 }
 
+/// For how long the client of a request is to hold off that kept this core `busy`, and has `own_ms` to wait already.
+fn hold_off(rq: &RequestContext, busy: Duration, own_ms: i32) -> Duration {
+    let own = Duration::from_millis(u64::try_from(own_ms).unwrap_or_default());
+    rq.quotas.as_ref().map_or(own, |quotas| own.max(quotas.busy(busy, Instant::now())))
+}
+
 /// The message of a request.
 pub(crate) fn read<R: Api>(request: Request) -> Result<R, Refused> {
     let version = request.frame.version;
@@ -228,5 +293,5 @@ pub(crate) fn respond<T: Wire>(
     response: &T,
 ) -> Result<Answer, Refused> {
     let pieces = frame::response(key, version, correlation_id, response).map_err(Refused::Unsupported)?;
-    Ok(Answer { pieces, slices: Vec::new() })
+    Ok(Answer { pieces, slices: Vec::new(), hold_off: Duration::ZERO })
 }

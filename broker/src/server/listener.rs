@@ -6,12 +6,13 @@ use ottla_transport::tls::{TlsAcceptor, distinguished_name};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
-    sync::{mpsc, watch},
-    time::{Instant, timeout_at},
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
     connection::{Connection, Ends, Terms},
+    connection_rates::{ConnectionRates, Rate, TooFast},
     limits::{ConnectionLimits, Slot, Stranger, Strangers},
 };
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
 
 /// How long to wait when the process has no file descriptor left for one more connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Connections that came too fast and wait to be closed, so that whoever made them does not come back at once; those beyond are closed
+/// at once.
+pub(crate) const TOO_FAST_HELD_MAX: usize = 1_000;
 
 /// Everything that new connections need.
 pub(crate) struct Listener {
@@ -28,6 +32,11 @@ pub(crate) struct Listener {
     pub(crate) cores: Vec<Handle>,
     pub(crate) cx: Arc<Context>,
     pub(crate) limits: Arc<ConnectionLimits>,
+    pub(crate) rates: Arc<ConnectionRates>,
+    /// How fast connections come to this listener, if that has a limit.
+    pub(crate) rate: Option<Rate>,
+    /// Room for [`TOO_FAST_HELD_MAX`] connections.
+    pub(crate) too_fast: Arc<Semaphore>,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) terms: Terms,
     pub(crate) stop: watch::Receiver<bool>,
@@ -47,6 +56,19 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let now = Instant::now();
+                    // An address first: one that comes too fast makes nobody else wait.
+                    if let Err(too_fast) = self.rates.admit(peer.ip(), now) {
+                        self.close_later(stream, peer, too_fast);
+                        continue;
+                    }
+                    let delay = self.rates.delay(self.rate.as_ref(), now);
+                    if !delay.is_zero() {
+                        tokio::select! {
+                            () = sleep(delay) => {}
+                            _ = stop.wait_for(|stop| *stop) => return,
+                        }
+                    }
                     turn = turn.wrapping_add(1);
                     self.take(stream, peer, turn);
                 }
@@ -57,6 +79,20 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Closes a connection that nothing is read from, after a while.
+    fn close_later(&self, stream: TcpStream, peer: SocketAddr, TooFast { hold, max, is_news }: TooFast) {
+        self.cx.metrics.connections_too_fast.add(1);
+        if is_news {
+            let address = peer.ip();
+            tracing::warn!(%address, "connections are closed: the address makes more than {max} a second");
+        }
+        let Ok(room) = Arc::clone(&self.too_fast).try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            sleep(hold).await;
+            drop((stream, room));
+        });
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, turn: usize) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod connection;
+pub(crate) mod connection_rates;
 pub(crate) mod dispatch;
 pub(crate) mod limits;
 pub(crate) mod listener;
