@@ -6,12 +6,17 @@
 
 mod common;
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{
+    path::Path,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use common::{eventually, unique};
 use ottla::{
-    AclBinding, AclFilter, AclOperation, Admin, AlterScramUser, Consumer, ErrorCode, ErrorKind, NewTopic,
-    PatternFilter, Producer, Record, ResourceType, ScramMechanism, Secret, Settings, TopicPartition,
+    AclBinding, AclFilter, AclOperation, Admin, AlterQuota, AlterScramUser, Consumer, ErrorCode, ErrorKind,
+    NewTopic, PatternFilter, Producer, QuotaEntity, QuotaFilter, QuotaName, Record, ResourceType,
+    ScramMechanism, Secret, Settings, TopicPartition,
     config::{AdminConfig, ConsumerConfig, ProducerConfig},
 };
 use ottla_interop::{
@@ -272,7 +277,7 @@ fn whoever_does_not_know_the_password_is_told_so_at_once() {
         ];
         for case in cases {
             let settings = target.settings("SECURE", &case);
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let error = admin(&settings).unwrap().describe_cluster().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Authentication, "{} {case:?}: {error}", target.name);
             assert!(began.elapsed() < Duration::from_secs(5), "the caller waits for nothing");
@@ -355,7 +360,7 @@ fn a_session_goes_on_by_logging_in_anew() {
             let topic = unique("session");
             admin(&settings).unwrap().create_topic(NewTopic::new(&topic)).await.unwrap();
             let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let mut sent = 0;
             // Three sessions long, with requests under way all the time.
             while began.elapsed() < Duration::from_millis(6_500) {
@@ -428,5 +433,117 @@ fn rules_say_who_may_do_what_and_are_gone_when_they_are_removed() {
         admin.delete_acls([of_topic.clone()]).await.unwrap().remove(0).unwrap();
         eventually("no rule is left", async || known(0).await).await;
         send("bob", "builder").await.unwrap();
+    });
+}
+
+#[test]
+fn quotas_are_set_described_and_taken_away() {
+    on_each(async |target| {
+        let admin = admin(&target.settings("PLAINTEXT", &[])).unwrap();
+        let client_id = unique("limited");
+        let both = QuotaEntity::user(QuotaName::Default).and_client_id(client_id.as_str());
+        let address = QuotaEntity::ip("10.1.2.3");
+        let alterations = [
+            AlterQuota::of(both.clone())
+                .set(AlterQuota::PRODUCER_BYTE_RATE, 1_000_000.0)
+                .set(AlterQuota::REQUEST_PERCENTAGE, 12.5),
+            AlterQuota::of(address.clone()).set(AlterQuota::CONNECTION_CREATION_RATE, 100.0),
+            AlterQuota::of(QuotaEntity::user("alice")).set("fun", 1.0),
+        ];
+        for (tried, _) in admin.alter_client_quotas(alterations[..2].to_vec(), true).await.unwrap() {
+            assert!(admin.describe_client_quotas(QuotaFilter::only(tried)).await.unwrap().is_empty());
+        }
+        let altered = admin.alter_client_quotas(alterations, false).await.unwrap();
+        let codes: Vec<_> =
+            altered.iter().map(|(_, outcome)| outcome.as_ref().err().and_then(|it| it.code())).collect();
+        assert_eq!(codes, [None, None, Some(ErrorCode::INVALID_REQUEST)]);
+        let known = async |entity: &QuotaEntity, count: usize| {
+            let found = admin.describe_client_quotas(QuotaFilter::only(entity.clone())).await.unwrap();
+            (found.iter().map(|(_, quotas)| quotas.len()).sum::<usize>() == count).then_some(found)
+        };
+        let found = eventually("both quotas are known", async || known(&both, 2).await).await;
+        let values: Vec<_> = found[0].1.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        assert_eq!(values, [("producer_byte_rate", 1_000_000.0), ("request_percentage", 12.5)]);
+        eventually("the address has its quota", async || known(&address, 1).await).await;
+        let gone = [
+            AlterQuota::of(both.clone()).remove(AlterQuota::PRODUCER_BYTE_RATE),
+            AlterQuota::of(address.clone()).remove(AlterQuota::CONNECTION_CREATION_RATE),
+        ];
+        for (_, outcome) in admin.alter_client_quotas(gone, false).await.unwrap() {
+            outcome.unwrap();
+        }
+        let left = eventually("one quota is left", async || known(&both, 1).await).await;
+        assert_eq!(left[0].1.keys().collect::<Vec<_>>(), ["request_percentage"]);
+        eventually("the address has none", async || known(&address, 0).await).await;
+    });
+}
+
+#[test]
+fn who_has_used_up_a_quota_is_held_back_and_counts_for_how_long() {
+    const BYTES_PER_S: u64 = 100_000;
+    const VALUE: [u8; 10_000] = [7; 10_000];
+    // Ten windows of a second are free, and one that has begun.
+    const RECORDS: u64 = 13 * BYTES_PER_S / VALUE.len() as u64;
+    on_each(async |target| {
+        let admin = admin(&target.settings("PLAINTEXT", &[])).unwrap();
+        let (topic, client_id) = (unique("slow"), unique("slow"));
+        admin.create_topic(NewTopic::new(&topic)).await.unwrap();
+        let entity = QuotaEntity::client_id(client_id.as_str());
+        let alteration = AlterQuota::of(entity.clone())
+            .set(AlterQuota::PRODUCER_BYTE_RATE, BYTES_PER_S as f64)
+            .set(AlterQuota::CONSUMER_BYTE_RATE, BYTES_PER_S as f64);
+        admin.alter_client_quotas([alteration], false).await.unwrap().remove(0).1.unwrap();
+        let filter = QuotaFilter::only(entity);
+        eventually("the quota is known", async || {
+            (!admin.describe_client_quotas(filter.clone()).await.unwrap().is_empty()).then_some(())
+        })
+        .await;
+        let mut settings = target.settings("PLAINTEXT", &[("client.id", &client_id)]);
+
+        let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
+        let began = Instant::now();
+        for _ in 0..RECORDS {
+            producer.send(Record::to(&topic).value(&VALUE)).await.unwrap();
+        }
+        producer.flush().await.unwrap();
+        let (took, metrics) = (began.elapsed(), producer.metrics());
+        assert_eq!((metrics.record_acknowledged_total, metrics.record_error_total), (RECORDS, 0));
+        assert!(took >= Duration::from_secs(1), "{}: {took:?}", target.name);
+        assert!(metrics.produce_throttle_time_max.is_some_and(|ms| ms > 0.0), "{}", target.name);
+        assert!(metrics.produce_throttle_time_total > 0);
+        producer.close(Duration::from_secs(10)).await.unwrap();
+
+        settings.set("auto.offset.reset", "earliest");
+        let consumer = Consumer::new(ConsumerConfig::from_settings(&settings).unwrap().0).unwrap();
+        consumer.assign([TopicPartition::new(&topic, 0)]).unwrap();
+        let (began, mut read) = (Instant::now(), 0);
+        while read < RECORDS {
+            read += (&consumer.next_batch(100).await.unwrap()).into_iter().count() as u64;
+        }
+        let (took, metrics) = (began.elapsed(), consumer.metrics());
+        assert!(took >= Duration::from_secs(1), "{}: {took:?}", target.name);
+        assert!(metrics.fetch_throttle_time_max.is_some_and(|ms| ms > 0.0), "{}", target.name);
+        consumer.close(Duration::from_secs(10)).await.unwrap();
+    });
+}
+
+#[test]
+fn an_admin_waits_until_it_may_change_topics_again() {
+    on_each(async |target| {
+        let client_id = unique("changes");
+        let admin = admin(&target.settings("PLAINTEXT", &[("client.id", &client_id)])).unwrap();
+        let entity = QuotaEntity::client_id(client_id.as_str());
+        // A burst of 44 partitions at 4 a second.
+        let alteration = AlterQuota::of(entity.clone()).set(AlterQuota::CONTROLLER_MUTATION_RATE, 4.0);
+        admin.alter_client_quotas([alteration], false).await.unwrap().remove(0).1.unwrap();
+        eventually("the quota is known", async || {
+            let known = admin.describe_client_quotas(QuotaFilter::only(entity.clone())).await.unwrap();
+            (!known.is_empty()).then_some(())
+        })
+        .await;
+        admin.create_topic(NewTopic::new(unique("many")).partitions(48)).await.unwrap();
+        let began = Instant::now();
+        admin.create_topic(NewTopic::new(unique("one"))).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(500), "{}: {:?}", target.name, began.elapsed());
     });
 }

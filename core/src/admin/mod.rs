@@ -1,4 +1,4 @@
-//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets, users, access rules.
+//! Looking at a cluster and changing it: topics, configurations, brokers, groups, offsets, users, access rules, quotas.
 //!
 //! Calls about several things give an outcome for each, in the order asked for; what fails as a whole, as when no
 //! broker can be reached, is the call's own error.
@@ -8,6 +8,7 @@ mod cluster;
 mod configs;
 mod groups;
 mod log_dirs;
+mod quotas;
 mod topics;
 mod users;
 
@@ -22,6 +23,7 @@ pub use self::{
     configs::{AlterConfig, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource},
     groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType},
     log_dirs::{LogDirDescription, LogDirReplica},
+    quotas::{AlterQuota, QuotaEntity, QuotaFilter, QuotaName, QuotaNameFilter},
     topics::{CreatedTopic, NewTopic, PartitionDescription, TopicDescription, TopicListing},
     users::{AlterScramUser, ScramCredentialInfo, ScramMechanism},
 };
@@ -162,6 +164,17 @@ fn controller_moved(codes: impl IntoIterator<Item = ErrorCode>) -> Result<()> {
     match codes.into_iter().find(|&code| code == ErrorCode::NOT_CONTROLLER) {
         Some(code) => Err(Error::broker(code, None)),
         None => Ok(()),
+    }
+}
+
+/// As [`controller_moved`], of changes to topics; and an error if none was made as the client's quota for them is used up: it is
+/// asked again when there is some of it (KIP-599).
+fn changed(codes: impl Iterator<Item = ErrorCode> + Clone) -> Result<()> {
+    controller_moved(codes.clone())?;
+    let mut exceeded = codes.map(|code| code == ErrorCode::THROTTLING_QUOTA_EXCEEDED);
+    match exceeded.next() == Some(true) && exceeded.all(|it| it) {
+        true => Err(Error::broker(ErrorCode::THROTTLING_QUOTA_EXCEEDED, None)),
+        false => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use ottla_protocol::{
     types::{BrokerId, TopicName, Uuid},
 };
 
-use super::{Admin, Target, controller_moved, outcome, timeout_ms};
+use super::{Admin, Target, changed, outcome, timeout_ms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A topic to be created.
@@ -132,7 +132,7 @@ impl Admin {
         };
         let response = self
             .ask(Target::Controller, request, |response| {
-                controller_moved(response.topics.iter().map(|topic| topic.error_code))
+                changed(response.topics.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.topics.into_iter().map(|topic| {
@@ -163,7 +163,7 @@ impl Admin {
         };
         let response = self
             .ask(Target::Controller, request, |response| {
-                controller_moved(response.responses.iter().map(|topic| topic.error_code))
+                changed(response.responses.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.responses.into_iter().filter_map(|topic| {
@@ -195,7 +195,7 @@ impl Admin {
         };
         let response = self
             .ask(Target::Controller, request, |response| {
-                controller_moved(response.results.iter().map(|topic| topic.error_code))
+                changed(response.results.iter().map(|topic| topic.error_code))
             })
             .await?;
         let outcomes = response.results.into_iter().map(|topic| {

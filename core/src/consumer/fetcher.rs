@@ -82,7 +82,8 @@ pub(crate) struct Counters {
     /// Requests for which all partitions were gone through; the others are the same as those before them.
     pub requests_planned: Counter,
     pub batch_bytes_received: Counter,
-    pub throttle_ms: Counter,
+    /// What each answer asked to be left alone for.
+    pub throttles: Durations,
     /// Of each broker; leaf lock, taken once for an answer.
     pub of_brokers: Mutex<BTreeMap<BrokerId, BrokerMetrics>>,
 }
@@ -579,9 +580,10 @@ impl Fetcher {
     fn fetched(&mut self, mut fetch: Box<Fetch>, response: FetchResponse, now: Instant) -> bool {
         let broker = self.brokers.entry(fetch.broker).or_insert_with(Broker::new);
         broker.failures.clear();
-        if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
-            self.shared.counters.throttle_ms.add(ms);
-            broker.not_before = Some(now + Duration::from_millis(ms));
+        let throttle = Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or_default());
+        self.shared.counters.throttles.record(throttle);
+        if !throttle.is_zero() {
+            broker.not_before = Some(now + throttle);
         }
         if broker.session.handle_response(response.error_code, response.session_id) == SessionOutcome::Again {
             tracing::debug!(broker = %fetch.broker, code = %response.error_code, "fetch session begins anew");

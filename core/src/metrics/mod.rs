@@ -97,6 +97,11 @@ impl Durations {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// What they took together, in whole milliseconds.
+    pub(crate) fn total_ms(&self) -> u64 {
+        self.sum_us.load(Ordering::Relaxed) / 1000
+    }
+
     /// What they took on average, in milliseconds; `None` before the first.
     pub(crate) fn average_ms(&self) -> Option<f64> {
         let count = self.count();
@@ -151,6 +156,7 @@ mod tests {
             (durations.count(), durations.average_ms(), durations.max_ms()),
             (3, Some(20.0), Some(40.0))
         );
+        assert_eq!(durations.total_ms(), 60);
     }
 
     #[test]

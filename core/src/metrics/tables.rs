@@ -24,6 +24,10 @@ pub struct ProducerMetrics {
     pub produce_bytes_total: u64,
     /// Time for which brokers asked to be left alone (KIP-219). Unit: ms.
     pub produce_throttle_time_total: u64,
+    /// The same, of each answer, also of those that asked for none. Unit: ms.
+    pub produce_throttle_time_avg: Option<f64>,
+    /// Longest time for which a broker asked to be left alone. Unit: ms.
+    pub produce_throttle_time_max: Option<f64>,
     /// Time from a Produce request to its answer. Unit: ms.
     pub request_latency_avg: Option<f64>,
     /// Longest time from a Produce request to its answer. Unit: ms.
@@ -40,7 +44,7 @@ pub struct ProducerMetrics {
 
 impl ProducerMetrics {
     /// What there is, in the order of [`Self::values`].
-    pub const TABLE: [MetricInfo; 15] = [
+    pub const TABLE: [MetricInfo; 17] = [
         MetricInfo {
             name: "record-send-total",
             group: Some("producer-metrics"),
@@ -114,6 +118,22 @@ impl ProducerMetrics {
             meaning: "time for which brokers asked to be left alone (KIP-219)",
         },
         MetricInfo {
+            name: "produce-throttle-time-avg",
+            group: Some("producer-metrics"),
+            telemetry_name: Some("org.apache.kafka.producer.produce.throttle.time.avg"),
+            kind: MetricKind::Average,
+            unit: "ms",
+            meaning: "the same, of each answer, also of those that asked for none",
+        },
+        MetricInfo {
+            name: "produce-throttle-time-max",
+            group: Some("producer-metrics"),
+            telemetry_name: Some("org.apache.kafka.producer.produce.throttle.time.max"),
+            kind: MetricKind::Maximum,
+            unit: "ms",
+            meaning: "longest time for which a broker asked to be left alone",
+        },
+        MetricInfo {
             name: "request-latency-avg",
             group: Some("producer-metrics"),
             telemetry_name: Some("org.apache.kafka.producer.request.latency.avg"),
@@ -164,7 +184,7 @@ impl ProducerMetrics {
     ];
 
     /// The values, in the order of [`Self::TABLE`]; `None` where there is none yet.
-    pub fn values(&self) -> [Option<f64>; 15] {
+    pub fn values(&self) -> [Option<f64>; 17] {
         [
             Some(self.record_send_total as f64),
             Some(self.record_acknowledged_total as f64),
@@ -175,6 +195,8 @@ impl ProducerMetrics {
             Some(self.produce_total as f64),
             Some(self.produce_bytes_total as f64),
             Some(self.produce_throttle_time_total as f64),
+            self.produce_throttle_time_avg,
+            self.produce_throttle_time_max,
             self.request_latency_avg,
             self.request_latency_max,
             Some(self.requests_in_flight as f64),
@@ -205,6 +227,10 @@ pub struct ConsumerMetrics {
     pub fetch_latency_max: Option<f64>,
     /// Time for which brokers asked to be left alone (KIP-219). Unit: ms.
     pub fetch_throttle_time_total: u64,
+    /// The same, of each answer, also of those that asked for none. Unit: ms.
+    pub fetch_throttle_time_avg: Option<f64>,
+    /// Longest time for which a broker asked to be left alone. Unit: ms.
+    pub fetch_throttle_time_max: Option<f64>,
     /// Metadata requests sent. Unit: requests.
     pub metadata_request_total: u64,
     /// Bytes of `ottla.prefetch.max.bytes` in use. Unit: bytes.
@@ -235,7 +261,7 @@ pub struct ConsumerMetrics {
 
 impl ConsumerMetrics {
     /// What there is, in the order of [`Self::values`].
-    pub const TABLE: [MetricInfo; 21] = [
+    pub const TABLE: [MetricInfo; 23] = [
         MetricInfo {
             name: "records-consumed-total",
             group: Some("consumer-fetch-manager-metrics"),
@@ -299,6 +325,22 @@ impl ConsumerMetrics {
             kind: MetricKind::Counter,
             unit: "ms",
             meaning: "time for which brokers asked to be left alone (KIP-219)",
+        },
+        MetricInfo {
+            name: "fetch-throttle-time-avg",
+            group: Some("consumer-fetch-manager-metrics"),
+            telemetry_name: Some("org.apache.kafka.consumer.fetch.manager.fetch.throttle.time.avg"),
+            kind: MetricKind::Average,
+            unit: "ms",
+            meaning: "the same, of each answer, also of those that asked for none",
+        },
+        MetricInfo {
+            name: "fetch-throttle-time-max",
+            group: Some("consumer-fetch-manager-metrics"),
+            telemetry_name: Some("org.apache.kafka.consumer.fetch.manager.fetch.throttle.time.max"),
+            kind: MetricKind::Maximum,
+            unit: "ms",
+            meaning: "longest time for which a broker asked to be left alone",
         },
         MetricInfo {
             name: "metadata-request-total",
@@ -407,7 +449,7 @@ impl ConsumerMetrics {
     ];
 
     /// The values, in the order of [`Self::TABLE`]; `None` where there is none yet.
-    pub fn values(&self) -> [Option<f64>; 21] {
+    pub fn values(&self) -> [Option<f64>; 23] {
         [
             Some(self.records_consumed_total as f64),
             Some(self.batches_consumed_total as f64),
@@ -417,6 +459,8 @@ impl ConsumerMetrics {
             self.fetch_latency_avg,
             self.fetch_latency_max,
             Some(self.fetch_throttle_time_total as f64),
+            self.fetch_throttle_time_avg,
+            self.fetch_throttle_time_max,
             Some(self.metadata_request_total as f64),
             Some(self.prefetch_used_bytes as f64),
             Some(self.records_lag_max as f64),

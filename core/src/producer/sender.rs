@@ -70,7 +70,8 @@ pub(super) struct Counters {
     /// Requests without answer now.
     pub in_flight: Counter,
     pub batch_bytes_sent: Counter,
-    pub throttle_ms: Counter,
+    /// What each answer asked to be left alone for.
+    pub throttles: Durations,
 }
 
 /// The sender's state, all of it its own but for the accumulator, which it shares with those who send records.
@@ -415,9 +416,10 @@ impl Sender {
         response: ProduceResponse,
         now: Instant,
     ) {
-        if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
-            self.counters.throttle_ms.add(ms);
-            self.outbox.throttled(broker, now + Duration::from_millis(ms));
+        let throttle = Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or_default());
+        self.counters.throttles.record(throttle);
+        if !throttle.is_zero() {
+            self.outbox.throttled(broker, now + throttle);
         }
         let snapshot = self.snapshots.borrow().clone();
         let mut hints = Vec::new();
