@@ -12,6 +12,7 @@ mod dump_log;
 mod group;
 mod logging;
 mod produce;
+mod quota;
 mod reset_offsets;
 mod settings;
 mod stop_signal;
@@ -40,6 +41,7 @@ enum Verb {
     Group(group::Args),
     User(user::Args),
     Acl(acl::Args),
+    Quota(quota::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Group(args) => group::run(&args),
         Verb::User(args) => user::run(&args),
         Verb::Acl(args) => acl::run(&args),
+        Verb::Quota(args) => quota::run(&args),
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),

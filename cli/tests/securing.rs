@@ -106,7 +106,14 @@ fn the_guide_to_secured_connections_does_what_it_says() {
     }
     assert!(broker.is_some(), "the page starts a broker");
     assert!(printed.contains("alice  SCRAM-SHA-512        4096"), "{printed}");
-    assert!(printed.ends_with("hello\n"), "{printed}");
+    assert!(printed.contains("\nhello\n"), "{printed}");
+    let quota =
+        |line: &str| printed.lines().any(|it| it.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    assert!(quota("alice - - producer_byte_rate 1048576"), "{printed}");
+    assert!(quota("<default> <default> - request_percentage 50"), "{printed}");
+    assert!(quota("- - <default> connection_creation_rate 100"), "{printed}");
+    let quotas = run(directory.path(), "ottla quota list --json --config admin.properties");
+    assert!(quotas.lines().count() == 2 && !quotas.contains("alice"), "{quotas}");
     let users = run(directory.path(), "ottla user list --json --config admin.properties");
     assert!(users.contains(r#""user":"admin""#) && users.lines().count() == 1, "{users}");
     // Who was removed is out, and is told so without the password.
@@ -223,4 +230,56 @@ fn rules_are_added_listed_and_removed_by_the_names_of_kafkas_tool() {
         shell(directory.path(), &format!("ottla acl list --bootstrap-server {}", open.bootstrap())).output();
     let complaint = String::from_utf8(output.unwrap().stderr).unwrap();
     assert!(complaint.contains("set `authorizer.class.name`"), "{complaint}");
+}
+
+#[test]
+fn quotas_are_set_listed_and_removed_by_the_names_of_kafkas_tool() {
+    let broker = TestBroker::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let with_broker = |script: &str| {
+        script.replace("ottla quota", &format!("ottla quota --bootstrap-server {}", broker.bootstrap()))
+    };
+    let ottla = |script: &str| run(directory.path(), &with_broker(script));
+    let set =
+        ottla("ottla quota set --user alice --client app producer_byte_rate=1024 request_percentage=12.5");
+    assert_eq!(set.lines().count(), 3, "a heading, and two quotas: {set}");
+    ottla("ottla quota set --user alice consumer_byte_rate=2048");
+    ottla("ottla quota set --client-defaults controller_mutation_rate=0.5");
+    ottla("ottla quota set --ip 10.0.0.1 connection_creation_rate=20");
+    let count = |script: &str| ottla(script).lines().count();
+    assert_eq!(count("ottla quota list --json"), 4);
+    assert_eq!(count("ottla quota list --json --user alice"), 2, "alone, and with a client id");
+    assert_eq!(count("ottla quota list --json --user alice --client app"), 1);
+    assert_eq!(count("ottla quota list --json --client-defaults"), 1);
+    assert_eq!(count("ottla quota list --json --user nobody"), 0);
+    let json = ottla("ottla quota list --json --client app");
+    let expected = r#"{"user":"alice","clientId":"app","quotas":{"producer_byte_rate":1024.0,"request_percentage":12.5}}"#;
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(parsed(&json), parsed(expected));
+    ottla("ottla quota remove --user alice --client app request_percentage");
+    let left = ottla("ottla quota list --json --client app");
+    assert!(left.contains("producer_byte_rate") && !left.contains("request_percentage"), "{left}");
+    ottla("ottla quota remove --ip 10.0.0.1");
+    assert_eq!(count("ottla quota list --json"), 3);
+
+    let refused = |script: &str| {
+        let output = shell(directory.path(), &with_broker(script)).output().unwrap();
+        assert!(!output.status.success(), "{script}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused("ottla quota remove --ip 10.0.0.1").contains("there is no such quota"));
+    assert!(refused("ottla quota set producer_byte_rate=1").contains("say whose quotas"));
+    assert!(refused("ottla quota set --user a fun=1").contains("there are `producer_byte_rate`"));
+    assert!(refused("ottla quota set --user a producer_byte_rate=0").contains("a number above 0"));
+    assert!(refused("ottla quota set --user a producer_byte_rate").contains("write it as"));
+    assert!(refused("ottla quota set --user a producer_byte_rate=1.5").contains("whole number"));
+    assert!(refused("ottla quota set --user a connection_creation_rate=1").contains("name one by `--ip`"));
+    assert!(refused("ottla quota set --ip 10.0.0.1 producer_byte_rate=1").contains("users and clients"));
+    assert!(
+        refused("ottla quota set --ip example.org connection_creation_rate=1").contains("knows addresses")
+    );
+    assert!(
+        refused("ottla quota set --user a --ip 10.0.0.1 producer_byte_rate=1")
+            .contains("cannot be used with")
+    );
 }

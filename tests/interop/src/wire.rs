@@ -38,6 +38,7 @@ const BATCH_BYTES_MAX: usize = 64 << 20;
 pub struct Wire {
     stream: TcpStream,
     next_id: i32,
+    client_id: Str,
 }
 
 impl Wire {
@@ -47,7 +48,14 @@ impl Wire {
         stream.set_nodelay(true).expect("a socket takes options");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes options");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes options");
-        Self { stream, next_id: 1 }
+        Self { stream, next_id: 1, client_id: "wire".into() }
+    }
+
+    /// Calls itself so from now on.
+    #[must_use]
+    pub fn named(mut self, client_id: &str) -> Self {
+        self.client_id = client_id.into();
+        self
     }
 
     /// Asks and waits for the answer.
@@ -60,8 +68,8 @@ impl Wire {
     pub fn send<R: Api>(&mut self, version: i16, request: &R) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
-        let client: Str = "wire".into();
-        let pieces = frame::request(request, version, id, Some(&client)).expect("the version can say it");
+        let pieces =
+            frame::request(request, version, id, Some(&self.client_id)).expect("the version can say it");
         self.send_raw(&pieces.concat());
         id
     }
