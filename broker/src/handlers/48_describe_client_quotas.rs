@@ -46,6 +46,7 @@ pub(crate) async fn handle(
             .collect(),
     });
     DescribeClientQuotasResponse {
+        error_message: None,
         entries: Some(entries.collect()),
         ..DescribeClientQuotasResponse::default()
     }

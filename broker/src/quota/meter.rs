@@ -143,8 +143,9 @@ mod tests {
     #[test]
     fn who_is_within_the_bound_is_not_held_off() {
         let mut meter = Meter::default();
+        // All at the beginning of each second: ten seconds and an instant hold eleven of them.
         for second in 0..60 {
-            assert_eq!(counted(&mut meter, 100.0, 100.0, second * 1000), 0, "second {second}");
+            assert_eq!(counted(&mut meter, 100.0, 110.0, second * 1000), 0, "second {second}");
         }
     }
 
@@ -153,7 +154,7 @@ mod tests {
         let mut meter = Meter::default();
         // 2,000 in what counts as 10 seconds is 200 a second, twice too much: another 10 seconds.
         assert_eq!(counted(&mut meter, 2000.0, 100.0, 0), 10_000);
-        assert_eq!(meter.hold_off_ms(100.0, windows(), 10_000), 0);
+        assert_eq!(meter.hold_off_ms(100.0, windows(), 5_500), 9_500, "the second that has begun counts");
         assert_eq!(counted(&mut meter, 0.0, 100.0, 11_000), 0, "it is forgotten by then");
     }
 
