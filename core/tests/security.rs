@@ -503,7 +503,7 @@ fn who_has_used_up_a_quota_is_held_back_and_counts_for_how_long() {
         let producer = Producer::new(ProducerConfig::from_settings(&settings).unwrap().0).unwrap();
         let began = Instant::now();
         for _ in 0..RECORDS {
-            producer.send(Record::to(&topic).value(&VALUE)).await.unwrap();
+            drop(producer.send(Record::to(&topic).value(&VALUE)).await.unwrap());
         }
         producer.flush().await.unwrap();
         let (took, metrics) = (began.elapsed(), producer.metrics());
