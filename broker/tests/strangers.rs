@@ -16,8 +16,9 @@ use ottla_protocol::{
     error_code::ErrorCode,
     frame,
     messages::{
-        ApiVersionsRequest, MetadataRequest, SaslAuthenticateRequest, SaslAuthenticateResponse,
-        SaslHandshakeRequest, SaslHandshakeResponse,
+        AlterClientQuotasRequest, ApiVersionsRequest, MetadataRequest, SaslAuthenticateRequest,
+        SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+        alter_client_quotas::{EntityData, OpData, RequestEntryData},
     },
 };
 use ottla_transport::sasl::{ClientExchange, Login, Mechanism, ScramHash};
@@ -300,4 +301,30 @@ fn a_session_ends_unless_its_user_logs_in_anew() {
         assert_eq!(answer.error_code, ErrorCode::SASL_AUTHENTICATION_FAILED, "{mechanism} {user}");
         assert!(alice.is_closed());
     }
+}
+
+#[test]
+fn who_has_not_logged_in_is_not_counted() {
+    let test = Test::start(&[]);
+    // So little that any request is too much, for each client id.
+    let set = AlterClientQuotasRequest {
+        entries: vec![RequestEntryData {
+            entity: vec![EntityData { entity_type: "client-id".into(), entity_name: None }],
+            ops: vec![OpData { key: "request_percentage".into(), value: 1e-6, remove: false }],
+        }],
+        validate_only: false,
+    };
+    let answer = Client::connect(test.broker.addresses()[1]).call(1, &set);
+    assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
+    let versions = ApiVersionsRequest {
+        client_software_name: "t".into(),
+        client_software_version: "1".into(),
+        ..Default::default()
+    };
+    let mut alice = test.connect();
+    for _ in 0..3 {
+        assert_eq!(alice.call(4, &versions).throttle_time_ms, 0);
+    }
+    assert_eq!(alice.log_in(PLAIN, "alice", "wonder").error_code, ErrorCode::NONE);
+    assert_eq!(alice.call(4, &versions).throttle_time_ms, 1000);
 }

@@ -56,6 +56,8 @@ impl Site {
             .set("listeners", "OPEN://127.0.0.1:0,GUARDED://127.0.0.1:0")
             .set("listener.security.protocol.map", "OPEN:PLAINTEXT,GUARDED:SASL_PLAINTEXT")
             .set("sasl.enabled.mechanisms", "PLAIN")
+            // Frames are what it is about, however fast connections come.
+            .set("ottla.max.connection.creation.rate.per.ip", 1_000_000)
             .set("ottla.sasl.plain.without.tls", true)
             .set(
                 "listener.name.guarded.plain.sasl.jaas.config",
@@ -466,6 +468,27 @@ const ATTACKS: &[(&str, &str, &[&str])] = &[
             "slots_are_counted_by_address_and_in_all_and_come_back",
             "the_oldest_stranger_gives_way_to_a_new_one",
         ],
+    ),
+    (
+        "connections from one address without an end",
+        "broker/src/server/connection_rates.rs",
+        &[
+            "an_address_makes_no_more_connections_than_its_quota_or_the_default",
+            "addresses_that_are_gone_take_no_memory",
+        ],
+    ),
+    (
+        "a quota evaded by many connections or client ids",
+        "broker/src/quota/tests.rs",
+        &[
+            "all_connections_of_a_user_share_its_quota_and_each_user_has_its_own_default",
+            "client_ids_without_end_share_what_there_is",
+        ],
+    ),
+    (
+        "quotas counted of those who have not logged in",
+        "broker/tests/strangers.rs",
+        &["who_has_not_logged_in_is_not_counted"],
     ),
     (
         "producers without an end",

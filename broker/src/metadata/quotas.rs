@@ -356,7 +356,9 @@ mod tests {
         Entity::of(parts.iter().map(|(kind, name)| (kind, name.as_ref())))
     }
 
-    fn quotas(of: &[(&[(&str, Option<&str>)], f64)]) -> ClientQuotas {
+    type Parts<'a> = &'a [(&'a str, Option<&'a str>)];
+
+    fn quotas(of: &[(Parts<'_>, f64)]) -> ClientQuotas {
         let mut quotas = ClientQuotas::default();
         for (parts, bound) in of {
             let record = entity(parts).unwrap().record(QuotaKey::ProducerByteRate, Some(*bound));
@@ -368,7 +370,7 @@ mod tests {
     #[test]
     fn the_nearest_quota_holds_and_is_counted_by_what_it_names() {
         // From the last to the first: each one is nearer than those before it.
-        let nearer: [&[(&str, Option<&str>)]; 8] = [
+        let nearer: [Parts<'_>; 8] = [
             &[("client-id", None)],
             &[("client-id", Some("app"))],
             &[("user", None)],
