@@ -158,6 +158,26 @@ mod tests {
         assert_eq!(counted(&mut meter, 0.0, 100.0, 11_000), 0, "it is forgotten by then");
     }
 
+    /// The history that Kafka's `ClientQuotaManagerTest` expects 2,100 ms of.
+    #[test]
+    fn a_spike_is_held_off_as_long_as_by_kafka_and_forgotten_when_its_sample_is() {
+        let mut meter = Meter::default();
+        let mut now_ms = 0;
+        for _ in 0..10 {
+            assert_eq!(counted(&mut meter, 400.0, 500.0, now_ms), 0);
+            now_ms += 1000;
+        }
+        now_ms += 500;
+        // 6,300 in 10.5 seconds, of which the last half is of a window that has begun.
+        assert_eq!(counted(&mut meter, 2300.0, 500.0, now_ms), 2100);
+        now_ms += 2100;
+        for _ in 0..10 {
+            counted(&mut meter, 400.0, 500.0, now_ms);
+            now_ms += 1000;
+        }
+        assert_eq!(counted(&mut meter, 0.0, 500.0, now_ms), 0);
+    }
+
     #[test]
     fn what_is_taken_back_does_not_count() {
         let mut meter = Meter::default();

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
-    net::SocketAddr,
+    io::{ErrorKind, Read},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -91,6 +92,28 @@ fn a_producer_that_wants_no_answers_is_left_alone_as_long() {
     wire.send(PRODUCE_BY_NAME, &produce_request("t", 0, 0, &batch(&[&[7; 110_000]])));
     wire.call(12, &nothing());
     assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_is_to_hold_off_is_not_kept() {
+    let broker = TestBroker::start(&[("max.connections", "2")]);
+    let mut wire = Wire::connect(address(&broker)).named("limited");
+    wire.create_topic("t", 1, &[]);
+    set(&broker, "client-id", "limited", "producer_byte_rate", 100.0);
+    let _other = Wire::connect(address(&broker));
+    let answer = wire.call(PRODUCE_BY_NAME, &produce_request("t", 0, -1, &batch(&[&[7; 110_000]])));
+    assert!(throttle(answer.throttle_time_ms) > Duration::from_secs(600));
+    drop(wire);
+    let end = Instant::now() + Duration::from_secs(30);
+    // There is room for one more as soon as the first is gone; until then connections are closed.
+    loop {
+        let mut next = TcpStream::connect(address(&broker)).unwrap();
+        next.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        match next.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+            _ => assert!(Instant::now() < end, "it is kept"),
+        }
+    }
 }
 
 #[test]
