@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod coordinator;
+pub(crate) mod diagnosis;
 pub(crate) mod list_offsets;
 pub(crate) mod login;
 pub(crate) mod metadata;

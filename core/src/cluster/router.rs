@@ -18,7 +18,7 @@ use ottla_protocol::{
     },
     types::{BrokerId, TopicName},
 };
-use ottla_transport::ConnectOptions;
+use ottla_transport::{ConnectOptions, tls::TlsConnector};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     broker::{BrokerConnection, Identification},
+    diagnosis::{self, Advertised},
     metadata::{Address, LeaderHint, Metadata, MetadataSettings, Snapshot},
     retry::{Backoff, Failures},
     security::{SaslLogin, Security},
@@ -82,6 +83,10 @@ pub(crate) struct Cluster {
 struct State {
     metadata: Metadata,
     connections: HashMap<(Node, Purpose), Arc<Place>>,
+    /// Who answered the last request for metadata: who told where the brokers listen.
+    teller: Option<Address>,
+    /// Where brokers that are known were reached. An address among them is not wrong, if it ever fails.
+    reached: HashMap<BrokerId, Address>,
     random: fastrand::Rng,
 }
 
@@ -101,12 +106,7 @@ impl Cluster {
     /// [`Cluster::keep_metadata`] does.
     pub(crate) fn new(settings: ClusterSettings) -> Result<Arc<Self>> {
         let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation } = settings;
-        let bootstrap =
-            config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
-        if bootstrap.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "`bootstrap.servers` is empty")
-                .hint("name a broker, as `localhost:9092`"));
-        }
+        let bootstrap = bootstrap(&config)?;
         let metadata = MetadataSettings {
             max_age: config.metadata_max_age,
             max_idle: metadata_max_idle,
@@ -117,23 +117,20 @@ impl Cluster {
         };
         let metadata = Metadata::new(metadata, std::time::Instant::now());
         let Security { tls, sasl } = Security::new(&config)?;
-        let options = ConnectOptions {
-            connect_timeout: config.socket_connection_setup_timeout,
-            tls,
-            idle: config.connections_max_idle,
-            send_buffer_bytes: config.send_buffer_bytes,
-            receive_buffer_bytes: config.receive_buffer_bytes,
-            ..ConnectOptions::default()
-        };
-        let client_id = (!config.client_id.is_empty()).then(|| config.client_id.as_str().into());
         Ok(Arc::new(Self {
             bootstrap,
-            options,
-            identification: Identification { client_id },
+            options: connect_options(&config, tls),
+            identification: Identification::of(&config),
             sasl,
             snapshot: watch::Sender::new(metadata.snapshot().clone()),
             failure: watch::Sender::new(None),
-            state: Mutex::new(State { metadata, connections: HashMap::new(), random: fastrand::Rng::new() }),
+            state: Mutex::new(State {
+                metadata,
+                connections: HashMap::new(),
+                teller: None,
+                reached: HashMap::new(),
+                random: fastrand::Rng::new(),
+            }),
             metadata_requests: Counter::default(),
             metadata_changed: Notify::new(),
             config,
@@ -291,12 +288,14 @@ impl Cluster {
         if let Some(found) = found.await.unwrap_or(Ok(None))? {
             return Ok(found);
         }
-        let why = match &*self.failure.borrow() {
-            Some(error) => format!(": {error}"),
-            None => String::new(),
-        };
-        let ms = waited.elapsed().as_millis();
-        Err(Error::new(ErrorKind::Timeout, format!("waited {ms} ms for {waiting_for}{why}")))
+        let mut text = format!("waited {} ms for {waiting_for}", waited.elapsed().as_millis());
+        let failure = self.failure.borrow();
+        if let Some(error) = &*failure {
+            text += ": ";
+            text += &error.what_happened();
+        }
+        let hint = failure.as_ref().and_then(Error::what_to_do);
+        Err(Error::new(ErrorKind::Timeout, text).hint_if(hint))
     }
 
     // ---- connections
@@ -310,12 +309,16 @@ impl Cluster {
         self.connect(Node::Broker(broker), purpose).await
     }
 
-    async fn connect(&self, node: Node, purpose: Purpose) -> Result<Arc<BrokerConnection>> {
-        let address = match node {
+    /// Where a node listens, as far as that is known.
+    fn address(&self, node: Node) -> Option<Address> {
+        match node {
             Node::Bootstrap(index) => self.bootstrap.get(index).cloned(),
             Node::Broker(id) => self.snapshot.borrow().brokers.get(&id).cloned(),
-        };
-        let address = address.ok_or_else(|| {
+        }
+    }
+
+    async fn connect(&self, node: Node, purpose: Purpose) -> Result<Arc<BrokerConnection>> {
+        let address = self.address(node).ok_or_else(|| {
             Error::new(ErrorKind::Disconnected, format!("it is not known where {node:?} listens"))
         })?;
         let place = self.lock().connections.entry((node, purpose)).or_default().clone();
@@ -326,16 +329,38 @@ impl Cluster {
         }
         let timeout = self.config.request_timeout;
         let (identification, sasl) = (self.identification.clone(), self.sasl.as_ref());
-        let opened = BrokerConnection::open(&address, &self.options, identification, sasl, timeout).await?;
+        let opened = BrokerConnection::open(&address, &self.options, identification, sasl, timeout).await;
+        let opened = self.explain(node, &address, opened)?;
         *place = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// The address that a broker advertises may itself be what is wrong.
+    fn explain<T>(&self, node: Node, address: &Address, opened: Result<T>) -> Result<T> {
+        let Node::Broker(broker) = node else { return opened };
+        let mut state = self.lock();
+        match opened {
+            Ok(opened) => {
+                state.reached.insert(broker, address.clone());
+                Ok(opened)
+            }
+            Err(error) => {
+                let is_new = state.reached.get(&broker) != Some(address) && !self.bootstrap.contains(address);
+                let teller = state.teller.clone().filter(|_| is_new);
+                let advertised = teller.map(|teller| Advertised { broker, address: address.clone(), teller });
+                Err(match advertised {
+                    Some(advertised) => advertised.explain(error),
+                    None => error.context(format!("connect to broker {broker}")),
+                })
+            }
+        }
     }
 
     /// Those that may be asked anything, best first: brokers that a connection is open to, then the others at
     /// random; the bootstrap servers where no broker is known, or as the last resort.
     fn candidates(&self) -> Vec<Node> {
         let mut state = self.lock();
-        let State { random, connections, metadata } = &mut *state;
+        let State { random, connections, metadata, .. } = &mut *state;
         let mut brokers: Vec<Node> = metadata.snapshot().brokers.keys().copied().map(Node::Broker).collect();
         random.shuffle(&mut brokers);
         brokers.sort_by_key(|node| {
@@ -377,17 +402,35 @@ impl Cluster {
     }
 
     async fn ask<R: Api>(&self, node: Node, request: &R, deadline: Instant) -> Result<R::Response> {
+        let mut is_connected = false;
         let asking = async {
             let connection = self.connect(node, Purpose::Ask).await?;
+            is_connected = true;
             if R::KEY == ApiKey::Metadata {
                 self.metadata_requests.add(1);
             }
             let deadline = deadline.min(Instant::now() + self.config.request_timeout);
-            connection.call(request, deadline)?.await
+            let response = connection.call(request, deadline)?.await?;
+            if R::KEY == ApiKey::Metadata {
+                self.lock().teller = Some(connection.address().clone());
+            }
+            Ok(response)
         };
-        timeout_at(deadline, asking).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("{node:?} did not answer {:?} in time", R::KEY)))
-        })
+        let asked = timeout_at(deadline, asking).await;
+        asked.unwrap_or_else(|_| Err(self.late(node, R::KEY, is_connected)))
+    }
+
+    /// That the time for a question was over: the question's own, which may be short.
+    fn late(&self, node: Node, key: ApiKey, is_connected: bool) -> Error {
+        let Some(address) = self.address(node) else {
+            return Error::new(ErrorKind::Timeout, format!("{node:?} did not answer {key:?} in time"));
+        };
+        if is_connected {
+            return Error::new(ErrorKind::Timeout, format!("`{address}` did not answer {key:?} in time"));
+        }
+        let error = diagnosis::not_in_time(&address);
+        let explained: Result<()> = self.explain(node, &address, Err(error.clone()));
+        explained.err().unwrap_or(error)
     }
 
     /// Asks any broker, again until `deadline` as long as the failure may pass.
@@ -445,6 +488,28 @@ impl Cluster {
 
 fn far_future() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
+}
+
+/// `bootstrap.servers`, of which there is one at least.
+pub(crate) fn bootstrap(config: &ClientConfig) -> Result<Vec<Address>> {
+    let named = config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
+    if named.is_empty() {
+        return Err(Error::new(ErrorKind::Config, "`bootstrap.servers` is empty")
+            .hint("name a broker, as `localhost:9092`"));
+    }
+    Ok(named)
+}
+
+/// How connections are made.
+pub(crate) fn connect_options(config: &ClientConfig, tls: Option<Arc<TlsConnector>>) -> ConnectOptions {
+    ConnectOptions {
+        connect_timeout: config.socket_connection_setup_timeout,
+        tls,
+        idle: config.connections_max_idle,
+        send_buffer_bytes: config.send_buffer_bytes,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+        ..ConnectOptions::default()
+    }
 }
 
 /// Reads `host:port`, with an IPv6 address in brackets.

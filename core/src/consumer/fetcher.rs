@@ -469,6 +469,10 @@ impl Fetcher {
                     }
                     Err(error) => {
                         tracing::warn!(broker = %id, %error, "cannot connect");
+                        if error.keeps_out() {
+                            self.shared.lock().keep_out(error);
+                            self.shared.tell();
+                        }
                         broker.not_before = Some(now + broker.failures.record(&backoff, &mut self.random));
                         self.shared.lock().avoid(id);
                         self.cluster.request_refresh();
