@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Trip { settings: &settings, topic: args.topic.as_deref(), report: &mut report }.go().await?;
         } else {
             for name in ["topic", "produce", "fetch", "clock"] {
-                report.tell(Step::not_tried(name, "", "no broker can be asked"))?;
+                report.tell(Step::not_tried(name, "", "no broker can be reached where it says that it is"))?;
             }
         }
         report.end()

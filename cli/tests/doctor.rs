@@ -583,10 +583,10 @@ fn what_the_user_may_not_do_is_said_with_the_command_that_allows_it() {
         "a user who may see a topic and not write to it",
         as_user("alice"),
         "produce",
-        "TOPIC_AUTHORIZATION_FAILED",
+        "AUTHORIZATION_FAILED",
         "`ottla acl add --allow-principal User:alice --operation Write --topic letters`",
     )
-    .guessed("TOPIC_AUTHORIZATION_FAILED", "ask for an ACL on the topic");
+    .guessed("AUTHORIZATION_FAILED", "ask for an ACL");
     case.arguments = vec!["--topic".into(), "letters".into()];
     case.check();
     ottla(&["acl", "add", "--allow-principal", "User:alice", "--operation", "Write", "--topic", "letters"]);

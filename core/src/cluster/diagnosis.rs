@@ -43,10 +43,11 @@ impl Advertised {
     }
 }
 
-/// That a caller's time was over before there was a connection.
+/// That a caller's time was over before there was a connection that could be used.
 pub(crate) fn not_in_time(address: &Address) -> Error {
-    Error::new(ErrorKind::Timeout, format!("`{address}` could not be connected to in time")).hint(
-        "check firewalls, and that the broker advertises an address that is reachable from here; or allow more time",
+    let text = format!("no connection to `{address}` came about in time");
+    Error::new(ErrorKind::Timeout, text).hint(
+        "check firewalls, `security.protocol`, and that the address can be reached from here; or allow more time",
     )
 }
 

@@ -250,7 +250,9 @@ impl Cluster {
     }
 
     async fn ask_for_metadata(&self, request: &MetadataRequest) -> Result<MetadataResponse> {
-        let response = self.ask_any(request, Instant::now() + self.config.request_timeout).await?;
+        // A connection that says nothing is given up before the question is: its error tells more.
+        let limit = self.config.request_timeout + self.config.socket_connection_setup_timeout;
+        let response = self.ask_any(request, Instant::now() + limit).await?;
         response.error_code.ok().map_err(|code| Error::broker(code, None))?;
         Ok(response)
     }

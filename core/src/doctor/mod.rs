@@ -103,7 +103,7 @@ impl Doctor {
     }
 
     /// Goes to each bootstrap server, and then to each broker where it says that it listens; `tell` hears of each step when it is
-    /// done. No step takes longer than ten seconds for each address. Answers whether some broker can be asked.
+    /// done. No step takes longer than ten seconds for each address. Answers whether some broker can be worked with.
     pub async fn examine(&self, mut tell: impl FnMut(Step)) -> bool {
         let (steps, mut told) = mpsc::unbounded_channel();
         let patient = Arc::clone(&self.patient);
@@ -121,38 +121,43 @@ impl Doctor {
 
 async fn examine(patient: &Patient, steps: &mpsc::UnboundedSender<Step>) -> bool {
     let mut teller: Option<Told> = None;
+    let mut seen: BTreeMap<Address, Seen> = BTreeMap::new();
     for address in &patient.bootstrap {
-        let way = Way::new(patient, address, None, steps);
-        if let Some(told) = way.go(teller.as_ref()).await {
-            teller.get_or_insert(told);
-        }
+        let told = Way::new(patient, address, None, steps).go(teller.as_ref()).await;
+        seen.insert(address.clone(), Seen { is_open: told.is_some(), of: None });
+        teller = teller.or(told);
     }
     let Some(told) = teller else { return false };
-    let mut seen: BTreeMap<Address, Option<BrokerId>> =
-        patient.bootstrap.iter().map(|address| (address.clone(), None)).collect();
+    let mut is_open = false;
     for (id, address) in told.brokers.iter().take(BROKERS_MAX) {
         let target = format!("broker {id}, {address}");
-        match seen.insert(address.clone(), Some(*id)) {
-            // Another broker's, at the same place.
-            Some(Some(other)) if other != *id => {
-                let step = Step::wrong("advertised", target, same_place(other, *id, address));
-                _ = steps.send(step);
-            }
-            Some(_) => _ = steps.send(Step::well("advertised", target, "looked at before")),
-            None => {
-                _ = steps.send(Step::well("advertised", target, "looked at next"));
-                let advertised =
-                    Advertised { broker: *id, address: address.clone(), teller: told.address.clone() };
-                Way::new(patient, address, Some(advertised), steps).go(Some(&told)).await;
-            }
+        if let Some(before) = seen.get_mut(address) {
+            _ = steps.send(match before.of.replace(*id) {
+                // Another broker's, at the same place.
+                Some(other) => Step::wrong("advertised", target, same_place(other, *id, address)),
+                None => Step::well("advertised", target, "looked at before"),
+            });
+            is_open |= before.is_open;
+            continue;
         }
+        _ = steps.send(Step::well("advertised", target, "looked at next"));
+        let advertised = Advertised { broker: *id, address: address.clone(), teller: told.address.clone() };
+        let reached = Way::new(patient, address, Some(advertised), steps).go(Some(&told)).await.is_some();
+        seen.insert(address.clone(), Seen { is_open: reached, of: Some(*id) });
+        is_open |= reached;
     }
     if told.brokers.len() > BROKERS_MAX {
-        let left = told.brokers.len() - BROKERS_MAX;
-        let why = format!("{left} more brokers are not looked at");
-        _ = steps.send(Step::not_tried("advertised", String::new(), why));
+        let why = format!("{} more brokers are not looked at", told.brokers.len() - BROKERS_MAX);
+        _ = steps.send(Step::not_tried("advertised", "", why));
     }
-    true
+    is_open
+}
+
+/// An address that was looked at.
+struct Seen {
+    is_open: bool,
+    /// The broker that advertises it, if one does.
+    of: Option<BrokerId>,
 }
 
 /// That two brokers say that they listen at the same place.
