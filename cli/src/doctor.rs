@@ -65,9 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut failed = None;
         let is_open = match read {
             Ok(doctor) => {
-                doctor
-                    .examine(|step| failed = report.tell(step).err().or_else(|| failed.take()))
-                    .await
+                doctor.examine(|step| failed = report.tell(step).err().or_else(|| failed.take())).await
             }
             Err(_) => false,
         };
@@ -78,7 +76,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Trip { settings: &settings, topic: args.topic.as_deref(), report: &mut report }.go().await?;
         } else {
             for name in ["topic", "produce", "fetch", "clock"] {
-                report.tell(Step::not_tried(name, "", "no broker can be reached where it says that it is"))?;
+                report.tell(Step::not_tried(
+                    name,
+                    "",
+                    "no broker can be reached where it says that it is",
+                ))?;
             }
         }
         report.end()
@@ -102,7 +104,9 @@ impl Trip<'_> {
         })?;
         let own = match self.topic {
             Some(_) => None,
-            None => Some(format!("ottla-doctor-{}-{}", Timestamp::now().as_microsecond(), std::process::id())),
+            None => {
+                Some(format!("ottla-doctor-{}-{}", Timestamp::now().as_microsecond(), std::process::id()))
+            }
         };
         let topic = match (self.topic, &own) {
             (Some(topic), _) => topic.to_owned(),
@@ -147,7 +151,12 @@ impl Trip<'_> {
     }
 
     /// Writes a record; a topic of its own tells the broker's time.
-    async fn produce(&mut self, topic: &str, is_own: bool, user: &str) -> anyhow::Result<Option<RecordMetadata>> {
+    async fn produce(
+        &mut self,
+        topic: &str,
+        is_own: bool,
+        user: &str,
+    ) -> anyhow::Result<Option<RecordMetadata>> {
         let (config, _) = ProducerConfig::from_settings(self.settings)?;
         let request_timeout = config.request_timeout.min(STEP_MAX / 2);
         let producer = Producer::new(ProducerConfig {
@@ -165,7 +174,8 @@ impl Trip<'_> {
         let written = match written {
             Ok(written) => written,
             Err(error) => {
-                let fix = format!("`ottla acl add --allow-principal {user} --operation Write --topic {topic}`");
+                let fix =
+                    format!("`ottla acl add --allow-principal {user} --operation Write --topic {topic}`");
                 let step = Step::wrong("produce", topic, with_acl(&error, &fix));
                 self.report.tell(step.after(took))?;
                 for name in ["fetch", "clock"] {
@@ -180,7 +190,11 @@ impl Trip<'_> {
         self.report.tell(step.after(took))?;
         let clock = match is_own {
             true => clock(before, written.timestamp, after),
-            false => Step::not_tried("clock", "", "a topic of its own would tell the broker's time, without `--topic`"),
+            false => Step::not_tried(
+                "clock",
+                "",
+                "a topic of its own would tell the broker's time, without `--topic`",
+            ),
         };
         self.report.tell(clock)?;
         Ok(Some(written))
@@ -199,7 +213,8 @@ impl Trip<'_> {
         let step = match read {
             Ok(Ok(())) => Step::well("fetch", topic, "read"),
             Ok(Err(error)) => {
-                let fix = format!("`ottla acl add --allow-principal {user} --operation Read --topic {topic}`");
+                let fix =
+                    format!("`ottla acl add --allow-principal {user} --operation Read --topic {topic}`");
                 Step::wrong("fetch", topic, with_acl(&error, &fix))
             }
             Err(_) => Step::wrong(
@@ -340,20 +355,20 @@ impl Report {
             true => format!("\x1b[{color}m{word:5}\x1b[0m"),
             false => format!("{word:5}"),
         };
-        let target = step.target.escape_debug();
-        let target = if step.target.is_empty() { String::new() } else { format!("{target}  ") };
         let found = step.found.iter().filter(|(_, value)| !value.is_empty());
-        let found = found.map(|(name, value)| format!("{name} {}", value.escape_debug()).trim_start().to_owned());
-        let found = found.collect::<Vec<_>>().join(", ");
+        let found =
+            found.map(|(name, value)| format!("{name} {}", value.escape_debug()).trim_start().to_owned());
         let said = match &step.outcome {
             Outcome::NotTried(why) => format!("not tried: {why}"),
-            _ => found,
+            _ => found.collect::<Vec<_>>().join(", "),
         };
         let took = match step.took {
             Duration::ZERO => String::new(),
-            took => format!("  ({:.1} ms)", took.as_secs_f64() * 1_000.0),
+            took => format!("({:.1} ms)", took.as_secs_f64() * 1_000.0),
         };
-        let mut line = format!("{word}  {:13}  {target}{said}{took}", step.name).trim_end().to_owned();
+        let parts = [word, format!("{:13}", step.name), step.target.escape_debug().to_string(), said, took];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let mut line = parts.join("  ").trim_end().to_owned();
         if let Outcome::Wrong(Diagnosis { cause, fix }) = &step.outcome {
             line += &format!("\n       why: {cause}");
             if let Some(fix) = fix {
@@ -405,8 +420,14 @@ mod tests {
         for near in [1_000_000, 1_000_100, 1_000_200, 990_000, 1_010_200] {
             assert_eq!(said(near), None, "{near}");
         }
-        assert_eq!(said(1_072_200).as_deref(), Some("the clock of this machine is 72.0 s behind the broker's"));
-        assert_eq!(said(988_000).as_deref(), Some("the clock of this machine is 12.0 s ahead of the broker's"));
+        assert_eq!(
+            said(1_072_200).as_deref(),
+            Some("the clock of this machine is 72.0 s behind the broker's")
+        );
+        assert_eq!(
+            said(988_000).as_deref(),
+            Some("the clock of this machine is 12.0 s ahead of the broker's")
+        );
     }
 
     #[test]

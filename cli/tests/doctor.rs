@@ -286,13 +286,19 @@ impl Broken {
         assert!(fix.contains(self.fix), "{}: {fix}", self.name);
         if let Some([cause, fix]) = &self.error {
             let error = produce(&self.client);
-            let (happened, to_do) = (error.what_happened(), error.what_to_do().unwrap_or_default().to_owned());
+            let (happened, to_do) =
+                (error.what_happened(), error.what_to_do().unwrap_or_default().to_owned());
             assert!(happened.contains(cause), "{}: the client says: {error}", self.name);
             assert!(to_do.contains(fix), "{}: the client says: {error}", self.name);
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains(WRONG_PASSWORD) && !shown.contains(PASSWORD), "{shown}");
         }
     }
+}
+
+/// All at once: most of their time they wait.
+fn check_all(cases: &[Broken]) {
+    std::thread::scope(|scope| cases.iter().for_each(|case| _ = scope.spawn(|| case.check())));
 }
 
 /// Why a producer of these settings cannot write.
@@ -365,7 +371,7 @@ fn nobody_is_there_or_somebody_else() {
         )
         .not_met_by_a_producer(),
     ];
-    cases.iter().for_each(Broken::check);
+    check_all(&cases);
 }
 
 #[test]
@@ -395,7 +401,7 @@ fn an_address_that_a_broker_advertises_is_not_to_be_reached() {
             "let `advertised.listeners` of broker",
         ),
     ];
-    cases.iter().for_each(Broken::check);
+    check_all(&cases);
 
     let two = format!("{},{}", TestBroker::start(&[]).bootstrap(), world().at("PLAINTEXT"));
     let gone = doctor(&client(&two, "PLAINTEXT", &[]), &[]);
@@ -487,17 +493,22 @@ fn the_two_sides_do_not_agree_on_tls() {
         ),
     ];
     let missing = tls("TLS", &[("ssl.truststore.location", "/no/such.pem")]);
-    cases.push(
-        broken("a trust store that is not there", missing, "configuration", "`/no/such.pem` cannot be read", "`ssl.`"),
-    );
-    cases.iter().for_each(Broken::check);
+    cases.push(broken(
+        "a trust store that is not there",
+        missing,
+        "configuration",
+        "`/no/such.pem` cannot be read",
+        "`ssl.`",
+    ));
+    check_all(&cases);
 }
 
 #[test]
 fn the_two_sides_do_not_agree_on_the_login() {
     let world = world();
     let with_login = |listener, protocol, more: &[(&str, &str)]| world.client(listener, protocol, more);
-    let mechanism = [("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", "alice"), ("sasl.password", PASSWORD)];
+    let mechanism =
+        [("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", "alice"), ("sasl.password", PASSWORD)];
     let plain = [("sasl.mechanism", "PLAIN"), ("sasl.username", "alice"), ("sasl.password", PASSWORD)];
     let cases = [
         broken(
@@ -537,7 +548,7 @@ fn the_two_sides_do_not_agree_on_the_login() {
             "set `security.protocol` to `SASL_SSL`",
         ),
     ];
-    cases.iter().for_each(Broken::check);
+    check_all(&cases);
 }
 
 #[test]
@@ -555,7 +566,8 @@ fn what_the_user_may_not_do_is_said_with_the_command_that_allows_it() {
         ("super.users", "User:admin"),
     ]);
     let as_user = |user| {
-        let login = [("sasl.mechanism", "SCRAM-SHA-256"), ("sasl.username", user), ("sasl.password", PASSWORD)];
+        let login =
+            [("sasl.mechanism", "SCRAM-SHA-256"), ("sasl.username", user), ("sasl.password", PASSWORD)];
         client(&broker.bootstrap(), "SASL_PLAINTEXT", &login)
     };
     let admin = doctor(&as_user("admin"), &[]);
@@ -578,7 +590,16 @@ fn what_the_user_may_not_do_is_said_with_the_command_that_allows_it() {
         assert!(command.output().unwrap().status.success(), "{arguments:?}");
     };
     ottla(&["topic", "create", "letters"]);
-    ottla(&["acl", "add", "--allow-principal", "User:alice", "--operation", "Describe", "--topic", "letters"]);
+    ottla(&[
+        "acl",
+        "add",
+        "--allow-principal",
+        "User:alice",
+        "--operation",
+        "Describe",
+        "--topic",
+        "letters",
+    ]);
     let mut case = broken(
         "a user who may see a topic and not write to it",
         as_user("alice"),
@@ -634,7 +655,11 @@ fn where_all_is_well_it_says_so_and_leaves_nothing_behind() {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(!run(&["topic", "list"]).contains("ottla-doctor"), "its topics are gone");
+    let topics = run(&["topic", "list"]);
+    for said in [&plain, &secure, &mutual] {
+        let own = said.well("topic").unwrap()["target"].as_str().unwrap();
+        assert!(own.starts_with("ottla-doctor-") && !topics.contains(own), "its topic is gone: {topics}");
+    }
     run(&["topic", "create", "mine"]);
     let text = run(&["doctor", "--topic", "mine"]);
     assert!(text.ends_with("all is well\n"), "{text}");
@@ -647,7 +672,8 @@ fn a_command_that_makes_no_sense_is_told_from_a_finding() {
     let said = doctor(&client("localhost:9092", "PLAINTEXT", &[("bootstrap.serverz", "x")]), &[]);
     assert_eq!(said.code, 2, "{}", said.text);
     assert!(said.text.contains("bootstrap.serverz"), "{}", said.text);
-    let output = Command::new(env!("CARGO_BIN_EXE_ottla")).args(["doctor", "--no-such-flag"]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_ottla")).args(["doctor", "--no-such-flag"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -671,7 +697,8 @@ fn apache_kafka_is_examined_as_ours_is() {
     let Some(kafka) = or_skip(Kafka::start(options)) else { return };
     let trust = authority.certificate().display().to_string();
     let at = |listener: &str, protocol, more: &[(&str, &str)]| {
-        let more: Vec<_> = more.iter().copied().chain([("ssl.truststore.location", trust.as_str())]).collect();
+        let more: Vec<_> =
+            more.iter().copied().chain([("ssl.truststore.location", trust.as_str())]).collect();
         client(&kafka.bootstrap_of(listener).unwrap(), protocol, &more)
     };
     for client in [at("PLAINTEXT", "PLAINTEXT", &[]), at("SECURE", "SASL_SSL", &alice(PASSWORD))] {
@@ -704,5 +731,5 @@ fn apache_kafka_is_examined_as_ours_is() {
             "check user name and password",
         ),
     ];
-    cases.iter().for_each(Broken::check);
+    check_all(&cases);
 }

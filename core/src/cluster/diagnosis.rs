@@ -54,9 +54,12 @@ pub(crate) fn not_in_time(address: &Address) -> Error {
 /// That a listener lets in whoever logs in, and this client does not.
 pub(crate) fn wants_login(address: &Address, offered: &[&str], is_secret: bool) -> Diagnosis {
     let (now, then) = if is_secret { ("SSL", "SASL_SSL") } else { ("PLAINTEXT", "SASL_PLAINTEXT") };
-    let offered = offered.iter().map(|name| format!("`{}`", name.escape_debug())).collect::<Vec<_>>().join(", ");
+    let offered =
+        offered.iter().map(|name| format!("`{}`", name.escape_debug())).collect::<Vec<_>>().join(", ");
     Diagnosis::new(
-        format!("`{address}` wants a login (SASL), and `security.protocol={now}` has none; it offers {offered}"),
+        format!(
+            "`{address}` wants a login (SASL), and `security.protocol={now}` has none; it offers {offered}"
+        ),
         format!(
             "set `security.protocol` to `{then}`, `sasl.mechanism` to one of these, and `sasl.username` with `sasl.password`"
         ),
@@ -86,7 +89,9 @@ mod tests {
             error.what_happened(),
             "broker 3 advertises `a:9092`, as `boot:9092` told: `a:9092` refused the connection"
         );
-        assert!(error.what_to_do().is_some_and(|fix| fix.starts_with("let `advertised.listeners` of broker 3")));
+        assert!(
+            error.what_to_do().is_some_and(|fix| fix.starts_with("let `advertised.listeners` of broker 3"))
+        );
         // Where somebody has answered, the address is right.
         let wrong = Error::new(ErrorKind::Authentication, "no").hint("check the password");
         assert_eq!(advertised.explain(wrong).what_to_do(), Some("check the password"));
@@ -96,7 +101,10 @@ mod tests {
     fn what_a_listener_offers_is_shown_and_cannot_harm_a_terminal() {
         let at = Address { host: "a".into(), port: 9092 };
         let Diagnosis { cause, fix } = wants_login(&at, &["PLAIN", "\u{1b}[2J"], true);
-        assert!(cause.contains("`security.protocol=SSL` has none") && cause.contains("`PLAIN`, `\\u{1b}[2J`"), "{cause}");
+        assert!(
+            cause.contains("`security.protocol=SSL` has none") && cause.contains("`PLAIN`, `\\u{1b}[2J`"),
+            "{cause}"
+        );
         assert!(fix.is_some_and(|fix| fix.contains("`SASL_SSL`")));
     }
 }

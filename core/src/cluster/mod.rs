@@ -11,6 +11,7 @@ pub(crate) mod retry;
 pub(crate) mod router;
 pub(crate) mod runtime;
 pub(crate) mod security;
+pub(crate) mod unreached;
 
 pub(crate) use router::{Cluster, ClusterSettings, Purpose};
 

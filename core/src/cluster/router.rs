@@ -75,6 +75,8 @@ pub(crate) struct Cluster {
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// The last failure to get metadata, for those whose wait for it ends.
     failure: watch::Sender<Option<Error>>,
+    /// Why the broker could not be connected to that was tried last; `None` if it could.
+    unconnected: watch::Sender<Option<Error>>,
     metadata_changed: Notify,
     metadata_requests: Counter,
 }
@@ -124,6 +126,7 @@ impl Cluster {
             sasl,
             snapshot: watch::Sender::new(metadata.snapshot().clone()),
             failure: watch::Sender::new(None),
+            unconnected: watch::Sender::new(None),
             state: Mutex::new(State {
                 metadata,
                 connections: HashMap::new(),
@@ -176,6 +179,11 @@ impl Cluster {
     /// To hear why there is no metadata.
     pub(crate) fn subscribe_failures(&self) -> watch::Receiver<Option<Error>> {
         self.failure.subscribe()
+    }
+
+    /// To hear why brokers that are known cannot be connected to, and that one could be.
+    pub(crate) fn subscribe_connections(&self) -> watch::Receiver<Option<Error>> {
+        self.unconnected.subscribe()
     }
 
     /// Keeps a topic known while it is in use: to be called now and then.
@@ -251,8 +259,9 @@ impl Cluster {
 
     async fn ask_for_metadata(&self, request: &MetadataRequest) -> Result<MetadataResponse> {
         // A connection that says nothing is given up before the question is: its error tells more.
-        let limit = self.config.request_timeout + self.config.socket_connection_setup_timeout;
-        let response = self.ask_any(request, Instant::now() + limit).await?;
+        let grace = self.config.socket_connection_setup_timeout;
+        let deadline = Instant::now() + self.config.request_timeout;
+        let response = self.ask_any(request, deadline, grace).await?;
         response.error_code.ok().map_err(|code| Error::broker(code, None))?;
         Ok(response)
     }
@@ -341,21 +350,21 @@ impl Cluster {
     fn explain<T>(&self, node: Node, address: &Address, opened: Result<T>) -> Result<T> {
         let Node::Broker(broker) = node else { return opened };
         let mut state = self.lock();
-        match opened {
+        let error = match opened {
             Ok(opened) => {
                 state.reached.insert(broker, address.clone());
-                Ok(opened)
+                self.unconnected.send_replace(None);
+                return Ok(opened);
             }
-            Err(error) => {
-                let is_new = state.reached.get(&broker) != Some(address) && !self.bootstrap.contains(address);
-                let teller = state.teller.clone().filter(|_| is_new);
-                let advertised = teller.map(|teller| Advertised { broker, address: address.clone(), teller });
-                Err(match advertised {
-                    Some(advertised) => advertised.explain(error),
-                    None => error.context(format!("connect to broker {broker}")),
-                })
-            }
-        }
+            Err(error) => error,
+        };
+        let is_new = state.reached.get(&broker) != Some(address) && !self.bootstrap.contains(address);
+        let error = match state.teller.clone().filter(|_| is_new) {
+            Some(teller) => Advertised { broker, address: address.clone(), teller }.explain(error),
+            None => error.context(format!("connect to broker {broker}")),
+        };
+        self.unconnected.send_replace(Some(error.clone()));
+        Err(error)
     }
 
     /// Those that may be asked anything, best first: brokers that a connection is open to, then the others at
@@ -384,11 +393,12 @@ impl Cluster {
 
     // ---- requests
 
-    /// Asks one after the other until one answers; each is asked once.
-    async fn ask_any<R: Api>(&self, request: &R, deadline: Instant) -> Result<R::Response> {
+    /// Asks one after the other until one answers; each is asked once. Nobody is asked after `deadline`, and who was asked before
+    /// has `grace` more.
+    async fn ask_any<R: Api>(&self, request: &R, deadline: Instant, grace: Duration) -> Result<R::Response> {
         let mut last = None;
         for node in self.candidates() {
-            match self.ask(node, request, deadline).await {
+            match self.ask(node, request, deadline + grace).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_retriable() => {
                     tracing::debug!(?node, %error, "asking the next broker");
@@ -437,7 +447,7 @@ impl Cluster {
 
     /// Asks any broker, again until `deadline` as long as the failure may pass.
     pub(crate) async fn call_any<R: Api>(&self, request: &R, deadline: Instant) -> Result<R::Response> {
-        self.retry(deadline, || self.ask_any(request, deadline)).await
+        self.retry(deadline, || self.ask_any(request, deadline, Duration::ZERO)).await
     }
 
     /// Asks the controller, or rather the broker that passes it on.
@@ -450,7 +460,7 @@ impl Cluster {
             let controller = self.snapshot().controller;
             match controller {
                 Some(id) => self.ask(Node::Broker(id), request, deadline).await,
-                None => self.ask_any(request, deadline).await,
+                None => self.ask_any(request, deadline, Duration::ZERO).await,
             }
         })
         .await
@@ -494,7 +504,8 @@ fn far_future() -> Instant {
 
 /// `bootstrap.servers`, of which there is one at least.
 pub(crate) fn bootstrap(config: &ClientConfig) -> Result<Vec<Address>> {
-    let named = config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
+    let named =
+        config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
     if named.is_empty() {
         return Err(Error::new(ErrorKind::Config, "`bootstrap.servers` is empty")
             .hint("name a broker, as `localhost:9092`"));

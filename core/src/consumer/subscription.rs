@@ -407,8 +407,7 @@ impl Subscription {
     /// Why the group cannot be read. That the program asked too late, or that no broker has this client by the last attempt, is
     /// told once; all else until it subscribes anew.
     pub(crate) fn failure(&mut self) -> Option<Error> {
-        let is_passing =
-            |error: &mut Error| error.kind() == ErrorKind::MaxPollExceeded || error.keeps_out();
+        let is_passing = |error: &mut Error| error.kind() == ErrorKind::MaxPollExceeded || error.keeps_out();
         let passing = self.failure.take_if(is_passing);
         if passing.as_ref().is_some_and(Error::keeps_out) {
             // The same, as the fetcher met it.
@@ -550,7 +549,7 @@ impl Subscription {
         self.failure = Some(error);
     }
 
-    /// No broker has this client, by the last attempt: told once, in place of a batch.
+    /// No broker has this client, or none was reached yet, by the last attempt: told once, in place of a batch.
     pub(crate) fn keep_out(&mut self, error: Error) {
         self.kept_out = Some(error);
     }

@@ -105,7 +105,8 @@ async fn speaks_tls(address: &Address, options: &ConnectOptions, limit: Duration
     // Whoever it is: nothing is said to them but this.
     let settings = TlsSettings { checks_certificate: false, ..TlsSettings::default() };
     let Ok(connector) = TlsConnector::new(settings) else { return false };
-    let options = ConnectOptions { tls: Some(Arc::new(connector)), connect_timeout: limit, ..options.clone() };
+    let options =
+        ConnectOptions { tls: Some(Arc::new(connector)), connect_timeout: limit, ..options.clone() };
     let peer = address.to_string();
     match timeout(limit, Connection::connect(&peer, &options)).await {
         Ok(Ok(_)) => true,

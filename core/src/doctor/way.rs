@@ -111,7 +111,8 @@ impl<'a> Way<'a> {
                 return Err(self.failed(error.hint("look whether this machine's DNS works")).await);
             }
         };
-        let shown: Vec<_> = found.iter().take(ADDRESSES_SHOWN_MAX).map(|found| found.ip().to_string()).collect();
+        let shown: Vec<_> =
+            found.iter().take(ADDRESSES_SHOWN_MAX).map(|found| found.ip().to_string()).collect();
         self.well(vec![("addresses", shown.join(", "))]);
         Ok(found)
     }
@@ -143,7 +144,7 @@ impl<'a> Way<'a> {
             Ok(secured) => secured,
             Err(error) => return Err(self.failed(error.into()).await),
         };
-        let shaken = self.began.elapsed();
+        let (shaken, asked) = (self.began.elapsed(), Instant::now());
         let identification = patient.identification.clone();
         let negotiated =
             BrokerConnection::negotiate(connection, self.address, identification, patient.limit).await;
@@ -159,6 +160,7 @@ impl<'a> Way<'a> {
                 self.next(|name, target| Step::not_tried(name, target, why));
             }
         }
+        self.began = asked;
         let connection = match negotiated {
             Ok(connection) => connection,
             Err(error) => return Err(self.failed(error).await),
@@ -166,7 +168,8 @@ impl<'a> Way<'a> {
         if let Some(error) = NEEDED.into_iter().find_map(|key| connection.version(key).err()) {
             return Err(self.failed(error).await);
         }
-        let version = |key| connection.version(key).map_or_else(|_| "-".to_owned(), |version| version.to_string());
+        let version =
+            |key| connection.version(key).map_or_else(|_| "-".to_owned(), |version| version.to_string());
         let newest = [ApiKey::Produce, ApiKey::Fetch, ApiKey::Metadata];
         let newest = newest.map(|key| format!("{key:?} {}", version(key))).join(", ");
         self.well(vec![("apis", connection.apis().to_string()), ("common versions", newest)]);
@@ -310,7 +313,8 @@ impl<'a> Way<'a> {
         let connection = Connection::connect(&self.target, options);
         let connection = timeout(*limit, connection).await.ok()?.ok()?;
         let identification = identification.clone();
-        let connection = BrokerConnection::negotiate(connection, self.address, identification, *limit).await.ok()?;
+        let connection =
+            BrokerConnection::negotiate(connection, self.address, identification, *limit).await.ok()?;
         let request = SaslHandshakeRequest { mechanism: Str::from_static("SCRAM-SHA-512") };
         let response = connection.call(&request, Instant::now() + *limit).ok()?.await.ok()?;
         (!response.mechanisms.is_empty()).then_some(response.mechanisms)

@@ -437,8 +437,11 @@ impl Outbox {
                 None => String::new(),
             };
             let hint = unconnected.as_ref().and_then(Error::what_to_do);
-            Error::new(ErrorKind::Timeout, format!("not sent within {after} ms of `delivery.timeout.ms`{why}"))
-                .hint(hint.unwrap_or("check that the partition has a leader, within reach"))
+            Error::new(
+                ErrorKind::Timeout,
+                format!("not sent within {after} ms of `delivery.timeout.ms`{why}"),
+            )
+            .hint(hint.unwrap_or("check that the partition has a leader, within reach"))
         } else {
             let why = match unconnected.or(error).or_else(|| batch.last_error.clone()) {
                 Some(last) => format!("gave up after {after} ms of `delivery.timeout.ms`: {last}"),

@@ -5,11 +5,7 @@
 
 use std::{fmt, io};
 
-use crate::{
-    Cause, FrameError,
-    tls,
-    transport_error::ANSWERS_TO_ANYBODY_MAX,
-};
+use crate::{Cause, FrameError, tls, transport_error::ANSWERS_TO_ANYBODY_MAX};
 
 /// Bytes of a stranger's first words that are shown.
 pub(crate) const FIRST_BYTES_SHOWN_MAX: usize = 32;

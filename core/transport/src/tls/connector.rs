@@ -66,10 +66,7 @@ fn configure(settings: &TlsSettings) -> Result<ClientConfig, TlsError> {
 struct AnyHost(Arc<WebPkiServerVerifier>);
 
 impl AnyHost {
-    fn new(
-        roots: Arc<RootCertStore>,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Arc<Self>, TlsError> {
+    fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Result<Arc<Self>, TlsError> {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
         verifier
             .map(|verifier| Arc::new(Self(verifier)))

@@ -10,7 +10,8 @@ use crate::Diagnosis;
 const NAMES_SHOWN_MAX: usize = 5;
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
-const NAME_THE_AUTHORITY: &str = "name the authority's certificate in `ssl.truststore.location` (`ssl.ca.location`)";
+const NAME_THE_AUTHORITY: &str =
+    "name the authority's certificate in `ssl.truststore.location` (`ssl.ca.location`)";
 const RENEW_OR_SET_CLOCK: &str = "renew it, or set this machine's clock right";
 const SET_A_CLOCK: &str = "set the clock of this machine, or of whoever made it, right";
 
@@ -68,10 +69,7 @@ fn of_certificate(why: &CertificateError) -> Diagnosis {
         ),
         CertificateError::Expired => Diagnosis::new("its certificate has expired", RENEW_OR_SET_CLOCK),
         CertificateError::NotValidYetContext { time, not_before } => Diagnosis::new(
-            format!(
-                "its certificate is not valid before {} from now",
-                duration(between(*time, *not_before))
-            ),
+            format!("its certificate is not valid before {} from now", duration(between(*time, *not_before))),
             SET_A_CLOCK,
         ),
         CertificateError::NotValidYet => Diagnosis::new("its certificate is not valid yet", SET_A_CLOCK),
