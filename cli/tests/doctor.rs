@@ -363,6 +363,14 @@ fn nobody_is_there_or_somebody_else() {
             "check host and port",
         ),
         broken(
+            "TLS at a server of something else",
+            client(&stranger(b"SSH-2.0-OpenSSH_9.6\r\n", true), "SSL", &[]),
+            "tls",
+            "it begins with `SSH-2.0-OpenSSH_9.6\\r\\n`",
+            "check host and port",
+        )
+        .guessed("what came is no TLS", "speak another protocol"),
+        broken(
             "a broker that is too old",
             client(&old_broker(), "PLAINTEXT", &[]),
             "versions",

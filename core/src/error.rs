@@ -212,6 +212,10 @@ fn broker_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => "ask for an ACL on the topic",
         ErrorCode::GROUP_AUTHORIZATION_FAILED => "ask for an ACL on the group",
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "ask for an ACL on the cluster",
+        ErrorCode::INVALID_TIMESTAMP => {
+            "set this machine's clock right, or raise `message.timestamp.before.max.ms` or `message.timestamp.after.max.ms` of \
+             the topic"
+        }
         ErrorCode::INVALID_REPLICATION_FACTOR => "ask for no more replicas than there are brokers",
         ErrorCode::OFFSET_OUT_OF_RANGE => {
             "seek to an offset that is still there, or set `auto.offset.reset` to `earliest` or `latest`"
