@@ -31,7 +31,7 @@ use crate::{
     error::Result,
 };
 
-/// Longest time for one step, unless the configuration allows less.
+/// Longest wait for an answer or an address, unless the configuration allows less.
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// Brokers whose addresses are looked at; a cluster may have any number.
 const BROKERS_MAX: usize = 100;
@@ -70,7 +70,7 @@ struct Patient {
     sasl: Option<SaslLogin>,
     /// `security.protocol`, by its name.
     protocol: &'static str,
-    /// Longest time for one step.
+    /// Longest wait for one answer.
     limit: Duration,
 }
 
@@ -103,7 +103,7 @@ impl Doctor {
     }
 
     /// Goes to each bootstrap server, and then to each broker where it says that it listens; `tell` hears of each step when it is
-    /// done. No step takes longer than ten seconds for each address. Answers whether some broker can be worked with.
+    /// done. No single wait in it is longer than ten seconds. Answers whether some broker can be worked with.
     pub async fn examine(&self, mut tell: impl FnMut(Step)) -> bool {
         let (steps, mut told) = mpsc::unbounded_channel();
         let patient = Arc::clone(&self.patient);
