@@ -149,6 +149,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.budget = Some(budget);
     }
 
+    /// Bytes that came and are of no frame that was given out.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next frame; `None` if the peer closed after the last one. May be dropped and called again: nothing
     /// that was read is lost.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
