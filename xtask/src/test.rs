@@ -80,6 +80,7 @@ const STAGES: &[Stage] = &[
         run: |run| crate::scripted::RUBY.lane(run),
     },
     Stage { name: "php", what: "the package for PHP: its tests", run: |run| crate::scripted::PHP.lane(run) },
+    Stage { name: "demo", what: "a file, and a stream of orders through all languages, audited", run: demo },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 
@@ -217,6 +218,13 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
         None => return Ok(run.missing("cargo-deny; `cargo install cargo-deny --locked` brings it")),
     };
     run.check(&program, &["deny", "check", "licenses", "bans", "sources"])
+}
+
+/// The demo in short, over the packages that the stages before it have built.
+fn demo(run: &Run) -> anyhow::Result<Tally> {
+    let mut args = vec!["demo", "--lines", "20000", "--orders", "10000", "--per-second", "5000"];
+    args.extend(run.require_all.then_some("--require-all"));
+    run.xtask(&args)
 }
 
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file
