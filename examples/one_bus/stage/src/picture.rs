@@ -1,11 +1,11 @@
 //! The frames of a run as one animated picture: SVG by itself, without scripts or fonts of its own, on a background of its own.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, ops::Range, time::Duration};
 
 use crate::view::{COLUMNS, Line, Span, Style};
 
 /// Most frames of a picture; with more, every other one is left out.
-const FRAMES_MAX: usize = 36;
+const FRAMES_MAX: usize = 40;
 /// How long the last frame stays.
 const LAST_FRAME: Duration = Duration::from_secs(5);
 
@@ -36,7 +36,7 @@ pub fn svg(frames: &[Vec<Line>], interval: Duration) -> String {
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" \
          role=\"img\" aria-label=\"An order stream through services in eight languages, live, with its audit\">\n<style>{}</style>\n",
-        style(frames.len(), interval)
+        style(&frames, interval)
     );
     let _ = write!(
         svg,
@@ -57,30 +57,39 @@ pub fn svg(frames: &[Vec<Line>], interval: Duration) -> String {
         width / 2.0,
         TITLE_HEIGHT / 2.0 + 5.0
     );
-    let is_everywhere = |at: usize, span: &Span| {
-        frames.iter().all(|frame| frame.get(at).is_some_and(|line| line.contains(span)))
-    };
-    let Some((last, others)) = frames.split_last() else { return svg + "</svg>\n" };
-    for (at, line) in last.iter().enumerate() {
+    for (at, line) in frames.last().into_iter().flat_map(|frame| frame.iter().enumerate()) {
         if let Some(bar) = line.iter().find(|span| matches!(span.style, Style::Bar(_))) {
             track(&mut svg, at, bar.column);
         }
-        line.iter().filter(|span| is_everywhere(at, span)).for_each(|span| draw(&mut svg, at, span));
     }
-    let changing = |svg: &mut String, frame: &[Line]| {
+    for (shown, drawn) in appearances(&frames) {
+        let _ = match shown {
+            Range { start: 0, end } if end == frames.len() => write!(svg, "{drawn}"),
+            Range { start, end } => {
+                let class = if end == frames.len() { "l" } else { "f" };
+                write!(svg, "<g class=\"{class}\" style=\"animation-name:k{start}-{end}\">\n{drawn}</g>\n")
+            }
+        };
+    }
+    svg + "</svg>\n"
+}
+
+/// What is drawn in which run of frames: whatever stays from one frame to the next is drawn once for both.
+fn appearances(frames: &[&Vec<Line>]) -> Vec<(Range<usize>, String)> {
+    let mut all: BTreeMap<(usize, usize), String> = BTreeMap::new();
+    for (start, frame) in frames.iter().enumerate() {
         for (at, line) in frame.iter().enumerate() {
-            line.iter().filter(|span| !is_everywhere(at, span)).for_each(|span| draw(svg, at, span));
+            for span in line {
+                let is_in = |frame: &&&Vec<Line>| frame.get(at).is_some_and(|line| line.contains(span));
+                if start > 0 && is_in(&&frames[start - 1]) {
+                    continue;
+                }
+                let end = start + frames[start..].iter().take_while(is_in).count();
+                draw(all.entry((start, end)).or_default(), at, span);
+            }
         }
-    };
-    for (number, frame) in others.iter().enumerate() {
-        let delay = interval.as_secs_f64() * number as f64;
-        let _ = writeln!(svg, "<g class=\"f\" style=\"animation-delay:{delay:.2}s\">");
-        changing(&mut svg, frame);
-        svg += "</g>\n";
     }
-    svg += "<g class=\"l\">\n";
-    changing(&mut svg, last);
-    svg + "</g>\n</svg>\n"
+    all.into_iter().map(|((start, end), drawn)| (start..end, drawn)).collect()
 }
 
 /// Fewer frames, which follow each other more slowly.
@@ -95,18 +104,32 @@ fn thinned(frames: &[Vec<Line>], mut interval: Duration) -> (Vec<&Vec<Line>>, Du
     (frames, interval)
 }
 
-fn style(frames: usize, interval: Duration) -> String {
-    let before_last = interval.as_secs_f64() * frames.saturating_sub(1) as f64;
-    let all = before_last + LAST_FRAME.as_secs_f64();
-    let (one, last) = (interval.as_secs_f64() / all * 100.0, before_last / all * 100.0);
-    format!(
+fn style(frames: &[&Vec<Line>], interval: Duration) -> String {
+    let until = |frame: usize| interval.as_secs_f64() * frame as f64;
+    let all = until(frames.len().saturating_sub(1)) + LAST_FRAME.as_secs_f64();
+    let mut style = format!(
         "text{{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono',monospace;fill:#c9d1d9;white-space:pre}}\
          .d{{fill:#848d97}}.b{{fill:#f0f6fc;font-weight:600}}.g{{fill:#3fb950;font-weight:600}}.e{{text-anchor:end}}.m{{text-anchor:middle;font-weight:600}}\
-         .f{{visibility:hidden;animation:f {all:.2}s step-end infinite}}.l{{animation:l {all:.2}s step-end infinite}}\
-         @keyframes f{{0%{{visibility:visible}}{one:.3}%{{visibility:hidden}}}}\
-         @keyframes l{{0%{{visibility:hidden}}{last:.3}%{{visibility:visible}}}}\
-         @media(prefers-reduced-motion:reduce){{.f,.l{{animation:none}}}}"
-    )
+         .f{{visibility:hidden}}.f,.l{{animation:{all:.2}s step-end infinite}}\
+         @media(prefers-reduced-motion:reduce){{.f,.l{{animation:none}}}}\n"
+    );
+    for (shown, _) in appearances(frames) {
+        let percent = |frame: usize| until(frame) / all * 100.0;
+        let (start, end) = (shown.start, shown.end);
+        if start == 0 && end == frames.len() {
+            continue;
+        }
+        let _ = write!(style, "@keyframes k{start}-{end}{{");
+        if start > 0 {
+            style += "0%{visibility:hidden}";
+        }
+        let _ = write!(style, "{:.2}%{{visibility:visible}}", percent(start));
+        if end < frames.len() {
+            let _ = write!(style, "{:.2}%{{visibility:hidden}}", percent(end));
+        }
+        style += "}\n";
+    }
+    style
 }
 
 fn x(column: usize) -> f64 {
@@ -147,11 +170,11 @@ fn draw(svg: &mut String, line: usize, span: &Span) {
             let middle = x(span.column) + COLUMN_WIDTH / 2.0;
             let _ = writeln!(
                 svg,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"15\" fill=\"{colour}\" opacity=\".22\"/>\
+                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"15\" rx=\"2\" fill=\"{colour}\" opacity=\".22\"/>\
                  <text x=\"{middle:.1}\" y=\"{y}\" class=\"m\" style=\"fill:{colour}\">{}</text>",
-                x(span.column) + 0.3,
+                x(span.column) + 0.5,
                 y - 11.5,
-                COLUMN_WIDTH - 0.6,
+                COLUMN_WIDTH - 1.0,
                 span.text,
             );
             return;
@@ -186,12 +209,26 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_change_is_drawn_once_and_what_does_in_each_frame() {
+    fn what_stays_is_drawn_once_and_what_changes_in_its_own_frames() {
         let svg = svg(&frames(10), Duration::from_secs(1));
         assert_eq!(svg.matches("a&lt;b").count(), 1);
-        assert_eq!(svg.matches("class=\"f\"").count(), 9);
-        assert_eq!(svg.matches("class=\"l\"").count(), 1);
-        assert!(svg.contains(">9</text>") && svg.contains(">3</text>"));
+        // Each count in its own frame; the last stays.
+        assert_eq!(svg.matches("<g class=\"f\"").count(), 9);
+        assert_eq!(svg.matches("<g class=\"l\"").count(), 1);
+        assert!(svg.contains("<g class=\"l\" style=\"animation-name:k9-10\">"), "{svg}");
+        // Nine seconds, and the last frame.
+        assert!(
+            svg.contains("animation:14.00s") && svg.contains("@keyframes k9-10{0%{visibility:hidden}64.29%"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn what_goes_and_comes_again_is_shown_twice() {
+        let scene = |news: &str| frame(&Scene { news: news.into(), ..Scene::default() });
+        let svg = svg(&["a", "b", "b", "a"].map(scene), Duration::from_secs(1));
+        assert_eq!((svg.matches(">a</text>").count(), svg.matches(">b</text>").count()), (2, 1));
+        assert!(svg.contains("animation-name:k1-3"));
     }
 
     #[test]
@@ -200,6 +237,6 @@ mod tests {
         assert!(svg.contains(">99</text>"));
         assert!(svg.matches("<g class=").count() <= FRAMES_MAX);
         // 25 frames of 4 s each, of which the last stays for longer.
-        assert!(svg.contains("animation:f 101.00s"), "{}", &svg[..1500]);
+        assert!(svg.contains("animation:101.00s"), "{svg}");
     }
 }

@@ -1,7 +1,7 @@
 //! The run: services are started, watched until every group has handled all there is, asked to end, and audited.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io::Write,
     path::Path,
     process::Command,
@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     audit::{Account, Facts, Fault, Finding, Tally, audit},
-    cluster::{Cluster, Look, REPORTS},
+    cluster::{Cluster, Look},
     plan::{ORDER_TOPICS, Plan, Program, SERVICES, Service, topics},
     service::Member,
     view::{Line, Row, Scene, Screen, frame, grouped},
@@ -229,7 +229,8 @@ async fn watch(
         let half_are_in =
             look.topics.get(ORDER_TOPICS[0]).is_some_and(|count| *count >= show.plan.orders / 2);
         for actor in actors.iter_mut() {
-            if actor.service.has_latecomer && half_are_in && actor.members.len() < actor.service.members {
+            let is_late = actor.service.has_latecomer && actor.members.len() < actor.service.members;
+            if is_late && (half_are_in || are_written) {
                 actor.start(show.plan)?;
                 news = format!(
                     "one more member of {} joins, and gets its share of the partitions",
@@ -370,16 +371,14 @@ impl<W: Write> Show<'_, W> {
         for (topic, count) in &mut scene.topics {
             *count = facts.topics.get(topic).map_or(0, |topic| topic.tally.count);
         }
+        // No longer of the last second, but of all.
         for row in &mut scene.rows {
-            row.per_second = 0;
+            row.per_second = (row.records as f64 / scene.elapsed.as_secs_f64()) as u64;
         }
-        let groups: BTreeSet<&str> = findings.iter().map(|finding| finding.group.as_str()).collect();
-        let records: u64 =
-            scene.topics.iter().filter(|(topic, _)| topic != REPORTS).map(|(_, count)| count).sum();
+        let handled: u64 = findings.iter().map(|finding| finding.handled.count).sum();
         scene.news = format!(
-            "audited: {} records, each handled exactly once by each of the {} groups that read it",
-            grouped(records),
-            groups.len()
+            "audited: each record was handled exactly once by each group that reads it; {} in all",
+            grouped(handled)
         );
         scene.is_audited = true;
         self.screen.conclude(&scene)?;

@@ -11,7 +11,7 @@ use crate::plan::PARTITIONS;
 /// Columns of a frame.
 pub const COLUMNS: usize = 98;
 /// Columns of a topic's bar.
-pub const BAR_COLUMNS: usize = 60;
+pub const BAR_COLUMNS: usize = 68;
 
 /// Where what stands in a line.
 mod column {
@@ -23,8 +23,7 @@ mod column {
     pub(super) const RECORDS_END: usize = 78;
     pub(super) const RATE_END: usize = 88;
     pub(super) const LAG_END: usize = 96;
-    pub(super) const BAR: usize = 14;
-    pub(super) const COUNT_END: usize = 88;
+    pub(super) const BAR: usize = 15;
 }
 
 /// What is known at one time.
@@ -57,7 +56,7 @@ pub struct Row {
     pub writes: String,
     /// How many records it has handled; or written, if it reads none.
     pub records: u64,
-    /// Of them in the last second.
+    /// Of them in the last second; at the end, in a second of all.
     pub per_second: u64,
     /// How many it has not handled yet; `None` if it reads none.
     pub lag: Option<u64>,
@@ -174,7 +173,7 @@ fn bar(topic: &str, count: u64, orders: u64, writer: usize) -> Line {
     vec![
         left(column::SERVICE, topic, Style::Plain),
         left(column::BAR, &"█".repeat(filled), Style::Bar(writer)),
-        right(column::COUNT_END, &grouped(count), Style::Bold),
+        right(column::LAG_END, &grouped(count), Style::Bold),
     ]
 }
 
@@ -322,7 +321,7 @@ mod tests {
         let line = plain(&frame(&scene())[3]);
         assert_eq!(
             line,
-            "  ● pricing   Python    orders 112·                     → priced       1,234,567     9,990      12"
+            "  ● pricing   Python    orders 112·                     → priced     1,234,567     9,990      12"
         );
     }
 
