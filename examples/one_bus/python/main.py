@@ -6,6 +6,7 @@
 import signal
 import sys
 import threading
+from types import FrameType
 from zlib import crc32
 
 import ottla
@@ -16,7 +17,10 @@ POLL_TIMEOUT_S = 0.5
 """How long it waits for orders before it looks whether it is to end."""
 
 ending = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: ending.set())
+
+
+def end(_signal: int, _frame: FrameType | None) -> None:
+    ending.set()
 
 
 class Tally:
@@ -40,6 +44,7 @@ def priced(order: bytes) -> bytes:
 
 
 def main(servers: str) -> None:
+    signal.signal(signal.SIGTERM, end)
     read, wrote = Tally("read orders"), Tally("wrote priced")
     with (
         ottla.Producer(servers) as producer,
