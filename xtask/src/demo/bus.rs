@@ -24,7 +24,8 @@ struct Part {
     language: &'static str,
     /// What its language needs, if that is not there.
     missing: fn() -> Option<&'static str>,
-    build: fn() -> anyhow::Result<Command>,
+    /// Builds its package, unless told that it is built, and gives the service.
+    build: fn(bool) -> anyhow::Result<Command>,
 }
 
 const PARTS: &[Part] = &[
@@ -38,13 +39,13 @@ const PARTS: &[Part] = &[
         service: "revenue",
         language: "Ruby",
         missing: || scripted::RUBY.missing(),
-        build: || scripted::RUBY.service(),
+        build: |_| scripted::RUBY.service(),
     },
     Part {
         service: "delivery",
         language: "PHP",
         missing: || scripted::PHP.missing(),
-        build: || scripted::PHP.service(),
+        build: |_| scripted::PHP.service(),
     },
 ];
 
@@ -58,6 +59,8 @@ pub struct Wanted<'a> {
     pub picture: Option<&'a Path>,
     /// Whether a language that is missing is a failure.
     pub require_all: bool,
+    /// Whether the packages are taken as they are in `target/packages`.
+    pub as_built: bool,
 }
 
 /// Builds the services of all languages whose tools are here, and runs them on a broker of their own.
@@ -73,7 +76,7 @@ pub fn run(ottla: &Path, wanted: &Wanted<'_>) -> anyhow::Result<()> {
             }
             None => {
                 println!("building   {}, which is `{}`", part.language, part.service);
-                program(&(part.build)()?)
+                program(&(part.build)(wanted.as_built)?)
             }
         };
         cast.insert(part.service.to_owned(), json!({ "language": part.language, "program": program }));
@@ -110,26 +113,30 @@ fn program(command: &Command) -> Value {
     })
 }
 
-fn rust() -> anyhow::Result<Command> {
+fn rust(_: bool) -> anyhow::Result<Command> {
     cargo(&["--package", "ottla", "--example", "one_bus"])?;
     Ok(Command::new(built("examples/one_bus")))
 }
 
-fn c_program() -> anyhow::Result<Command> {
+fn c_program(_: bool) -> anyhow::Result<Command> {
     let program = directory()?.join("one_bus_c");
     c::build_program("ci", &example("c/main.c"), &directory()?.join("libottla"), &program)?;
     Ok(Command::new(program))
 }
 
-fn python() -> anyhow::Result<Command> {
-    package::python("ci", true)?;
+fn python(is_built: bool) -> anyhow::Result<Command> {
+    if !is_built {
+        package::python("ci", true)?;
+    }
     let mut command = Command::new(package::installed_python());
     command.arg(example("python/main.py"));
     Ok(command)
 }
 
-fn node() -> anyhow::Result<Command> {
-    package::node("ci", true)?;
+fn node(is_built: bool) -> anyhow::Result<Command> {
+    if !is_built {
+        package::node("ci", true)?;
+    }
     let program = npm::compile_example(&example("node/main.ts"), "one_bus")?;
     let mut command = Command::new("node");
     command.arg(program);
@@ -140,13 +147,17 @@ fn missing_java() -> Option<&'static str> {
     (!java::is_ready()).then_some("JDK 17 with Maven (`JAVA_HOME_17`, `mvn`)")
 }
 
-fn java() -> anyhow::Result<Command> {
-    java::package("ci")?;
+fn java(is_built: bool) -> anyhow::Result<Command> {
+    if !is_built {
+        java::package("ci")?;
+    }
     java::run_source(&example("java/Main.java"))
 }
 
-fn dotnet() -> anyhow::Result<Command> {
-    dotnet::package("ci")?;
+fn dotnet(is_built: bool) -> anyhow::Result<Command> {
+    if !is_built {
+        dotnet::package("ci")?;
+    }
     Ok(dotnet::program("one_bus"))
 }
 

@@ -53,6 +53,9 @@ pub struct Args {
     /// Fail where a language's tools are missing, instead of going on without it.
     #[arg(long)]
     require_all: bool,
+    /// Take the languages' packages as `cargo xtask package --profile ci` or the tests have left them in target/packages.
+    #[arg(long)]
+    as_built: bool,
 }
 
 const TOPIC: &str = "demo";
@@ -68,6 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             per_second: args.per_second,
             picture: args.record.as_deref(),
             require_all: args.require_all,
+            as_built: args.as_built,
         };
         bus::run(&ottla, &wanted)?;
     }
