@@ -30,10 +30,11 @@ mod producer;
 mod time;
 
 pub use admin::{
-    AclBinding, AclFilter, AclOperation, AclPermission, Admin, AlterConfig, AlterScramUser, Broker, ClusterDescription, ConfigEntry, ConfigOperation,
-    ConfigResource, ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, GroupState,
-    GroupType, LogDirDescription, LogDirReplica, NewTopic, PartitionDescription, PatternFilter,
-    PatternType, ResourceType, ScramCredentialInfo, ScramMechanism, TopicDescription, TopicListing,
+    AclBinding, AclFilter, AclOperation, AclPermission, Admin, AlterConfig, AlterScramUser, Broker,
+    ClusterDescription, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, CreatedTopic,
+    GroupDescription, GroupListing, GroupMember, GroupState, GroupType, LogDirDescription, LogDirReplica,
+    NewTopic, PartitionDescription, PatternFilter, PatternType, ResourceType, ScramCredentialInfo,
+    ScramMechanism, TopicDescription, TopicListing,
 };
 pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
 pub use consumer::{

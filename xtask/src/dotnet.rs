@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, ensure};
 
 use crate::{
-    c,
     package::{PACKAGES, done},
+    platform::Build,
     test::{Run, Tally},
     tree,
 };
@@ -35,13 +35,31 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("one_bus", "examples/one_bus/dotnet"),
 ];
 
+/// Where the compiler for the documentation's snippets is, below the packages.
+const SNIPPETS: &str = "snippets";
+
+/// What is native in the packages, of each platform: the library, and the program `ottla`.
+const LIBRARIES: &str = "runtimes";
+const BROKERS: &str = "programs-of-ours";
+
 /// Builds the packages, with the library and the program for this machine in them, and programs over them.
 pub fn package(profile: &str) -> anyhow::Result<()> {
     let toolchain = toolchain::find()?.map_err(|missing| anyhow::anyhow!("there is no {missing}"))?;
-    for package in build(&toolchain, profile)? {
+    natives(&Build::here(profile)?)?;
+    for package in build(&toolchain)? {
         println!("{}", package.display());
     }
     Ok(())
+}
+
+/// Makes the packages of what [`natives`] has put into each of the folders; gives them.
+pub fn assemble(natives: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let toolchain = toolchain::find()?.map_err(|missing| anyhow::anyhow!("there is no {missing}"))?;
+    for below in [LIBRARIES, BROKERS] {
+        let _ = fs::remove_dir_all(at(below));
+        natives.iter().try_for_each(|from| copy_all(&from.join(below), &at(below)))?;
+    }
+    build(&toolchain)
 }
 
 /// Builds the packages, and runs their tests.
@@ -50,7 +68,8 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
         Ok(toolchain) => toolchain,
         Err(missing) => return Ok(run.missing(&missing)),
     };
-    build(&toolchain, "ci")?;
+    natives(&Build::here("ci")?)?;
+    build(&toolchain)?;
     let mut tests = match &toolchain {
         Toolchain::Sdk => {
             let mut dotnet = Command::new("dotnet");
@@ -89,9 +108,8 @@ fn at(below: &str) -> PathBuf {
     tree::path(PACKAGES).join("dotnet").join(below)
 }
 
-/// Builds all, and gives the packages.
-fn build(toolchain: &Toolchain, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
-    natives(profile)?;
+/// Builds all over the natives that are there, and gives the packages.
+fn build(toolchain: &Toolchain) -> anyhow::Result<Vec<PathBuf>> {
     let packages = match toolchain {
         Toolchain::Sdk => {
             for project in PACKAGED {
@@ -107,6 +125,12 @@ fn build(toolchain: &Toolchain, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
                 done(publish, &format!("building `{sources}`"))?;
                 launcher(&output, "exec dotnet", name)?;
             }
+            let project = fs::read_to_string(tree::path("examples/group/dotnet/group.csproj"))?;
+            let root = tree::path("");
+            fs::create_dir_all(at(SNIPPETS).join("program"))?;
+            let project = project.replace("../../../", &format!("{}/", root.display()));
+            fs::write(at(SNIPPETS).join("program/main.csproj"), project)?;
+            snippets("exec dotnet", "dotnet build --nologo --output .")?;
             nupkg::found(&at("packages"))?
         }
         Toolchain::Own(own) => {
@@ -117,46 +141,25 @@ fn build(toolchain: &Toolchain, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(packages)
 }
 
-/// Builds what is Rust in the packages: the library and, for tests, the program.
-fn natives(profile: &str) -> anyhow::Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", profile, "--package", "ottla-c", "--package", "ottla-cli"])
-        .current_dir(tree::path(""))
-        .status()
-        .context("running cargo")?;
-    ensure!(status.success(), "bindings/c does not build");
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let program = format!("ottla{}", std::env::consts::EXE_SUFFIX);
+/// Builds what is Rust in the packages: the library and, for tests, the program. Gives the folder that both are in, each in a folder of its own.
+pub fn natives(build: &Build) -> anyhow::Result<PathBuf> {
+    build.cargo(&["ottla-c", "ottla-cli"])?;
+    let platform = build.platform;
+    let out = build.out().join("dotnet");
+    let program = platform.program("ottla");
     let made = [
-        (format!("{prefix}ottla_c{suffix}"), "runtimes", format!("{prefix}ottla{suffix}")),
-        (program.clone(), "programs-of-ours", program),
+        (platform.library("ottla_c"), LIBRARIES, platform.library("ottla")),
+        (program.clone(), BROKERS, program),
     ];
     for (built, below, name) in made {
-        let directory = at(below).join(platform()).join("native");
+        // Of no platform but this one, whatever was here before.
+        let _ = fs::remove_dir_all(out.join(below));
+        let directory = out.join(below).join(platform.nuget()).join("native");
         fs::create_dir_all(&directory)?;
-        // Anew, as a program may have the one that is there mapped.
-        let to = directory.join(name);
-        let _ = fs::remove_file(&to);
-        fs::copy(c::built(profile).join(&built), &to)
+        fs::copy(build.built().join(&built), directory.join(name))
             .with_context(|| format!("putting `{built}` into the packages"))?;
     }
-    Ok(())
-}
-
-/// This machine, as .NET names it.
-fn platform() -> String {
-    let system = match std::env::consts::OS {
-        "macos" => "osx",
-        "windows" => "win",
-        other => other,
-    };
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let libc = if cfg!(target_env = "musl") { "-musl" } else { "" };
-    format!("{system}{libc}-{architecture}")
+    Ok(out)
 }
 
 /// What is compiled: its sources, and what of ours it stands on.
@@ -173,7 +176,7 @@ struct Assembly {
 
 /// The packages' assemblies, and then the tests, the runner and the examples over them.
 fn compile_all(own: &Own) -> anyhow::Result<()> {
-    for below in ["lib", "tests", "programs", "compilations"] {
+    for below in ["lib", "tests", "programs", "compilations", SNIPPETS] {
         let _ = fs::remove_dir_all(at(below));
     }
     let library = |name: &str, framework: &str, uses: &[&PathBuf]| -> anyhow::Result<Assembly> {
@@ -217,7 +220,19 @@ fn compile_all(own: &Own) -> anyhow::Result<()> {
     for (number, assembly) in all.iter().enumerate() {
         files.push(compilation(own, assembly, number)?);
     }
+    let snippet = Assembly {
+        // Below the directory that the compiler is called in.
+        output: PathBuf::new(),
+        ..program("main", vec![PathBuf::from("main.cs")], &[&ottla], PathBuf::new(), true)
+    };
+    let of_snippet = compilation(own, &snippet, all.len())?;
     own.compile(&files)?;
+    fs::create_dir_all(at(SNIPPETS).join("program"))?;
+    furnish(&Assembly { output: at(SNIPPETS).join("program"), ..snippet })?;
+    snippets(
+        &own.launch(),
+        &format!("{} \"{}\" \"{}\"", own.launch(), own.compiler().display(), of_snippet.display()),
+    )?;
     all.iter().filter(|assembly| !assembly.output.starts_with(at("lib"))).try_for_each(furnish)?;
     PROGRAMS.into_iter().try_for_each(|(name, _)| launcher(&at("programs").join(name), &own.launch(), name))
 }
@@ -280,19 +295,29 @@ fn furnish(assembly: &Assembly) -> anyhow::Result<()> {
     for used in uses {
         fs::copy(used, output.join(used.file_name().context("an assembly has a name")?))?;
     }
-    copy_all(&at("runtimes"), &output.join("runtimes"))?;
+    copy_all(&at(LIBRARIES), &output.join("runtimes"))?;
     if assembly.name == "Ottla.Tests" {
-        copy_all(&at("programs-of-ours"), &output.join("runtimes"))?;
+        copy_all(&at(BROKERS), &output.join("runtimes"))?;
     }
     Ok(())
 }
 
+/// The command `compile`, for the tests of the documentation: it makes a program of the `main.cs` in the directory that it is called in,
+/// which is run by `run` there.
+fn snippets(launch: &str, compile: &str) -> anyhow::Result<()> {
+    launcher(&at(SNIPPETS).join("program"), launch, "main")?;
+    script(&at(SNIPPETS).join("compile"), &format!("cp -R \"$(dirname \"$0\")/program/.\" . && {compile}"))
+}
+
 /// Has a program run by its script `run`, whoever asks for it.
 fn launcher(directory: &Path, launch: &str, name: &str) -> anyhow::Result<()> {
-    let script = directory.join("run");
-    fs::write(&script, format!("#!/bin/sh\n{launch} \"$(dirname \"$0\")/{name}.dll\" \"$@\"\n"))?;
+    script(&directory.join("run"), &format!("{launch} \"$(dirname \"$0\")/{name}.dll\" \"$@\""))
+}
+
+fn script(at: &Path, line: &str) -> anyhow::Result<()> {
+    fs::write(at, format!("#!/bin/sh\n{line}\n"))?;
     let mut chmod = Command::new("chmod");
-    chmod.arg("+x").arg(&script);
+    chmod.arg("+x").arg(at);
     done(chmod, "making a script a program")
 }
 

@@ -62,6 +62,9 @@ enum Language {
     Php,
 }
 
+const SCRIPTED: [(Language, scripted::Scripted); 2] =
+    [(Language::Ruby, scripted::RUBY), (Language::Php, scripted::PHP)];
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.verb {
         Some(Verb::Assemble(args)) => return release::run(args),
@@ -91,7 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if is_wanted(Language::Dotnet) {
         dotnet::package(&args.profile)?;
     }
-    for (language, package) in [(Language::Ruby, scripted::RUBY), (Language::Php, scripted::PHP)] {
+    for (language, package) in SCRIPTED {
         if is_wanted(language) {
             println!("{}", package.package(&args.profile)?.display());
         }
@@ -99,7 +102,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What of the packages is of one platform: all but the main package for npm and the jars, which `assemble` makes of these.
+/// What of the packages is of one platform: all but the main package for npm, the jars and the packages for .NET,
+/// which `assemble` makes of these.
 fn natives(build: &Build, is_wanted: impl Fn(Language) -> bool) -> anyhow::Result<()> {
     let _ = std::fs::remove_dir_all(build.out());
     let mut made = Vec::new();
@@ -111,6 +115,14 @@ fn natives(build: &Build, is_wanted: impl Fn(Language) -> bool) -> anyhow::Resul
     }
     if is_wanted(Language::Java) {
         made.push(java::natives(build)?);
+    }
+    if is_wanted(Language::Dotnet) {
+        made.push(dotnet::natives(build)?);
+    }
+    for (language, package) in SCRIPTED {
+        if is_wanted(language) {
+            made.push(package.package_of(build)?);
+        }
     }
     // Last, as with zig maturin compiles what the others share once more, and they would again behind it.
     if is_wanted(Language::Python) {

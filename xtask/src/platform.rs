@@ -114,6 +114,17 @@ impl Platform {
         format!("{system}-{architecture}{}", if self.is_musl() { "-musl" } else { "" })
     }
 
+    /// As NuGet has it.
+    pub fn nuget(self) -> String {
+        let system = match () {
+            () if self.is_macos() => "osx",
+            () if self.is_windows() => "win",
+            () if self.is_musl() => "linux-musl",
+            () => "linux",
+        };
+        format!("{system}-{}", if self.is_arm() { "arm64" } else { "x64" })
+    }
+
     /// As archives have it.
     pub fn archive(self) -> String {
         let system = match () {
@@ -254,6 +265,7 @@ mod tests {
         for name in [
             |platform: Platform| platform.maven(),
             |platform: Platform| platform.archive(),
+            |platform: Platform| platform.nuget(),
             |platform: Platform| format!("{:?}", platform.npm()),
         ] {
             let mut names = PLATFORMS.map(name).to_vec();
@@ -267,6 +279,7 @@ mod tests {
             ("linux-aarch_64-musl", "linux-aarch64-musl")
         );
         assert_eq!(musl.npm(), ("linux", "arm64", Some("musl")));
+        assert_eq!(musl.nuget(), "linux-musl-arm64");
         let windows = Platform::named("x86_64-pc-windows-msvc").expect("it is in the table");
         assert_eq!(
             (windows.library("ottla_java").as_str(), windows.program("ottla").as_str()),

@@ -10,10 +10,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 
 use crate::{
-    java, npm,
+    dotnet, java, npm,
     package::{PACKAGES, done, sdist},
     platform::{PLATFORMS, Platform},
-    tree,
+    scripted, tree,
 };
 
 /// The workspace's, which all packages have.
@@ -21,10 +21,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What lists the digests of all that is released.
 const SUMS: &str = "SHA256SUMS";
 
-/// Gathers what `package --target` has built into `target/packages/release`, with the main package for npm, the jars, the sources for
-/// Python, and the digest of each file.
+/// Gathers what `package --target` has built into `target/packages/release`, with the main package for npm, the jars, the packages
+/// for NuGet, the sources for Python, and the digest of each file.
 ///
-/// The main package for npm asks for the native package of every platform; the jars have every platform's library and program in them.
+/// The main package for npm asks for the native package of every platform; the jars and
+/// NuGet's packages have every platform's library and program in them.
 #[derive(Parser)]
 pub struct Args {
     /// Where the folders are that `package --target` has made, each with the name of its platform.
@@ -49,6 +50,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     take(&npm::main_package(&platforms, &staged)?, &release)?;
     take(&sdist()?, &release)?;
     jars(args, &platforms, &release)?;
+    let of_dotnet: Vec<_> =
+        platforms.iter().map(|platform| args.natives.join(platform.triple).join("dotnet")).collect();
+    for package in dotnet::assemble(&of_dotnet)? {
+        take(&package, &release)?;
+    }
     sums(&release)?;
     println!("{} platforms, in `{}`", platforms.len(), release.display());
     Ok(())
@@ -66,9 +72,12 @@ fn platforms(args: &Args) -> anyhow::Result<Vec<Platform>> {
     Ok(there)
 }
 
-/// What is released as it was built: a wheel, a package for npm, an archive for C.
+/// What is released as it was built: a wheel, a package for npm, archives for Ruby, PHP and C.
 fn gather(from: &Path, platform: Platform, release: &Path) -> anyhow::Result<()> {
     take(&from.join("npm").join(npm::archive_of(platform)), release)?;
+    for package in [scripted::RUBY, scripted::PHP] {
+        take(&from.join(package.archive_of(platform)), release)?;
+    }
     for (below, extension) in [("wheels", "whl"), ("c", "gz")] {
         let at = from.join(below);
         let mut files = Vec::new();

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 
 use crate::{
     package::{PACKAGES, done},
-    platform::Build,
+    platform::{Build, Platform},
     test::{Run, Tally, install},
     tree,
 };
@@ -83,9 +83,13 @@ pub const PHP: Scripted = Scripted {
 impl Scripted {
     /// Puts the package for this machine into `target/packages`, and packs it; gives the archive.
     pub fn package(&self, profile: &str) -> anyhow::Result<PathBuf> {
-        let build = Build::here(profile)?;
+        self.package_of(&Build::here(profile)?)
+    }
+
+    /// Makes the package's folder, and packs it beside that; gives the archive.
+    pub fn package_of(&self, build: &Build) -> anyhow::Result<PathBuf> {
         build.cargo(&["ottla-c", "ottla-cli"])?;
-        let packages = tree::path(PACKAGES);
+        let packages = build.out();
         let at = packages.join(self.language);
         let _ = fs::remove_dir_all(&at);
         for shipped in self.shipped {
@@ -101,16 +105,16 @@ impl Scripted {
         copy(&build.built().join(platform.library("ottla_c")), &natives.join(library))?;
         let program = platform.program("ottla");
         copy(&build.built().join(&program), &natives.join(&program))?;
-        let archive = packages.join(format!(
-            "ottla-{}-{}-{}.tar.gz",
-            self.language,
-            env!("CARGO_PKG_VERSION"),
-            platform.archive()
-        ));
+        let archive = packages.join(self.archive_of(platform));
         let mut tar = Command::new("tar");
         tar.arg("-czf").arg(&archive).arg(self.language).current_dir(&packages);
         done(tar, &format!("packing the package for {}", self.language))?;
         Ok(archive)
+    }
+
+    /// What the package of a platform is called.
+    pub fn archive_of(&self, platform: Platform) -> String {
+        format!("ottla-{}-{}-{}.tar.gz", self.language, env!("CARGO_PKG_VERSION"), platform.archive())
     }
 
     /// Makes the package, and runs its tests.

@@ -4,6 +4,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -35,6 +37,7 @@ var (
 	valueBytes = flag.Int("value-bytes", 100, "bytes of a record's value")
 	batchBytes = flag.Int("batch-bytes", 128*1024, "largest batch")
 	linger     = flag.Duration("linger", 5*time.Millisecond, "how long a batch may gather")
+	ca         = flag.String("ca", "", "connect by TLS, and trust what this file's certificates have signed")
 )
 
 var driver = bufio.NewReader(os.Stdin)
@@ -203,6 +206,17 @@ func remove(ctx context.Context) error {
 }
 
 func connect(options ...kgo.Opt) (*kgo.Client, error) {
+	if *ca != "" {
+		certificates, err := os.ReadFile(*ca)
+		if err != nil {
+			return nil, err
+		}
+		trusted := x509.NewCertPool()
+		if !trusted.AppendCertsFromPEM(certificates) {
+			return nil, fmt.Errorf("`%s` has no certificates", *ca)
+		}
+		options = append(options, kgo.DialTLSConfig(&tls.Config{RootCAs: trusted}))
+	}
 	return kgo.NewClient(append(options, kgo.SeedBrokers(*bootstrap))...)
 }
 

@@ -14,12 +14,12 @@
 use std::cell::RefCell;
 
 use ottla_protocol::{
-    compression::Decompressor,
     error_code::ErrorCode,
     messages::{
         ListOffsetsRequest, ListOffsetsResponse,
         list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
     },
+    record::Scratch,
     types::TopicName,
 };
 
@@ -38,7 +38,7 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 thread_local! {
     /// Inflates the batch that holds a time: the one place where an answer needs a look inside.
-    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
 }
 
 pub(crate) async fn handle(
@@ -127,11 +127,11 @@ fn offset(
         EARLIEST | EARLIEST_LOCAL => Ok(at(reader.start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         MAX_TIMESTAMP => {
-            DECOMPRESSOR.with_borrow_mut(|d| reader.max_timestamp(d)).map(by_time).map_err(failed)
+            SCRATCH.with_borrow_mut(|scratch| reader.max_timestamp(scratch)).map(by_time).map_err(failed)
         }
         timestamp if timestamp < 0 => Err(ErrorCode::INVALID_REQUEST),
         timestamp => {
-            let found = DECOMPRESSOR.with_borrow_mut(|d| reader.offset_for_timestamp(timestamp, d));
+            let found = SCRATCH.with_borrow_mut(|scratch| reader.offset_for_timestamp(timestamp, scratch));
             found.map(by_time).map_err(failed)
         }
     }

@@ -17,8 +17,8 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use ottla_protocol::{
-    compression::{Decompressor, Limits},
-    record::{Batch, BatchError},
+    compression::Limits,
+    record::{Batch, BatchError, Scratch, Stamp, find},
 };
 
 use super::{
@@ -281,9 +281,9 @@ impl LogReader {
     pub fn offset_for_timestamp(
         &self,
         timestamp: i64,
-        decompressor: &mut Decompressor,
+        scratch: &mut Scratch,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        self.with_segments(|segments, end| self.first_from(segments, end, timestamp, decompressor))
+        self.with_segments(|segments, end| self.first_from(segments, end, timestamp, scratch))
     }
 
     fn first_from(
@@ -291,7 +291,7 @@ impl LogReader {
         segments: &Viewed,
         end: i64,
         timestamp: i64,
-        decompressor: &mut Decompressor,
+        scratch: &mut Scratch,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let start = self.start_offset();
         for place in segments.position_of(start)..=segments.sealed.len() {
@@ -312,7 +312,7 @@ impl LogReader {
             }
             let wanted = |r: &TimestampOffset| r.timestamp >= timestamp && r.offset >= start;
             let span = self.span(segments, place, from, end)?;
-            if let Some(found) = span.first_record(from, timestamp, wanted, decompressor)? {
+            if let Some(found) = span.first_record(from, timestamp, wanted, scratch)? {
                 return Ok(Some(found));
             }
         }
@@ -324,18 +324,15 @@ impl LogReader {
     ///
     /// # Errors
     /// If the disk fails, or if a batch cannot be read.
-    pub fn max_timestamp(
-        &self,
-        decompressor: &mut Decompressor,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        self.with_segments(|segments, end| self.latest(segments, end, decompressor))
+    pub fn max_timestamp(&self, scratch: &mut Scratch) -> Result<Option<TimestampOffset>, ReadError> {
+        self.with_segments(|segments, end| self.latest(segments, end, scratch))
     }
 
     fn latest(
         &self,
         segments: &Viewed,
         end: i64,
-        decompressor: &mut Decompressor,
+        scratch: &mut Scratch,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let active = (segments.active.base_offset, segments.active.tail().index.latest);
         let all = segments.sealed.iter().map(|s| (s.base_offset, s.latest)).chain([active]);
@@ -347,7 +344,7 @@ impl LogReader {
         }
         let from = base_offset + i64::from(latest.relative_offset);
         let span = self.span(segments, place, from, end)?;
-        span.first_record(from, latest.timestamp, |r| r.timestamp == latest.timestamp, decompressor)
+        span.first_record(from, latest.timestamp, |r| r.timestamp == latest.timestamp, scratch)
     }
 
     /// The newest leader epoch, and the offset at which it began.
@@ -520,7 +517,7 @@ impl Span {
         from: i64,
         timestamp: i64,
         wanted: impl Fn(&TimestampOffset) -> bool,
-        decompressor: &mut Decompressor,
+        scratch: &mut Scratch,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let Some(first) = self.locate(self.first, from)? else { return Ok(None) };
         let mut scan = self.scan(first.position);
@@ -535,16 +532,11 @@ impl Span {
             };
             let batch = Batch::split_from(&mut bytes.read()?)?;
             let Some(batch) = batch else { return Ok(None) };
-            for record in &batch.records(decompressor, &Limits::BROKER)? {
-                let record = record?;
-                let record = TimestampOffset {
-                    offset: record.offset,
-                    timestamp: record.timestamp,
-                    leader_epoch: found.header.partition_leader_epoch,
-                };
-                if wanted(&record) {
-                    return Ok(Some(record));
-                }
+            let leader_epoch = found.header.partition_leader_epoch;
+            let place =
+                |Stamp { offset, timestamp }: Stamp| TimestampOffset { offset, timestamp, leader_epoch };
+            if let Some(stamp) = find(&batch, &Limits::BROKER, scratch, |stamp| wanted(&place(stamp)))? {
+                return Ok(Some(place(stamp)));
             }
         }
         Ok(None)

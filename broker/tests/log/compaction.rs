@@ -11,7 +11,7 @@ use ottla_broker::log::{
 };
 use ottla_protocol::{
     compression::{Codec, Compression, Decompressor, Limits},
-    record::BatchHeader,
+    record::{BatchHeader, Scratch},
 };
 use proptest::prelude::*;
 
@@ -346,12 +346,12 @@ fn readers_keep_what_they_read_and_find_the_new_segment() {
         steps += 1;
         let found = records(&log.reader());
         assert!(latest.iter().all(|offset| found.contains_key(offset)), "step {steps}");
-        let mut decompressor = Decompressor::new();
+        let mut scratch = Scratch::new();
         for offset in 0..60 {
             let first = read_from(&log.reader(), offset).remove(0);
             assert!(first.header().last_offset() >= offset);
         }
-        let found = log.reader().offset_for_timestamp(NOW_MS, &mut decompressor).unwrap();
+        let found = log.reader().offset_for_timestamp(NOW_MS, &mut scratch).unwrap();
         assert!(found.is_some());
     })
     .unwrap();
@@ -498,7 +498,7 @@ fn the_latest_time_is_that_of_a_record_that_is_left() {
     clean(&mut cleaner(100), &mut log, None, NOW_MS);
     let emptied = headers(&log.reader()).into_iter().find(|header| header.producer_id == ProducerId(5));
     assert_eq!(emptied.map(|header| header.record_count), Some(0));
-    let latest = |log: &Log| log.reader().max_timestamp(&mut Decompressor::new()).unwrap().unwrap();
+    let latest = |log: &Log| log.reader().max_timestamp(&mut Scratch::new()).unwrap().unwrap();
     let found = latest(&log);
     assert_eq!((found.offset, found.timestamp), (2, NOW_MS + 20));
     let recovery_point = log.close().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ottla_broker::log::{LogError, LogErrorKind};
-use ottla_protocol::compression::Decompressor;
+use ottla_protocol::record::Scratch;
 use proptest::prelude::*;
 
 use super::*;
@@ -543,9 +543,9 @@ fn a_start_after_a_crash_walks_over_what_lies_behind_the_position_only() {
         let reader = log.reader();
         assert_eq!(content(&reader), expected);
         assert_eq!((0..203).map(|offset| reader.epoch_of(offset)).collect::<Vec<_>>(), epochs);
-        let mut decompressor = Decompressor::new();
+        let mut scratch = Scratch::new();
         for i in 0..198 {
-            let found = reader.offset_for_timestamp(NOW_MS + 10 * i, &mut decompressor).unwrap();
+            let found = reader.offset_for_timestamp(NOW_MS + 10 * i, &mut scratch).unwrap();
             assert_eq!(found.unwrap().offset, (i..).find(|i2| 10 * i2 - 7 * (i2 % 3) >= 10 * i).unwrap());
         }
         assert!(append_in(&mut log, 3, sequenced(1, 0, 69, 1)).duplicate);

@@ -1,19 +1,22 @@
 //! Records are found by their time.
 
 use ottla_broker::log::{LogConfig, TimestampOffset};
-use ottla_protocol::compression::{Codec, Compression, Decompressor};
+use ottla_protocol::{
+    compression::{Codec, Compression},
+    record::Scratch,
+};
 use proptest::prelude::*;
 
 use super::*;
 
 fn found(log: &Log, timestamp: i64) -> Option<(i64, i64)> {
-    let found = log.reader().offset_for_timestamp(timestamp, &mut Decompressor::new()).unwrap();
+    let found = log.reader().offset_for_timestamp(timestamp, &mut Scratch::new()).unwrap();
     assert!(found.is_none_or(|f| f.leader_epoch == EPOCH));
     found.map(|f| (f.offset, f.timestamp))
 }
 
 fn latest(log: &Log) -> Option<(i64, i64)> {
-    let latest = log.reader().max_timestamp(&mut Decompressor::new()).unwrap();
+    let latest = log.reader().max_timestamp(&mut Scratch::new()).unwrap();
     latest.map(|TimestampOffset { offset, timestamp, .. }| (offset, timestamp))
 }
 

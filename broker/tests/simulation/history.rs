@@ -13,8 +13,8 @@ use ottla_broker::log::{
     SimulatedDisk, ToAppend, TopicPartition,
 };
 use ottla_protocol::{
-    compression::{Compressor, Decompressor},
-    record::{BATCH_HEADER_BYTES, Batch, BatchBuilder, Seal},
+    compression::Compressor,
+    record::{BATCH_HEADER_BYTES, Batch, BatchBuilder, Scratch, Seal},
     types::{ProducerId, Uuid},
 };
 
@@ -1095,8 +1095,8 @@ impl History {
                 );
             }
         }
-        let mut decompressor = Decompressor::new();
-        match reader.offset_for_timestamp(time, &mut decompressor) {
+        let mut scratch = Scratch::new();
+        match reader.offset_for_timestamp(time, &mut scratch) {
             Ok(found) => {
                 let (found, due) =
                     (found.map(|f| (f.offset, f.timestamp)), self.model.offset_for_timestamp(time));
@@ -1104,7 +1104,7 @@ impl History {
             }
             Err(error) => forgiven(format!("looking for {time}: {error}"))?,
         }
-        match reader.max_timestamp(&mut decompressor) {
+        match reader.max_timestamp(&mut scratch) {
             Ok(found) => {
                 // Of whole segments, as in Kafka.
                 let first = self.first_segment().min(self.model.start);

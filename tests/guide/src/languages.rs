@@ -41,6 +41,7 @@ const LANGUAGES: &[Language] = &[
     Language { fence: "cpp", prepare: |snippet| compiled(snippet, "c++", "-std=c++17", "main.cpp") },
     Language { fence: "ts", prepare: typescript },
     Language { fence: "java", prepare: java },
+    Language { fence: "csharp", prepare: csharp },
     Language { fence: "ruby", prepare: ruby },
     Language { fence: "php", prepare: php },
     Language { fence: "go", prepare: go },
@@ -177,6 +178,23 @@ fn whole_java(text: &str) -> String {
         "{imports}\n\nfinal class Main {{\n    private Main() {{}}\n\n    \
          public static void main(String[] arguments) throws Exception {{\n{body}\n    }}\n}}\n"
     )
+}
+
+/// Statements, behind those that the SDK's template for programs takes for granted; against the assembly as the stage `dotnet` has put it there.
+fn csharp(snippet: &Snippet<'_>) -> anyhow::Result<Command> {
+    let compile = installed("target/packages/dotnet/snippets/compile")?;
+    let file = source(snippet, "main.cs")?;
+    let text = fs::read_to_string(&file)?;
+    let usings = ["", ".Collections.Generic", ".Linq", ".Threading", ".Threading.Tasks"];
+    let usings: String = usings.iter().map(|name| format!("global using System{name};\n")).collect();
+    fs::write(&file, usings + &text)?;
+    let compiled = Command::new(&compile)
+        .current_dir(snippet.directory)
+        .output()
+        .with_context(|| format!("running `{}`", compile.display()))?;
+    // It says on its standard output what is wrong.
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stdout));
+    Ok(Command::new(snippet.directory.join("run")))
 }
 
 /// A program whose lines come out one by one.

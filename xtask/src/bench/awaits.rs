@@ -32,10 +32,10 @@ const CLIENTS: [Client; 2] = [Client::OttlaJava, Client::KafkaClients];
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let directory = tree::path("target/bench");
     std::fs::create_dir_all(&directory)?;
-    let loads = Loads::build(&CLIENTS, false, &directory)?;
-    let mut brokers = vec![Broker::start_ottla(&brokers::build_ottla(&args.profile)?, &directory)?];
+    let loads = Loads::build(&CLIENTS, false, None, &directory)?;
+    let mut brokers = vec![Broker::start_ottla(&brokers::build_ottla(&args.profile)?, &directory, None)?];
     if !args.without_kafka {
-        brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory)?);
+        brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory, None)?);
     }
     let case = Case { value_bytes: 100, codec: Codec::None };
     println!(

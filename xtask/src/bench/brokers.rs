@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::{load::PARTITIONS, process};
+use super::{load::PARTITIONS, process, tls::Certificate};
 use crate::tree;
 
 pub(super) const OTTLA: &str = "Ottla";
@@ -33,8 +33,27 @@ const KAFKA_HEAP: &str = "-Xmx512m";
 pub(super) struct Broker {
     name: &'static str,
     address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    secure: Option<SocketAddr>,
     process: Child,
     ready_after: Duration,
+}
+
+/// Where a broker listens.
+struct Addresses {
+    address: SocketAddr,
+    secure: Option<SocketAddr>,
+}
+
+impl Addresses {
+    fn free(tls: Option<&Certificate>) -> anyhow::Result<Self> {
+        Ok(Self { address: free_address()?, secure: tls.map(|_| free_address()).transpose()? })
+    }
+
+    fn listeners(&self) -> String {
+        let plain = format!("PLAINTEXT://{}", self.address);
+        self.secure.map_or_else(|| plain.clone(), |secure| format!("{plain},SSL://{secure}"))
+    }
 }
 
 /// Builds the program and says where it is.
@@ -75,27 +94,38 @@ pub(super) fn kafka_jars(directory: &Path) -> anyhow::Result<PathBuf> {
 
 impl Broker {
     /// Starts ours, over an empty directory.
-    pub(super) fn start_ottla(program: &Path, directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start_ottla(
+        program: &Path,
+        directory: &Path,
+        tls: Option<&Certificate>,
+    ) -> anyhow::Result<Self> {
         let data = empty(&directory.join("ottla"))?;
-        let address = free_address()?;
+        let at = Addresses::free(tls)?;
         let mut command = Command::new(program);
         command.arg("broker");
         for setting in [
-            format!("listeners=PLAINTEXT://{address}"),
+            format!("listeners={}", at.listeners()),
             format!("log.dirs={}", data.join("data").display()),
             format!("num.partitions={PARTITIONS}"),
             format!("log.segment.bytes={SEGMENT_BYTES}"),
             NO_DELAY.to_owned(),
-        ] {
+        ]
+        .into_iter()
+        .chain(tls.into_iter().flat_map(Certificate::settings))
+        {
             command.args(["--set", &setting]);
         }
-        Self::start(OTTLA, address, command, &data.join("output"))
+        Self::start(OTTLA, &at, command, &data.join("output"))
     }
 
     /// Starts Kafka's, as one node that is broker and controller, over an empty directory.
-    pub(super) fn start_kafka(jars: &Path, directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start_kafka(
+        jars: &Path,
+        directory: &Path,
+        tls: Option<&Certificate>,
+    ) -> anyhow::Result<Self> {
         let home = empty(&directory.join("kafka"))?;
-        let (address, controller) = (free_address()?, free_address()?);
+        let (at, controller) = (Addresses::free(tls)?, free_address()?);
         let properties = home.join("server.properties");
         fs::write(
             &properties,
@@ -103,13 +133,14 @@ impl Broker {
                 "process.roles=broker,controller".to_owned(),
                 "node.id=1".to_owned(),
                 format!("controller.quorum.voters=1@{controller}"),
-                format!("listeners=PLAINTEXT://{address},CONTROLLER://{controller}"),
+                format!("listeners={},CONTROLLER://{controller}", at.listeners()),
                 "controller.listener.names=CONTROLLER".to_owned(),
                 "offsets.topic.replication.factor=1".to_owned(),
                 format!("log.dirs={}", home.join("data").display()),
                 format!("num.partitions={PARTITIONS}"),
                 format!("log.segment.bytes={SEGMENT_BYTES}"),
                 NO_DELAY.to_owned(),
+                tls.map(Certificate::settings).unwrap_or_default().join("\n"),
             ]
             .join("\n"),
         )?;
@@ -128,12 +159,12 @@ impl Broker {
             .args(["-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"])
             .args(["-cp", &class_path, "kafka.Kafka"])
             .arg(&properties);
-        Self::start(KAFKA, address, command, &home.join("output"))
+        Self::start(KAFKA, &at, command, &home.join("output"))
     }
 
     fn start(
         name: &'static str,
-        address: SocketAddr,
+        &Addresses { address, secure }: &Addresses,
         mut command: Command,
         output: &Path,
     ) -> anyhow::Result<Self> {
@@ -145,7 +176,7 @@ impl Broker {
             .stderr(file)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        let mut broker = Self { name, address, process, ready_after: Duration::ZERO };
+        let mut broker = Self { name, address, secure, process, ready_after: Duration::ZERO };
         while !answers(address) {
             if let Some(status) = broker.process.try_wait()? {
                 bail!("{name} ended with {status}; see `{}`", output.display());
@@ -163,6 +194,11 @@ impl Broker {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where loads connect: by TLS if it speaks that.
+    pub(super) fn address_of_load(&self) -> SocketAddr {
+        self.secure.unwrap_or(self.address)
     }
 
     /// From the start of the process to its first answer.

@@ -43,10 +43,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let directory = tree::path("target/bench");
     std::fs::create_dir_all(&directory)?;
-    let loads = Loads::build(&[Client::Ottla], false, &directory)?;
-    let mut brokers = vec![Broker::start_ottla(&brokers::build_ottla(&args.profile)?, &directory)?];
+    let loads = Loads::build(&[Client::Ottla], false, None, &directory)?;
+    let mut brokers = vec![Broker::start_ottla(&brokers::build_ottla(&args.profile)?, &directory, None)?];
     if !args.without_kafka {
-        brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory)?);
+        brokers.push(Broker::start_kafka(&brokers::kafka_jars(&directory)?, &directory, None)?);
     }
     let program = loads.program(Client::Ottla);
     for broker in &brokers {

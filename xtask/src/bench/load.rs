@@ -15,6 +15,7 @@ use super::{
     brokers::{self, Broker},
     process,
     report::Figures,
+    tls::Certificate,
 };
 use crate::{npm, package, tree};
 
@@ -144,6 +145,8 @@ pub(super) struct Loads {
     ottla_java: String,
     /// Read as a group's only member, instead of by assignment.
     in_group: bool,
+    /// Whom loads trust that connect by TLS.
+    ca: Option<PathBuf>,
 }
 
 /// A program, with what it is to do.
@@ -156,7 +159,12 @@ pub(super) struct Job<'a> {
 
 impl Loads {
     /// Builds what `clients` needs into `directory`.
-    pub(super) fn build(clients: &[Client], in_group: bool, directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn build(
+        clients: &[Client],
+        in_group: bool,
+        tls: Option<&Certificate>,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
         let franz_go = directory.join("load-franz-go");
         let status = Command::new("go")
             .args(["build", "-o"])
@@ -223,7 +231,8 @@ impl Loads {
         if clients.iter().any(|client| matches!(client, Client::OttlaDotnet | Client::OttlaDotnetForget)) {
             crate::dotnet::package("release")?;
         }
-        Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, ottla_java, in_group })
+        let ca = tls.map(|tls| tls.certificate.clone());
+        Ok(Self { franz_go, rust: target.join("release"), c, python, node, java, ottla_java, in_group, ca })
     }
 
     /// The program of a load in Rust.
@@ -255,7 +264,7 @@ impl Loads {
     ) -> Job<'a> {
         let mut flags = flags(case, records);
         for (name, value) in [
-            ("bootstrap", broker.address().to_string()),
+            ("bootstrap", broker.address_of_load().to_string()),
             ("topic", topic.to_owned()),
             ("partitions", PARTITIONS.to_string()),
         ] {
@@ -263,6 +272,9 @@ impl Loads {
         }
         if self.in_group {
             flags.push(format!("--group={topic}-{}", client.name()));
+        }
+        if let Some(ca) = &self.ca {
+            flags.push(format!("--ca={}", ca.display()));
         }
         Job { loads: self, client, broker, flags }
     }

@@ -9,6 +9,7 @@ mod process;
 mod report;
 mod retained;
 mod running;
+mod tls;
 
 use std::{
     fs,
@@ -23,6 +24,7 @@ use brokers::Broker;
 use clap::{Parser, Subcommand, ValueEnum};
 use load::{Client, Loads};
 use report::{Idle, Sample};
+use tls::Certificate;
 
 use crate::tree;
 
@@ -56,6 +58,9 @@ pub struct Args {
     /// Read as a group's only member, with what that takes of commits and heartbeats, instead of by assignment.
     #[arg(long)]
     group: bool,
+    /// Write and read over TLS 1.3; of the clients franz-go and ottla. Needs openssl.
+    #[arg(long)]
+    tls: bool,
     /// Leave Apache Kafka out.
     #[arg(long)]
     without_kafka: bool,
@@ -72,6 +77,7 @@ pub struct Args {
 enum Part {
     Awaits(awaits::Args),
     Groups(groups::Args),
+    Handshakes(tls::Args),
     Partitions(partitions::Args),
     Retained(retained::Args),
 }
@@ -132,6 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.part {
         Some(Part::Awaits(args)) => return awaits::run(args),
         Some(Part::Groups(args)) => return groups::run(args),
+        Some(Part::Handshakes(args)) => return tls::run(args),
         Some(Part::Partitions(args)) => return partitions::run(args),
         Some(Part::Retained(args)) => return retained::run(args),
         None => {}
@@ -140,8 +147,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 5 });
     let directory = tree::path("target/bench");
     fs::create_dir_all(&directory)?;
-    let loads = Loads::build(&args.clients, args.group, &directory)?;
-    let (mut brokers, idle) = start(args, &directory, volume)?;
+    let tls = args.tls.then(|| Certificate::new(&directory)).transpose()?;
+    let with_tls = [Client::FranzGo, Client::Ottla];
+    ensure!(
+        tls.is_none() || args.clients.iter().all(|client| with_tls.contains(client)),
+        "by TLS there are `--clients franz-go,ottla`"
+    );
+    let loads = Loads::build(&args.clients, args.group, tls.as_ref(), &directory)?;
+    let (mut brokers, idle) = start(args, tls.as_ref(), &directory, volume)?;
 
     let path = args.json.clone().unwrap_or_else(|| directory.join("results.jsonl"));
     let file = fs::File::create(&path).with_context(|| format!("writing `{}`", path.display()))?;
@@ -189,13 +202,18 @@ fn cases(args: &Args) -> Vec<Case> {
 }
 
 /// Starts the brokers one after the other, and watches each alone with nothing to do.
-fn start(args: &Args, directory: &Path, volume: Volume) -> anyhow::Result<(Vec<Broker>, Vec<Idle>)> {
+fn start(
+    args: &Args,
+    tls: Option<&Certificate>,
+    directory: &Path,
+    volume: Volume,
+) -> anyhow::Result<(Vec<Broker>, Vec<Idle>)> {
     let ottla = brokers::build_ottla(&args.profile)?;
     let jars = if args.without_kafka { None } else { Some(brokers::kafka_jars(directory)?) };
-    let mut brokers = vec![Broker::start_ottla(&ottla, directory)?];
+    let mut brokers = vec![Broker::start_ottla(&ottla, directory, tls)?];
     let mut idle = vec![watch(&brokers[0], volume.idle)?];
     if let Some(jars) = jars {
-        let kafka = Broker::start_kafka(&jars, directory)?;
+        let kafka = Broker::start_kafka(&jars, directory, tls)?;
         idle.push(watch(&kafka, volume.idle)?);
         brokers.push(kafka);
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::{at, platform};
+use super::{BROKERS, LIBRARIES, at};
 use crate::tree;
 
 /// Packs what was compiled of a project; gives the package.
@@ -21,13 +21,13 @@ pub fn write(name: &str) -> anyhow::Result<PathBuf> {
     let mut package = Package { zip: ZipWriter::new(File::create(&path)?) };
     package.text(&format!("{name}.nuspec"), &manifest(name, version)?)?;
     package.text("_rels/.rels", &relations(name))?;
-    package.text("[Content_Types].xml", &content_types(name))?;
+    package.text("[Content_Types].xml", &content_types(name)?)?;
     for document in ["LICENSE", "NOTICE"] {
         package.file(document, &tree::path(document))?;
     }
     package.file("README.md", &tree::path("dotnet/README.md"))?;
     package.directory("lib", &at("lib").join(name))?;
-    let natives = if name == "Ottla" { "runtimes" } else { "programs-of-ours" };
+    let natives = if name == "Ottla" { LIBRARIES } else { BROKERS };
     package.directory("runtimes", &at(natives))?;
     package.zip.finish()?;
     Ok(path)
@@ -113,7 +113,7 @@ fn relations(name: &str) -> String {
 }
 
 /// Of each ending; and of what has none.
-fn content_types(name: &str) -> String {
+fn content_types(name: &str) -> anyhow::Result<String> {
     let mut out = String::from(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
          <Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\">\n  \
@@ -124,10 +124,17 @@ fn content_types(name: &str) -> String {
     }
     let mut without = vec!["LICENSE".to_owned(), "NOTICE".to_owned()];
     if name != "Ottla" {
-        without.push(format!("runtimes/{}/native/ottla", platform()));
+        for platform in fs::read_dir(at(BROKERS))? {
+            let platform = platform?.file_name();
+            let platform = platform.to_string_lossy();
+            if !platform.starts_with("win-") {
+                without.push(format!("runtimes/{platform}/native/ottla"));
+            }
+        }
+        without.sort();
     }
     for part in without {
         out += &format!("  <Override PartName=\"/{part}\" ContentType=\"application/octet\" />\n");
     }
-    out + "</Types>\n"
+    Ok(out + "</Types>\n")
 }

@@ -125,9 +125,14 @@ impl Own {
         format!("DOTNET_ROOT=\"{runtime}\" DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 exec \"{runtime}/dotnet\"")
     }
 
+    /// The assembly that compiles what files say.
+    pub fn compiler(&self) -> PathBuf {
+        self.root.join("compiler/compiler.dll")
+    }
+
     /// Compiles what the files say, one after the other.
     pub fn compile(&self, compilations: &[PathBuf]) -> anyhow::Result<()> {
-        let mut compiler = self.run(&self.root.join("compiler/compiler.dll"));
+        let mut compiler = self.run(&self.compiler());
         compiler.args(compilations);
         done(compiler, "compiling C#")
     }

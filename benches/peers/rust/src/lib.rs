@@ -51,6 +51,9 @@ pub struct Job {
     /// How long a batch may gather.
     #[arg(long, default_value_t = 5)]
     pub linger_ms: u64,
+    /// Connect by TLS, and trust what this file's certificates have signed; of ours alone.
+    #[arg(long, default_value = "")]
+    pub ca: String,
 }
 
 impl Job {

@@ -3,6 +3,7 @@
 //! - [`BatchBuilder`] encodes records one by one into a batch, and seals it: the producer's side
 //! - [`Batch`] is one whole batch as a view on the bytes it came in; [`BatchHeader`] its 61 bytes of header
 //! - [`validate`] judges a batch that a client sent, as Kafka's `LogValidator` does, without holding its content
+//! - [`find`] gives a record's offset and time, without holding the content either
 //! - [`Records`] and [`Record`] give the content of a batch, as views
 //! - [`ControlRecord`] is what control batches hold: the ends of transactions, and KRaft's notes to itself
 //! - [`AnyBatch`] is a batch of any version; the message sets before version 2 are read and never written
@@ -33,16 +34,19 @@ mod batch;
 mod builder;
 mod control;
 mod error;
+mod find;
 mod legacy;
 mod recompress;
 mod records;
 mod validate;
 mod varint;
+mod window;
 
 pub use batch::{Attributes, BATCH_HEADER_BYTES, Batch, BatchHeader, MAGIC, TimestampType};
 pub use builder::{BatchBuilder, PushError, RECORD_OVERHEAD_BYTES_MAX, Seal, SealError, record_bytes_max};
 pub use control::{ControlBatch, ControlError, ControlRecord};
 pub use error::{BatchError, RECORD_ERRORS_MAX, RecordFault, Rejection, RejectionReason, Rejections};
+pub use find::{Stamp, find};
 pub use legacy::LegacyBatch;
 pub use records::{Header, HeaderIter, Headers, Position, Record, RecordIter, Records};
 pub use validate::{Depth, Rules, Scratch, Validated, validate};

@@ -16,6 +16,8 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 
+import org.apache.kafka.common.security.auth.SecurityProtocol;
+
 /**
  * An `ottla broker` of its own process, over a directory of its own, on one port for as long as it lives: it may be
  * stopped and started again.
@@ -29,7 +31,7 @@ public final class Node {
     private Process process;
 
     /** Makes the directory and the configuration: what the test asks for, and where the node listens. */
-    public Node(String listener, int disks, Map<String, String> asked) {
+    public Node(String listener, SecurityProtocol protocol, int disks, Map<String, String> asked) {
         try {
             directory = Files.createTempDirectory("ottla-node-");
             port = freePort();
@@ -41,7 +43,7 @@ public final class Node {
             properties.put("node.id", "0");
             properties.put("log.dirs", String.join(",", logs));
             properties.put("listeners", listener + "://localhost:" + port);
-            properties.put("listener.security.protocol.map", listener + ":PLAINTEXT");
+            properties.put("listener.security.protocol.map", listener + ":" + protocol.name);
             List<String> lines = new ArrayList<>();
             properties.forEach((key, value) -> lines.add(key + "=" + value.replace("\\", "\\\\")));
             Files.write(directory.resolve("broker.properties"), lines);

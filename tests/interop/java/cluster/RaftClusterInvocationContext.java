@@ -18,6 +18,7 @@ import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.network.ListenerName;
 import org.apache.kafka.common.security.auth.SecurityProtocol;
 import org.apache.kafka.common.test.ClusterInstance;
+import org.apache.kafka.common.test.JaasUtils;
 
 import org.apache.kafka.common.test.api.ClusterConfig;
 import org.apache.kafka.common.test.api.Type;
@@ -62,9 +63,6 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 if (isCombined && config.clusterTypes().contains(Type.KRAFT)) {
                     throw new TestAbortedException("once is enough: broker and controller are always one");
                 }
-                if (config.brokerSecurityProtocol() != SecurityProtocol.PLAINTEXT) {
-                    throw new TestAbortedException("needs " + config.brokerSecurityProtocol());
-                }
                 if (config.isAutoStart()) {
                     cluster.start();
                 }
@@ -99,7 +97,22 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 asked.put("group.coordinator.rebalance.protocols", "classic");
             }
             asked.replaceAll((key, value) -> key.endsWith("replication.factor") || key.endsWith(".min.isr") ? "1" : value);
+            if (config.brokerSecurityProtocol() == SecurityProtocol.SASL_PLAINTEXT) {
+                guard(asked);
+            }
             return asked;
+        }
+
+        /** Kafka's harness has these users, of whom one may do all, wherever clients log in. */
+        private void guard(Map<String, String> asked) {
+            asked.putIfAbsent("sasl.enabled.mechanisms", "PLAIN");
+            asked.put("ottla.sasl.plain.without.tls", "true");
+            asked.put(config.brokerListenerName().saslMechanismConfigPrefix("PLAIN") + "sasl.jaas.config", String.format(
+                "org.apache.kafka.common.security.plain.PlainLoginModule required user_%s=\"%s\" user_%s=\"%s\";",
+                JaasUtils.KAFKA_PLAIN_USER1, JaasUtils.KAFKA_PLAIN_USER1_PASSWORD,
+                JaasUtils.KAFKA_PLAIN_ADMIN, JaasUtils.KAFKA_PLAIN_ADMIN_PASSWORD));
+            asked.putIfAbsent("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
+            asked.putIfAbsent("super.users", "User:" + JaasUtils.KAFKA_PLAIN_ADMIN);
         }
 
         private Admin own() {
@@ -113,7 +126,7 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
         public void start() {
             if (node == null) {
                 String listener = config.brokerListenerName().value();
-                node = new Node(listener, config.numDisksPerBroker(), asked());
+                node = new Node(listener, config.brokerSecurityProtocol(), config.numDisksPerBroker(), asked());
                 brokers = Map.of(0, Outside.broker(node, listener, asked(), this::own));
             }
             node.start();

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use clap::Parser;
 use ottla::{
     Consumer, ErrorKind, Producer, Record, Report, Settings, TopicPartition,
-    config::{ConsumerConfig, OffsetReset, ProducerConfig},
+    config::{ConsumerConfig, ProducerConfig},
 };
 use ottla_bench_loads::{Job, done, ready};
 use ottla_protocol::{
@@ -38,6 +38,7 @@ async fn produce(job: &Job) -> anyhow::Result<()> {
     settings.set("compression.type", &job.codec);
     settings.set("linger.ms", job.linger_ms.to_string());
     settings.set("batch.size", job.batch_bytes.to_string());
+    secure(job, &mut settings);
     let (config, _) = ProducerConfig::from_settings(&settings)?;
     let producer = Producer::new(config)?;
     let values = job.values();
@@ -91,12 +92,15 @@ async fn consume(job: &Job) -> anyhow::Result<()> {
 /// Reads from the beginning until all records came.
 async fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
     let in_group = !job.group.is_empty();
-    let consumer = Consumer::new(ConsumerConfig {
-        bootstrap_servers: vec![job.bootstrap.clone()],
-        group_id: in_group.then(|| format!("{}-{pass}", job.group)),
-        auto_offset_reset: OffsetReset::Earliest,
-        ..Default::default()
-    })?;
+    let mut settings = Settings::new();
+    settings.set("bootstrap.servers", &job.bootstrap);
+    settings.set("auto.offset.reset", "earliest");
+    if in_group {
+        settings.set("group.id", format!("{}-{pass}", job.group));
+    }
+    secure(job, &mut settings);
+    let (config, _) = ConsumerConfig::from_settings(&settings)?;
+    let consumer = Consumer::new(config)?;
     match in_group {
         true => consumer.subscribe([job.topic.as_str()])?,
         false => consumer
@@ -111,6 +115,14 @@ async fn read_topic(job: &Job, pass: u64) -> anyhow::Result<u64> {
     }
     consumer.close(Duration::from_secs(10)).await?;
     Ok(read)
+}
+
+fn secure(job: &Job, settings: &mut Settings) {
+    if !job.ca.is_empty() {
+        settings.set("security.protocol", "SSL");
+        settings.set("ssl.truststore.type", "PEM");
+        settings.set("ssl.truststore.location", &job.ca);
+    }
 }
 
 /// How long a group takes until each has its share: when all join, when one leaves, and when one comes.
