@@ -1,6 +1,6 @@
-//! Stock: reads how full the shelves are and what was shipped, and has a fruit brought in when a hundred pieces of it have gone.
+//! Stock: reads how full the shelves are and what was shipped, and when a hundred pieces of a fruit have gone has its shelf filled up.
 //!
-//!     cargo run --example one_bus localhost:9092
+//!     cargo run -p ottla-one-bus --bin one-bus-stock localhost:9092
 
 #![allow(clippy::print_stdout, reason = "it says how far it is")]
 
@@ -11,8 +11,10 @@ use ottla::{
     config::{ConsumerConfig, OffsetReset, ProducerConfig},
 };
 
-/// How many pieces are brought in at a time.
-const RESTOCK_PIECES: u64 = 100;
+/// How many pieces go before more are brought in.
+const GONE_PIECES: u64 = 100;
+/// How many pieces are on a full shelf.
+const SHELF_PIECES: u64 = 200;
 /// How long what ends may take: the last records, and leaving the group.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut ending = pin!(asked_to_end()?);
     consumer.subscribe(["readings", "shipments"])?;
     let (mut read, mut wrote) = (BTreeMap::<String, Tally>::new(), Tally::default());
-    let mut gone = BTreeMap::<String, u64>::new();
+    let (mut on_shelf, mut gone) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     loop {
         let batch = tokio::select! {
             batch = consumer.next_batch(500) => batch?,
@@ -58,17 +60,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let record = record?;
             let value = record.value().unwrap_or_default();
             tally.add(value);
-            if topic != "shipments" {
+            // `17 164 apples` of a shelf, `17 3 apples 117 139 van-4` of a shipment.
+            let [_, pieces, fruit, ..] = str::from_utf8(value)?.split(' ').collect::<Vec<_>>()[..] else {
+                return Err("a record without a fruit".into());
+            };
+            let pieces: u64 = pieces.parse()?;
+            if topic == "readings" {
+                on_shelf.insert(fruit.to_owned(), pieces);
                 continue;
             }
-            // `17 3 apples 117 139 van-4`
-            let [_, pieces, fruit, ..] = str::from_utf8(value)?.split(' ').collect::<Vec<_>>()[..] else {
-                return Err("a shipment of nothing".into());
-            };
-            let pieces = *gone.entry(fruit.to_owned()).or_default() + pieces.parse::<u64>()?;
-            gone.insert(fruit.to_owned(), pieces % RESTOCK_PIECES);
-            if pieces >= RESTOCK_PIECES {
-                let restock = format!("{} {RESTOCK_PIECES} {fruit}", wrote.count);
+            let all_gone = gone.get(fruit).unwrap_or(&0) + pieces;
+            gone.insert(fruit.to_owned(), all_gone % GONE_PIECES);
+            if all_gone >= GONE_PIECES {
+                let missing = SHELF_PIECES.saturating_sub(*on_shelf.get(fruit).unwrap_or(&0));
+                let restock = format!("{} {missing} {fruit}", wrote.count);
                 sends.push(producer.send(Record::to("restocks").key(fruit).value(&restock)).await?);
                 wrote.add(restock.as_bytes());
             }

@@ -114,8 +114,8 @@ fn program(command: &Command) -> Value {
 }
 
 fn rust(_: bool) -> anyhow::Result<Command> {
-    cargo(&["--package", "ottla", "--example", "one_bus"])?;
-    Ok(Command::new(built("examples/one_bus")))
+    cargo(&["--package", "ottla-one-bus"])?;
+    Ok(Command::new(built(&format!("one-bus-stock{}", std::env::consts::EXE_SUFFIX))))
 }
 
 fn c_program(_: bool) -> anyhow::Result<Command> {
