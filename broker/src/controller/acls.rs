@@ -163,9 +163,10 @@ mod tests {
             resource_type_filter: 2,
             resource_name_filter: name.map(Into::into),
             pattern_type_filter: 1,
+            principal_filter: None,
+            host_filter: None,
             operation: 1,
             permission_type: 1,
-            ..DeleteAclsFilter::default()
         }
     }
 

@@ -275,20 +275,24 @@ async fn a_stranger_is_refused_by_every_request_in_its_own_words() {
 fn filter() -> DescribeAclsRequest {
     DescribeAclsRequest {
         resource_type_filter: 1,
+        resource_name_filter: None,
         pattern_type_filter: 1,
+        principal_filter: None,
+        host_filter: None,
         operation: 1,
         permission_type: 1,
-        ..Default::default()
     }
 }
 
 fn every_rule() -> DeleteAclsFilter {
     DeleteAclsFilter {
         resource_type_filter: 1,
+        resource_name_filter: None,
         pattern_type_filter: 1,
+        principal_filter: None,
+        host_filter: None,
         operation: 1,
         permission_type: 1,
-        ..Default::default()
     }
 }
 
