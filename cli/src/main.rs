@@ -8,6 +8,7 @@ mod configs;
 mod consume;
 mod consume_group;
 mod dev;
+mod doctor;
 mod dump_log;
 mod group;
 mod logging;
@@ -45,6 +46,7 @@ enum Verb {
     Produce(produce::Args),
     Consume(consume::Args),
     DumpLog(dump_log::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
     /// Print a script that completes this program's words in your shell.
     Completions {
@@ -66,6 +68,9 @@ fn main() -> ExitCode {
         Verb::Produce(args) => produce::run(&args),
         Verb::Consume(args) => consume::run(&args),
         Verb::DumpLog(args) => dump_log::run(&args),
+        Verb::Doctor(args) => {
+            return doctor::run(&args).unwrap_or_else(|error| fail(&error));
+        }
         Verb::Bench(args) => bench::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Ottla::command(), "ottla", &mut std::io::stdout());

@@ -415,6 +415,10 @@ pub struct ProducerConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
+    ///
+    /// `enable.ssl.certificate.verification`: `true` by default.
+    pub enable_ssl_certificate_verification: bool,
     /// TLS versions that are allowed.
     ///
     /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
@@ -535,6 +539,7 @@ impl ProducerConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
                 .str("ssl.endpoint.identification.algorithm")
@@ -635,6 +640,8 @@ impl ProducerConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings
+            .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
         settings.set(
             "ssl.endpoint.identification.algorithm",
@@ -859,6 +866,10 @@ pub struct ConsumerConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
+    ///
+    /// `enable.ssl.certificate.verification`: `true` by default.
+    pub enable_ssl_certificate_verification: bool,
     /// TLS versions that are allowed.
     ///
     /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
@@ -985,6 +996,7 @@ impl ConsumerConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
                 .str("ssl.endpoint.identification.algorithm")
@@ -1104,6 +1116,8 @@ impl ConsumerConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings
+            .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
         settings.set(
             "ssl.endpoint.identification.algorithm",
@@ -1244,6 +1258,10 @@ pub struct AdminConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
+    ///
+    /// `enable.ssl.certificate.verification`: `true` by default.
+    pub enable_ssl_certificate_verification: bool,
     /// TLS versions that are allowed.
     ///
     /// `ssl.enabled.protocols`: `TLSv1.2,TLSv1.3` by default.
@@ -1349,6 +1367,7 @@ impl AdminConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
                 .str("ssl.endpoint.identification.algorithm")
@@ -1431,6 +1450,8 @@ impl AdminConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings
+            .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
         settings.set(
             "ssl.endpoint.identification.algorithm",
@@ -2390,6 +2411,13 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
         ..Key::EMPTY
     },
     Key {
+        name: "enable.ssl.certificate.verification",
+        kind: Type::Bool,
+        default: Some("true"),
+        doc: "librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`",
+        ..Key::EMPTY
+    },
+    Key {
         name: "security.providers",
         kind: Type::String,
         effect: Effect::Known { why: "there is no JVM" },
@@ -2402,16 +2430,6 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
         default: Some("false"),
         effect: Effect::Known { why: "OAUTHBEARER is not served yet" },
         doc: "encodes client id and secret for the token request's header",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "enable.ssl.certificate.verification",
-        kind: Type::Bool,
-        default: Some("true"),
-        effect: Effect::Known {
-            why: "librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`",
-        },
-        doc: "librdkafka: checks the broker's certificate",
         ..Key::EMPTY
     },
     Key {
@@ -2578,6 +2596,10 @@ pub struct ClientConfig {
     ///
     /// `sasl.password`.
     pub sasl_password: Option<Secret>,
+    /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
+    ///
+    /// `enable.ssl.certificate.verification`.
+    pub enable_ssl_certificate_verification: bool,
     /// TLS versions that are allowed.
     ///
     /// `ssl.enabled.protocols`.
@@ -2663,6 +2685,7 @@ impl From<&ProducerConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
             ssl_key_location: config.ssl_key_location.clone(),
@@ -2705,6 +2728,7 @@ impl From<&ConsumerConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
             ssl_key_location: config.ssl_key_location.clone(),
@@ -2747,6 +2771,7 @@ impl From<&AdminConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
             ssl_key_location: config.ssl_key_location.clone(),

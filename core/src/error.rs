@@ -112,6 +112,15 @@ impl Error {
         self.edit(|inner| inner.hint = Some(hint.into()))
     }
 
+    /// As [`Self::hint`], if there is something that can be done.
+    #[cold]
+    pub(crate) fn hint_if(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// Keeps the cause.
     #[cold]
     pub(crate) fn caused_by(self, source: impl error::Error + Send + Sync + 'static) -> Self {
@@ -170,6 +179,18 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Tls | ErrorKind::Authentication)
     }
 
+    /// Whether somebody who goes on for ever tries again: what keeps a client out may be mended while it runs.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_retriable() || self.keeps_out()
+    }
+
+    /// What failed, where, and why: the text without [`Self::what_to_do`].
+    pub fn what_happened(&self) -> String {
+        let mut text: String = self.0.context.iter().flat_map(|context| [context.as_str(), ": "]).collect();
+        text += &self.0.message;
+        text
+    }
+
     /// What to do about it, where that is known.
     pub fn what_to_do(&self) -> Option<&str> {
         self.0.hint.as_deref()
@@ -191,6 +212,10 @@ fn broker_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => "ask for an ACL on the topic",
         ErrorCode::GROUP_AUTHORIZATION_FAILED => "ask for an ACL on the group",
         ErrorCode::CLUSTER_AUTHORIZATION_FAILED => "ask for an ACL on the cluster",
+        ErrorCode::INVALID_TIMESTAMP => {
+            "set this machine's clock right, or raise `message.timestamp.before.max.ms` or `message.timestamp.after.max.ms` of \
+             the topic"
+        }
         ErrorCode::INVALID_REPLICATION_FACTOR => "ask for no more replicas than there are brokers",
         ErrorCode::OFFSET_OUT_OF_RANGE => {
             "seek to an offset that is still there, or set `auto.offset.reset` to `earliest` or `latest`"
@@ -201,10 +226,7 @@ fn broker_hint(code: ErrorCode) -> Option<&'static str> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for context in &self.0.context {
-            write!(f, "{context}: ")?;
-        }
-        f.write_str(&self.0.message)?;
+        f.write_str(&self.what_happened())?;
         match &self.0.hint {
             Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),
@@ -264,6 +286,7 @@ mod tests {
     fn a_hint_says_what_to_do() {
         let error = Error::broker(ErrorCode::MESSAGE_TOO_LARGE, None);
         assert!(error.to_string().ends_with("send smaller records"), "{error}");
+        assert_eq!(error.to_string(), format!("{}; {}", error.what_happened(), error.what_to_do().unwrap()));
         assert!(!error.is_retriable());
     }
 

@@ -24,6 +24,7 @@ mod admin;
 mod cluster;
 pub mod config;
 mod consumer;
+pub mod doctor;
 mod error;
 mod metrics;
 mod producer;

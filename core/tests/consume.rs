@@ -14,6 +14,7 @@ use ottla::{
     Batch, Consumer, ErrorKind, OffsetSpec, Producer, Record, TopicPartition,
     config::{Compression, ConsumerConfig, OffsetReset, ProducerConfig},
 };
+use ottla_interop::broker::TestBroker;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -324,5 +325,41 @@ fn dropping_a_waiting_future_loses_nothing() {
         };
         let (seen, ()) = tokio::join!(reading, writing);
         assert_eq!(seen, (0..2_000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn whoever_waits_for_records_hears_why_nothing_was_ever_reached() {
+    // A port that was just free.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let elsewhere = TestBroker::start(&[("advertised.listeners", &format!("PLAINTEXT://{nobody}"))]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for (server, fix) in [
+            (nobody.clone(), "check that a broker runs there"),
+            (elsewhere.bootstrap(), "let `advertised.listeners` of broker"),
+        ] {
+            for in_group in [false, true] {
+                let consumer = Consumer::new(ConsumerConfig {
+                    bootstrap_servers: vec![server.clone()],
+                    group_id: in_group.then(|| "readers".to_owned()),
+                    request_timeout: Duration::from_millis(500),
+                    default_api_timeout: Duration::from_millis(800),
+                    ..Default::default()
+                })
+                .unwrap();
+                match in_group {
+                    true => consumer.subscribe(["letters"]).unwrap(),
+                    false => consumer.assign([TopicPartition::new("letters", 0)]).unwrap(),
+                }
+                // And again, as long as it stays so.
+                for _ in 0..2 {
+                    let error = timeout(PATIENCE, consumer.next_batch(1)).await.unwrap().unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                    assert!(error.what_happened().contains(&format!("`{nobody}` refused")), "{error}");
+                    assert!(error.what_to_do().is_some_and(|it| it.contains(fix)), "{error}");
+                }
+            }
+        }
     });
 }

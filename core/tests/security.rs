@@ -348,6 +348,45 @@ fn a_server_of_another_name_is_taken_only_by_whoever_does_not_ask() {
         assert_eq!(error.kind(), ErrorKind::Tls, "{}: {error}", target.name);
         assert!(error.to_string().contains("elsewhere.example"), "{error}");
         round_trip(&target.settings("ELSEWHERE", &[("ssl.endpoint.identification.algorithm", "")])).await;
+        // Librdkafka's key takes a certificate that is not even good.
+        round_trip(&target.settings("EXPIRED", &[("enable.ssl.certificate.verification", "false")])).await;
+    });
+}
+
+#[test]
+fn a_member_that_may_not_log_in_is_told_so_and_reads_once_it_may() {
+    on_each(async |target| {
+        let topic = unique("letters");
+        let plain = target.settings("PLAINTEXT", &[]);
+        admin(&plain).unwrap().create_topic(NewTopic::new(&topic)).await.unwrap();
+        let producer = Producer::new(ProducerConfig::from_settings(&plain).unwrap().0).unwrap();
+        producer.send(Record::to(&topic).value("x")).await.unwrap().await.unwrap();
+        for protocol in ["classic", "auto"] {
+            let user = unique("late");
+            let mut settings = target.settings("SECURE", &login("SCRAM-SHA-256", &user, "hush"));
+            settings.set("group.id", unique("readers")).set("group.protocol", protocol);
+            let consumer = consumer(&settings);
+            consumer.subscribe([topic.as_str()]).unwrap();
+            // The call fails, and the one after it, without anybody having subscribed anew.
+            for _ in 0..2 {
+                let error = consumer.next_batch(1).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Authentication, "{} {protocol}: {error}", target.name);
+                assert!(error.what_to_do().is_some_and(|fix| fix.contains("check user name and password")));
+            }
+            add_user(target, &user, ScramMechanism::Sha256, "hush").await;
+            let reading = async {
+                loop {
+                    match consumer.next_batch(1).await {
+                        Ok(batch) => return batch,
+                        // Of an attempt before.
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Authentication, "{error}"),
+                    }
+                }
+            };
+            let batch = tokio::time::timeout(Duration::from_secs(30), reading).await.unwrap();
+            assert_eq!(batch.len(), 1, "{} {protocol}", target.name);
+            consumer.close(Duration::from_secs(10)).await.unwrap();
+        }
     });
 }
 

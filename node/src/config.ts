@@ -222,6 +222,10 @@ export interface ProducerConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Java classes that provide security algorithms. Without effect: there is no JVM. */
   securityProviders?: string | undefined
   /** As `securityProviders`. */
@@ -230,10 +234,6 @@ export interface ProducerConfig {
   saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerHeaderUrlencode`. */
   'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
-  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
-  /** As `enableSslCertificateVerification`. */
-  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -778,6 +778,10 @@ export interface ConsumerConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Java classes that provide security algorithms. Without effect: there is no JVM. */
   securityProviders?: string | undefined
   /** As `securityProviders`. */
@@ -786,10 +790,6 @@ export interface ConsumerConfig {
   saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerHeaderUrlencode`. */
   'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
-  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
-  /** As `enableSslCertificateVerification`. */
-  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -1230,6 +1230,10 @@ export interface AdminConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
+  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
+  /** As `enableSslCertificateVerification`. */
+  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Java classes that provide security algorithms. Without effect: there is no JVM. */
   securityProviders?: string | undefined
   /** As `securityProviders`. */
@@ -1238,10 +1242,6 @@ export interface AdminConfig {
   saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerHeaderUrlencode`. */
   'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
-  /** Librdkafka: checks the broker's certificate. By default `true`. Without effect: librdkafka's; certificates are always checked: name whom to trust by `ssl.truststore.location`. */
-  enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
-  /** As `enableSslCertificateVerification`. */
-  'enable.ssl.certificate.verification'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */

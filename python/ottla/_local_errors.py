@@ -38,7 +38,7 @@ class ClosedError(OttlaError):
 class TransportError(OttlaError, ConnectionError):
     """A connection could not be made, or ended before the answer came.
 
-    Try again: connections come back by themselves; if it stays, check `bootstrap.servers`, and what the broker advertises.
+    Try again: connections come back by themselves; if it stays, check `bootstrap.servers`, and what the broker advertises; `ottla doctor` looks at each step of the way.
     """
 
 

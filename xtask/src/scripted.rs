@@ -31,8 +31,8 @@ pub struct Scripted {
     missing: &'static str,
     /// Runs its tests, over the package in the folder.
     tests: fn(&Path) -> Command,
-    /// Runs a program of `examples/one_bus`, over the package in the folder.
-    shop: fn(&Path) -> Command,
+    /// Runs its service of `examples/one_bus`, over the package in the folder.
+    service: fn(&Path) -> Command,
 }
 
 /// The gem. Debian has `ffi` and minitest without RubyGems.
@@ -48,7 +48,7 @@ pub const RUBY: Scripted = Scripted {
         ruby.args(["-w", "-r", "timeout", "-I"]).arg(package.join("lib")).arg(tree::path("ruby/test/all.rb"));
         ruby
     },
-    shop: |package| {
+    service: |package| {
         let mut ruby = Command::new("ruby");
         ruby.arg("-I").arg(package.join("lib")).arg(tree::path("examples/one_bus/ruby/main.rb"));
         ruby
@@ -72,7 +72,7 @@ pub const PHP: Scripted = Scripted {
         php.arg(tree::path("php/tests/run.php")).env("OTTLA_AUTOLOAD", package.join("autoload.php"));
         php
     },
-    shop: |package| {
+    service: |package| {
         let mut php = Command::new("php");
         php.arg(tree::path("examples/one_bus/php/main.php"))
             .env("OTTLA_AUTOLOAD", package.join("autoload.php"));
@@ -143,10 +143,10 @@ impl Scripted {
         (!self.is_working()).then_some(self.missing)
     }
 
-    /// Makes the package, and gives its program of `examples/one_bus`.
-    pub fn shop(&self) -> anyhow::Result<Command> {
+    /// Makes the package, and gives its service of `examples/one_bus`.
+    pub fn service(&self) -> anyhow::Result<Command> {
         self.package("ci")?;
-        Ok((self.shop)(&tree::path(PACKAGES).join(self.language)))
+        Ok((self.service)(&tree::path(PACKAGES).join(self.language)))
     }
 
     fn is_working(&self) -> bool {

@@ -80,6 +80,7 @@ const STAGES: &[Stage] = &[
         run: |run| crate::scripted::RUBY.lane(run),
     },
     Stage { name: "php", what: "the package for PHP: its tests", run: |run| crate::scripted::PHP.lane(run) },
+    Stage { name: "demo", what: "a file, and a stream of orders through all languages, audited", run: demo },
     Stage { name: "crates", what: "the tests of every crate, the peers' among them", run: crates },
 ];
 
@@ -105,7 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let run = Run { require_all: args.require_all };
+    let run = Run { require_all: args.require_all, is_whole: args.only.is_none() };
     let mut all = Tally::default();
     for stage in chosen {
         let began = Instant::now();
@@ -131,6 +132,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// How the tests are run.
 pub struct Run {
     require_all: bool,
+    /// Whether all stages are run.
+    is_whole: bool,
 }
 
 impl Run {
@@ -217,6 +220,14 @@ fn licences(run: &Run) -> anyhow::Result<Tally> {
         None => return Ok(run.missing("cargo-deny; `cargo install cargo-deny --locked` brings it")),
     };
     run.check(&program, &["deny", "check", "licenses", "bans", "sources"])
+}
+
+/// The demo in short; in the whole run over the packages that the stages before it have built.
+fn demo(run: &Run) -> anyhow::Result<Tally> {
+    let mut args = vec!["demo", "--lines", "20000", "--orders", "10000", "--per-second", "5000"];
+    args.extend(run.require_all.then_some("--require-all"));
+    args.extend(run.is_whole.then_some("--as-built"));
+    run.xtask(&args)
 }
 
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file

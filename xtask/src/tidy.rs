@@ -48,6 +48,7 @@ const ARROWS: &[Arrows] = &[
             ("producer", &["cluster"]),
             ("consumer", &["cluster"]),
             ("admin", &["cluster"]),
+            ("doctor", &["cluster"]),
             ("runtime", &["cluster"]),
         ],
     },

@@ -124,12 +124,7 @@ impl From<&core::Error> for BindingError {
         let flags = [(error.is_retriable(), RETRIABLE), (error.is_fatal(), FATAL), (is_abortable, ABORTABLE)];
         let flags = flags.into_iter().filter(|(is_so, _)| *is_so).map(|(_, flag)| flag).sum();
         let hint = error.what_to_do().map(str::to_owned);
-        let mut message = error.to_string();
-        // The core's text ends with the hint, which has a place of its own here.
-        if let Some(hint) = &hint {
-            let text = message.strip_suffix(hint.as_str()).and_then(|text| text.strip_suffix("; "));
-            message = text.map(str::to_owned).unwrap_or(message);
-        }
+        let message = error.what_happened();
         Self { code, name: name(code), flags, message, hint }
     }
 }

@@ -831,9 +831,9 @@ mod tests {
     async fn a_log_that_cannot_be_applied_keeps_the_broker_from_starting() {
         let dir = tempfile::tempdir().unwrap();
         let mut voter = SingleVoter::open(dir.path(), |_| Ok(())).unwrap();
-        voter.propose(vec![Bytes::from_static(&[1, 27, 0])], 1).await.unwrap();
+        voter.propose(vec![Bytes::from_static(&[1, 10, 0])], 1).await.unwrap();
         let error = replay(dir.path(), Image::new("c".into())).unwrap_err().to_string();
-        assert!(error.ends_with("at byte 0: offset 0: a record of kind 27, which this release does not act on; a newer one may"), "{error}");
+        assert!(error.ends_with("at byte 0: offset 0: a record of kind 10, which this release does not act on; a newer one may"), "{error}");
     }
 
     #[derive(Clone, Debug)]

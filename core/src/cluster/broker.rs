@@ -19,17 +19,27 @@ use ottla_protocol::{
     types::Str,
     wire::Reader,
 };
-use ottla_transport::{Cause, ConnectOptions, Connection, Interlude, TransportError};
+use ottla_transport::{Cause, ConnectOptions, Connection, Diagnosis, Interlude, TransportError};
 use tokio::time::Instant;
 
 use super::{login, metadata::Address, security::SaslLogin};
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    config::ClientConfig,
+    error::{Error, ErrorKind, Result},
+};
 
 /// Who a client says it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Identification {
     /// `client.id`; none if it is empty.
     pub client_id: Option<Str>,
+}
+
+impl Identification {
+    /// What the keys say.
+    pub(crate) fn of(config: &ClientConfig) -> Self {
+        Self { client_id: (!config.client_id.is_empty()).then(|| config.client_id.as_str().into()) }
+    }
 }
 
 /// A connection over which versions were negotiated (KIP-35). Requests are answered in the order of the calls.
@@ -57,6 +67,23 @@ impl BrokerConnection {
         timeout: Duration,
     ) -> Result<Arc<Self>> {
         let connection = Connection::connect(&address.to_string(), options).await?;
+        let this = Self::negotiate(connection, address, identification, timeout).await?;
+        let Some(sasl) = sasl else { return Ok(Arc::new(this)) };
+        let lifetime = login::log_in(&this, sasl, None, timeout).await?;
+        let this = Arc::new(this);
+        if let Some(lifetime) = lifetime {
+            login::spawn_keeper(&this, sasl, lifetime, timeout);
+        }
+        Ok(this)
+    }
+
+    /// Asks at a connection which versions the broker serves. Nobody is logged in yet.
+    pub(crate) async fn negotiate(
+        connection: Connection,
+        address: &Address,
+        identification: Identification,
+        timeout: Duration,
+    ) -> Result<Self> {
         let mut this = Self {
             connection,
             address: address.clone(),
@@ -65,12 +92,6 @@ impl BrokerConnection {
             next_correlation_id: AtomicI32::new(0),
         };
         this.versions = this.ask_versions(Instant::now() + timeout).await?;
-        let Some(sasl) = sasl else { return Ok(Arc::new(this)) };
-        let lifetime = login::log_in(&this, sasl, None, timeout).await?;
-        let this = Arc::new(this);
-        if let Some(lifetime) = lifetime {
-            login::spawn_keeper(&this, sasl, lifetime, timeout);
-        }
         Ok(this)
     }
 
@@ -97,6 +118,11 @@ impl BrokerConnection {
         }
         Err(Error::broker(ErrorCode::UNSUPPORTED_VERSION, None)
             .context(format!("negotiate with `{}`", self.address)))
+    }
+
+    /// How many APIs the broker serves that are known here.
+    pub(crate) fn apis(&self) -> usize {
+        self.versions.0.len()
     }
 
     /// The newest version of an API that both sides know.
@@ -229,6 +255,7 @@ impl From<TransportError> for Error {
             Cause::Tls(_) => ErrorKind::Tls,
             _ => ErrorKind::Disconnected,
         };
-        Self::new(kind, error.to_string()).caused_by(error)
+        let Diagnosis { cause, fix } = error.diagnosis();
+        Self::new(kind, cause).hint_if(fix).caused_by(error)
     }
 }

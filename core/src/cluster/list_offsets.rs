@@ -100,8 +100,11 @@ pub(crate) async fn list_offsets(
         sleep(wait).await;
     }
     for (tp, (_, last)) in pending {
-        let why = last.map_or_else(|| "its leader is not known".to_owned(), |error| error.to_string());
-        done.insert(tp, Err(Error::new(ErrorKind::Timeout, why)));
+        let error = match last {
+            Some(last) => Error::new(ErrorKind::Timeout, last.what_happened()).hint_if(last.what_to_do()),
+            None => Error::new(ErrorKind::Timeout, "its leader is not known"),
+        };
+        done.insert(tp, Err(error));
     }
     let mut take = |tp: TopicPartition| {
         let result =

@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod coordinator;
+pub(crate) mod diagnosis;
 pub(crate) mod list_offsets;
 pub(crate) mod login;
 pub(crate) mod metadata;
@@ -10,6 +11,7 @@ pub(crate) mod retry;
 pub(crate) mod router;
 pub(crate) mod runtime;
 pub(crate) mod security;
+pub(crate) mod unreached;
 
 pub(crate) use router::{Cluster, ClusterSettings, Purpose};
 

@@ -18,7 +18,7 @@ use ottla_protocol::{
     },
     types::{BrokerId, TopicName},
 };
-use ottla_transport::ConnectOptions;
+use ottla_transport::{ConnectOptions, tls::TlsConnector};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     broker::{BrokerConnection, Identification},
+    diagnosis::{self, Advertised},
     metadata::{Address, LeaderHint, Metadata, MetadataSettings, Snapshot},
     retry::{Backoff, Failures},
     security::{SaslLogin, Security},
@@ -74,6 +75,8 @@ pub(crate) struct Cluster {
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// The last failure to get metadata, for those whose wait for it ends.
     failure: watch::Sender<Option<Error>>,
+    /// Why the broker could not be connected to that was tried last; `None` if it could.
+    unconnected: watch::Sender<Option<Error>>,
     metadata_changed: Notify,
     metadata_requests: Counter,
 }
@@ -82,6 +85,10 @@ pub(crate) struct Cluster {
 struct State {
     metadata: Metadata,
     connections: HashMap<(Node, Purpose), Arc<Place>>,
+    /// Who answered the last request for metadata: who told where the brokers listen.
+    teller: Option<Address>,
+    /// Where brokers that are known were reached. An address among them is not wrong, if it ever fails.
+    reached: HashMap<BrokerId, Address>,
     random: fastrand::Rng,
 }
 
@@ -101,12 +108,7 @@ impl Cluster {
     /// [`Cluster::keep_metadata`] does.
     pub(crate) fn new(settings: ClusterSettings) -> Result<Arc<Self>> {
         let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation } = settings;
-        let bootstrap =
-            config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
-        if bootstrap.is_empty() {
-            return Err(Error::new(ErrorKind::Config, "`bootstrap.servers` is empty")
-                .hint("name a broker, as `localhost:9092`"));
-        }
+        let bootstrap = bootstrap(&config)?;
         let metadata = MetadataSettings {
             max_age: config.metadata_max_age,
             max_idle: metadata_max_idle,
@@ -117,23 +119,21 @@ impl Cluster {
         };
         let metadata = Metadata::new(metadata, std::time::Instant::now());
         let Security { tls, sasl } = Security::new(&config)?;
-        let options = ConnectOptions {
-            connect_timeout: config.socket_connection_setup_timeout,
-            tls,
-            idle: config.connections_max_idle,
-            send_buffer_bytes: config.send_buffer_bytes,
-            receive_buffer_bytes: config.receive_buffer_bytes,
-            ..ConnectOptions::default()
-        };
-        let client_id = (!config.client_id.is_empty()).then(|| config.client_id.as_str().into());
         Ok(Arc::new(Self {
             bootstrap,
-            options,
-            identification: Identification { client_id },
+            options: connect_options(&config, tls),
+            identification: Identification::of(&config),
             sasl,
             snapshot: watch::Sender::new(metadata.snapshot().clone()),
             failure: watch::Sender::new(None),
-            state: Mutex::new(State { metadata, connections: HashMap::new(), random: fastrand::Rng::new() }),
+            unconnected: watch::Sender::new(None),
+            state: Mutex::new(State {
+                metadata,
+                connections: HashMap::new(),
+                teller: None,
+                reached: HashMap::new(),
+                random: fastrand::Rng::new(),
+            }),
             metadata_requests: Counter::default(),
             metadata_changed: Notify::new(),
             config,
@@ -179,6 +179,11 @@ impl Cluster {
     /// To hear why there is no metadata.
     pub(crate) fn subscribe_failures(&self) -> watch::Receiver<Option<Error>> {
         self.failure.subscribe()
+    }
+
+    /// To hear why brokers that are known cannot be connected to, and that one could be.
+    pub(crate) fn subscribe_connections(&self) -> watch::Receiver<Option<Error>> {
+        self.unconnected.subscribe()
     }
 
     /// Keeps a topic known while it is in use: to be called now and then.
@@ -253,7 +258,10 @@ impl Cluster {
     }
 
     async fn ask_for_metadata(&self, request: &MetadataRequest) -> Result<MetadataResponse> {
-        let response = self.ask_any(request, Instant::now() + self.config.request_timeout).await?;
+        // A connection that says nothing is given up before the question is: its error tells more.
+        let grace = self.config.socket_connection_setup_timeout;
+        let deadline = Instant::now() + self.config.request_timeout;
+        let response = self.ask_any(request, deadline, grace).await?;
         response.error_code.ok().map_err(|code| Error::broker(code, None))?;
         Ok(response)
     }
@@ -291,12 +299,14 @@ impl Cluster {
         if let Some(found) = found.await.unwrap_or(Ok(None))? {
             return Ok(found);
         }
-        let why = match &*self.failure.borrow() {
-            Some(error) => format!(": {error}"),
-            None => String::new(),
-        };
-        let ms = waited.elapsed().as_millis();
-        Err(Error::new(ErrorKind::Timeout, format!("waited {ms} ms for {waiting_for}{why}")))
+        let mut text = format!("waited {} ms for {waiting_for}", waited.elapsed().as_millis());
+        let failure = self.failure.borrow();
+        if let Some(error) = &*failure {
+            text += ": ";
+            text += &error.what_happened();
+        }
+        let hint = failure.as_ref().and_then(Error::what_to_do);
+        Err(Error::new(ErrorKind::Timeout, text).hint_if(hint))
     }
 
     // ---- connections
@@ -310,12 +320,16 @@ impl Cluster {
         self.connect(Node::Broker(broker), purpose).await
     }
 
-    async fn connect(&self, node: Node, purpose: Purpose) -> Result<Arc<BrokerConnection>> {
-        let address = match node {
+    /// Where a node listens, as far as that is known.
+    fn address(&self, node: Node) -> Option<Address> {
+        match node {
             Node::Bootstrap(index) => self.bootstrap.get(index).cloned(),
             Node::Broker(id) => self.snapshot.borrow().brokers.get(&id).cloned(),
-        };
-        let address = address.ok_or_else(|| {
+        }
+    }
+
+    async fn connect(&self, node: Node, purpose: Purpose) -> Result<Arc<BrokerConnection>> {
+        let address = self.address(node).ok_or_else(|| {
             Error::new(ErrorKind::Disconnected, format!("it is not known where {node:?} listens"))
         })?;
         let place = self.lock().connections.entry((node, purpose)).or_default().clone();
@@ -326,16 +340,38 @@ impl Cluster {
         }
         let timeout = self.config.request_timeout;
         let (identification, sasl) = (self.identification.clone(), self.sasl.as_ref());
-        let opened = BrokerConnection::open(&address, &self.options, identification, sasl, timeout).await?;
+        let opened = BrokerConnection::open(&address, &self.options, identification, sasl, timeout).await;
+        let opened = self.explain(node, &address, opened)?;
         *place = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// The address that a broker advertises may itself be what is wrong.
+    fn explain<T>(&self, node: Node, address: &Address, opened: Result<T>) -> Result<T> {
+        let Node::Broker(broker) = node else { return opened };
+        let mut state = self.lock();
+        let error = match opened {
+            Ok(opened) => {
+                state.reached.insert(broker, address.clone());
+                self.unconnected.send_replace(None);
+                return Ok(opened);
+            }
+            Err(error) => error,
+        };
+        let is_new = state.reached.get(&broker) != Some(address) && !self.bootstrap.contains(address);
+        let error = match state.teller.clone().filter(|_| is_new) {
+            Some(teller) => Advertised { broker, address: address.clone(), teller }.explain(error),
+            None => error.context(format!("connect to broker {broker}")),
+        };
+        self.unconnected.send_replace(Some(error.clone()));
+        Err(error)
     }
 
     /// Those that may be asked anything, best first: brokers that a connection is open to, then the others at
     /// random; the bootstrap servers where no broker is known, or as the last resort.
     fn candidates(&self) -> Vec<Node> {
         let mut state = self.lock();
-        let State { random, connections, metadata } = &mut *state;
+        let State { random, connections, metadata, .. } = &mut *state;
         let mut brokers: Vec<Node> = metadata.snapshot().brokers.keys().copied().map(Node::Broker).collect();
         random.shuffle(&mut brokers);
         brokers.sort_by_key(|node| {
@@ -357,11 +393,12 @@ impl Cluster {
 
     // ---- requests
 
-    /// Asks one after the other until one answers; each is asked once.
-    async fn ask_any<R: Api>(&self, request: &R, deadline: Instant) -> Result<R::Response> {
+    /// Asks one after the other until one answers; each is asked once. Nobody is asked after `deadline`, and who was asked before
+    /// has `grace` more.
+    async fn ask_any<R: Api>(&self, request: &R, deadline: Instant, grace: Duration) -> Result<R::Response> {
         let mut last = None;
         for node in self.candidates() {
-            match self.ask(node, request, deadline).await {
+            match self.ask(node, request, deadline + grace).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_retriable() => {
                     tracing::debug!(?node, %error, "asking the next broker");
@@ -377,22 +414,40 @@ impl Cluster {
     }
 
     async fn ask<R: Api>(&self, node: Node, request: &R, deadline: Instant) -> Result<R::Response> {
+        let mut is_connected = false;
         let asking = async {
             let connection = self.connect(node, Purpose::Ask).await?;
+            is_connected = true;
             if R::KEY == ApiKey::Metadata {
                 self.metadata_requests.add(1);
             }
             let deadline = deadline.min(Instant::now() + self.config.request_timeout);
-            connection.call(request, deadline)?.await
+            let response = connection.call(request, deadline)?.await?;
+            if R::KEY == ApiKey::Metadata {
+                self.lock().teller = Some(connection.address().clone());
+            }
+            Ok(response)
         };
-        timeout_at(deadline, asking).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("{node:?} did not answer {:?} in time", R::KEY)))
-        })
+        let asked = timeout_at(deadline, asking).await;
+        asked.unwrap_or_else(|_| Err(self.late(node, R::KEY, is_connected)))
+    }
+
+    /// That the time for a question was over: the question's own, which may be short.
+    fn late(&self, node: Node, key: ApiKey, is_connected: bool) -> Error {
+        let Some(address) = self.address(node) else {
+            return Error::new(ErrorKind::Timeout, format!("{node:?} did not answer {key:?} in time"));
+        };
+        if is_connected {
+            return Error::new(ErrorKind::Timeout, format!("`{address}` did not answer {key:?} in time"));
+        }
+        let error = diagnosis::not_in_time(&address);
+        let explained: Result<()> = self.explain(node, &address, Err(error.clone()));
+        explained.err().unwrap_or(error)
     }
 
     /// Asks any broker, again until `deadline` as long as the failure may pass.
     pub(crate) async fn call_any<R: Api>(&self, request: &R, deadline: Instant) -> Result<R::Response> {
-        self.retry(deadline, || self.ask_any(request, deadline)).await
+        self.retry(deadline, || self.ask_any(request, deadline, Duration::ZERO)).await
     }
 
     /// Asks the controller, or rather the broker that passes it on.
@@ -405,7 +460,7 @@ impl Cluster {
             let controller = self.snapshot().controller;
             match controller {
                 Some(id) => self.ask(Node::Broker(id), request, deadline).await,
-                None => self.ask_any(request, deadline).await,
+                None => self.ask_any(request, deadline, Duration::ZERO).await,
             }
         })
         .await
@@ -445,6 +500,29 @@ impl Cluster {
 
 fn far_future() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
+}
+
+/// `bootstrap.servers`, of which there is one at least.
+pub(crate) fn bootstrap(config: &ClientConfig) -> Result<Vec<Address>> {
+    let named =
+        config.bootstrap_servers.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
+    if named.is_empty() {
+        return Err(Error::new(ErrorKind::Config, "`bootstrap.servers` is empty")
+            .hint("name a broker, as `localhost:9092`"));
+    }
+    Ok(named)
+}
+
+/// How connections are made.
+pub(crate) fn connect_options(config: &ClientConfig, tls: Option<Arc<TlsConnector>>) -> ConnectOptions {
+    ConnectOptions {
+        connect_timeout: config.socket_connection_setup_timeout,
+        tls,
+        idle: config.connections_max_idle,
+        send_buffer_bytes: config.send_buffer_bytes,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+        ..ConnectOptions::default()
+    }
 }
 
 /// Reads `host:port`, with an IPv6 address in brackets.

@@ -14,6 +14,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
+const VERIFICATION: &str = "enable.ssl.certificate.verification";
+
 /// What a connection goes through before it is of use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Security {
@@ -40,7 +42,7 @@ impl Security {
             SecurityProtocol::SaslSsl => (true, true),
         };
         let tls = if tls { Some(Arc::new(connector(config)?)) } else { None };
-        let sasl = if sasl { Some(login(config, tls.is_some())?) } else { None };
+        let sasl = if sasl { Some(login(config)?) } else { None };
         Ok(Self { tls, sasl })
     }
 }
@@ -51,7 +53,13 @@ fn wrong(key: &str, why: impl std::fmt::Display) -> Error {
 
 fn connector(config: &ClientConfig) -> Result<TlsConnector> {
     let settings = TlsSettings::of(&ssl_keys!(config));
-    let settings = settings.map_err(|error| wrong(error.key, &error.why).caused_by(error))?;
+    let mut settings = settings.map_err(|error| wrong(error.key, &error.why).caused_by(error))?;
+    settings.checks_certificate = config.enable_ssl_certificate_verification;
+    if !settings.checks_certificate {
+        tracing::warn!(
+            "`{VERIFICATION}=false`: whoever answers is taken for the broker; name whom to trust by `ssl.truststore.location`"
+        );
+    }
     TlsConnector::new(settings).map_err(|error| {
         Error::new(ErrorKind::Config, format!("TLS cannot be set up: {error}"))
             .hint("check the keys that begin with `ssl.`")
@@ -59,16 +67,24 @@ fn connector(config: &ClientConfig) -> Result<TlsConnector> {
     })
 }
 
-fn login(config: &ClientConfig, is_secret: bool) -> Result<SaslLogin> {
+fn login(config: &ClientConfig) -> Result<SaslLogin> {
     const MECHANISM: &str = "sasl.mechanism";
     let name = &config.sasl_mechanism;
     let mechanism = Mechanism::named(name).ok_or_else(|| {
         let served = Mechanism::ALL.map(|mechanism| format!("`{mechanism}`")).join(", ");
         wrong(MECHANISM, format!("`{name}` is not served; there are {served}"))
     })?;
-    if mechanism == Mechanism::Plain && !is_secret && !config.sasl_plain_without_tls {
-        return Err(wrong(MECHANISM, "PLAIN without TLS shows the password to everybody on the way")
-            .hint("set `security.protocol` to `SASL_SSL`, or `ottla.sasl.plain.without.tls` to `true` if it must be"));
+    if mechanism == Mechanism::Plain && !config.sasl_plain_without_tls {
+        if config.security_protocol != SecurityProtocol::SaslSsl {
+            return Err(wrong(MECHANISM, "PLAIN without TLS shows the password to everybody on the way")
+                .hint("set `security.protocol` to `SASL_SSL`, or `ottla.sasl.plain.without.tls` to `true` if it must be"));
+        }
+        if !config.enable_ssl_certificate_verification {
+            let text = format!("PLAIN with `{VERIFICATION}=false` gives the password to whoever answers");
+            return Err(wrong(MECHANISM, text).hint(
+                "name whom to trust by `ssl.truststore.location`, or set `ottla.sasl.plain.without.tls` to `true` if it must be",
+            ));
+        }
     }
     let named = (config.sasl_username.as_deref(), config.sasl_password.as_ref().map(Secret::reveal));
     let login = match (named, &config.sasl_jaas_config) {
@@ -143,7 +159,7 @@ mod tests {
             config.sasl_password = Some(Secret::new("b"));
         });
         for config in [by_jaas, by_name] {
-            let sasl = login(&config, true).unwrap();
+            let sasl = login(&config).unwrap();
             assert_eq!(sasl.login, Login { user: "a".into(), password: "b".into() });
             assert_eq!(sasl.mechanism.name(), "SCRAM-SHA-256");
         }
@@ -155,19 +171,26 @@ mod tests {
             config.sasl_username = Some("a".into());
             config.sasl_password = Some(Secret::new("hunter2"));
         };
-        let cases: [(ClientConfig, bool, &str); 5] = [
-            (config(user), true, "`sasl.mechanism`: `GSSAPI` is not served; there are `SCRAM-SHA-512`"),
+        let cases: [(ClientConfig, &str); 6] = [
+            (config(user), "`sasl.mechanism`: `GSSAPI` is not served; there are `SCRAM-SHA-512`"),
             (
                 config(|config| {
                     user(config);
                     config.sasl_mechanism = "PLAIN".into();
+                    config.security_protocol = SecurityProtocol::SaslPlaintext;
                 }),
-                false,
                 "`sasl.mechanism`: PLAIN without TLS shows the password to everybody on the way; set",
             ),
             (
+                config(|config| {
+                    user(config);
+                    config.sasl_mechanism = "PLAIN".into();
+                    config.enable_ssl_certificate_verification = false;
+                }),
+                "gives the password to whoever answers; name whom to trust",
+            ),
+            (
                 config(|config| config.sasl_mechanism = "PLAIN".into()),
-                true,
                 "PLAIN needs a user name and a password",
             ),
             (
@@ -176,7 +199,6 @@ mod tests {
                     config.sasl_jaas_config =
                         jaas("x.ScramLoginModule required username=a password=hunter2;");
                 }),
-                true,
                 "`sasl.jaas.config`: `ScramLoginModule` is not the login module of PLAIN, `PlainLoginModule`",
             ),
             (
@@ -186,12 +208,11 @@ mod tests {
                     config.sasl_jaas_config =
                         jaas("x.PlainLoginModule required username=a password=hunter2;");
                 }),
-                true,
                 "`sasl.jaas.config`: the user is named by",
             ),
         ];
-        for (config, is_secret, words) in cases {
-            let error = login(&config, is_secret).unwrap_err();
+        for (config, words) in cases {
+            let error = login(&config).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains(words), "{error}");
             assert!(!format!("{error} {error:?} {config:?}").contains("hunter2"), "{error:?}");
@@ -199,9 +220,10 @@ mod tests {
         let forced = config(|config| {
             user(config);
             config.sasl_mechanism = "PLAIN".into();
+            config.security_protocol = SecurityProtocol::SaslPlaintext;
             config.sasl_plain_without_tls = true;
         });
-        assert!(login(&forced, false).is_ok());
+        assert!(login(&forced).is_ok());
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::{
         list_offsets::list_offsets,
         metadata::{Address, LeaderHint, Snapshot},
         retry::Failures,
+        unreached::Unreached,
     },
     config::IsolationLevel,
     error::{Error, ErrorKind, Result},
@@ -159,6 +160,11 @@ pub(super) struct Fetcher {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Why there is no metadata.
     failures: watch::Receiver<Option<Error>>,
+    /// Why a broker cannot be connected to.
+    connections: watch::Receiver<Option<Error>>,
+    /// Whether there was metadata, and whether a broker that it names was connected to.
+    metadata: Unreached,
+    brokers_at_all: Unreached,
     brokers: HashMap<BrokerId, Broker>,
     events: JoinSet<Event>,
     random: fastrand::Rng,
@@ -219,6 +225,9 @@ impl Fetcher {
     ) -> Self {
         Self {
             group,
+            metadata: Unreached::new(settings.api_timeout),
+            brokers_at_all: Unreached::new(settings.api_timeout),
+            connections: cluster.subscribe_connections(),
             snapshots: cluster.subscribe(),
             failures: cluster.subscribe_failures(),
             cluster,
@@ -255,17 +264,36 @@ impl Fetcher {
                         Err(_) => return,
                     },
                     Ok(()) = self.failures.changed() => {
-                        // Without this a program whose password is wrong would wait for records for ever.
                         let failure = self.failures.borrow_and_update().clone();
-                        if let Some(error) = failure.filter(Error::keeps_out) {
-                            self.shared.lock().keep_out(error);
-                            self.shared.tell();
+                        if let Some(error) = failure {
+                            let told = self.metadata.failed(&error, Instant::now());
+                            self.tell_of_the_way(error, told);
+                        }
+                        true
+                    }
+                    Ok(()) = self.connections.changed() => {
+                        let failure = self.connections.borrow_and_update().clone();
+                        match failure {
+                            Some(error) => {
+                                let told = self.brokers_at_all.failed(&error, Instant::now());
+                                self.tell_of_the_way(error, told);
+                            }
+                            None => self.brokers_at_all.reached(),
                         }
                         true
                     }
                     () = &mut sleep => false,
                 };
             }
+        }
+    }
+
+    /// There is no way to the records, and what is to be told if it may pass. Without this a program whose password is wrong
+    /// would wait for records for ever.
+    fn tell_of_the_way(&self, error: Error, told: Option<Error>) {
+        if let Some(error) = if error.keeps_out() { Some(error) } else { told } {
+            self.shared.lock().keep_out(error);
+            self.shared.tell();
         }
     }
 
@@ -285,6 +313,9 @@ impl Fetcher {
         let mut by_broker: HashMap<BrokerId, Vec<(ToFetch, Uuid)>> = HashMap::new();
         let mut to_check: HashMap<BrokerId, Vec<ToFetch>> = HashMap::new();
         let snapshot = self.snapshots.borrow_and_update().clone();
+        if snapshot.version > 0 {
+            self.metadata.reached();
+        }
         let (fetchable, plan) = {
             let mut subscription = self.shared.lock();
             let fetchable = subscription.fetchable(self.settings.partition_bytes_max, now);

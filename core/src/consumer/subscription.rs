@@ -404,10 +404,16 @@ impl Subscription {
         }
     }
 
-    /// Why the group cannot be read. That the program asked too late is told once; all else until it subscribes anew.
+    /// Why the group cannot be read. That the program asked too late, or that no broker has this client by the last attempt, is
+    /// told once; all else until it subscribes anew.
     pub(crate) fn failure(&mut self) -> Option<Error> {
-        let is_passing = |error: &mut Error| error.kind() == ErrorKind::MaxPollExceeded;
-        self.failure.take_if(is_passing).or_else(|| self.failure.clone())
+        let is_passing = |error: &mut Error| error.kind() == ErrorKind::MaxPollExceeded || error.keeps_out();
+        let passing = self.failure.take_if(is_passing);
+        if passing.as_ref().is_some_and(Error::keeps_out) {
+            // The same, as the fetcher met it.
+            self.kept_out = None;
+        }
+        passing.or_else(|| self.failure.clone())
     }
 
     /// The next batch, or error, of the partitions that are not held, in turn.
@@ -481,6 +487,8 @@ impl Subscription {
     pub(crate) fn add(&mut self, partitions: &[TopicPartition]) {
         self.revision += 1;
         self.assignments += 1;
+        // Whoever is given something is let in.
+        self.failure.take_if(|error| error.keeps_out());
         for tp in partitions {
             self.last_era += 1;
             self.last_tenure = self.last_tenure.wrapping_add(1);
@@ -541,7 +549,7 @@ impl Subscription {
         self.failure = Some(error);
     }
 
-    /// No broker has this client, by the last attempt: told once, in place of a batch.
+    /// No broker has this client, or none was reached yet, by the last attempt: told once, in place of a batch.
     pub(crate) fn keep_out(&mut self, error: Error) {
         self.kept_out = Some(error);
     }

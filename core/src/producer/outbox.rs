@@ -155,6 +155,8 @@ struct Broker {
     /// Partitions whose batch is still open, with when it was begun, oldest first. May hold some that were sent.
     open: VecDeque<(Instant, u32)>,
     failures: Failures,
+    /// Why the last attempt to connect failed; `None` once there is a connection.
+    last_error: Option<Error>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -282,6 +284,7 @@ impl Outbox {
         let broker = self.brokers.entry(broker).or_default();
         broker.link = Link::Up;
         broker.failures.clear();
+        broker.last_error = None;
     }
 
     /// A connection could not be made, or was lost.
@@ -290,6 +293,12 @@ impl Outbox {
         broker.link =
             Link::DownUntil(now + broker.failures.record(&self.settings.reconnect, &mut self.random));
         self.wants_metadata = true;
+    }
+
+    /// As [`Self::disconnected`], where there was no connection yet: what waits too long for one is told why there is none.
+    pub(crate) fn not_connected(&mut self, broker: BrokerId, error: Error, now: Instant) {
+        self.disconnected(broker, now);
+        self.brokers.entry(broker).or_default().last_error = Some(error);
     }
 
     /// A connection ended that had nothing under way.
@@ -419,14 +428,26 @@ impl Outbox {
     fn expire(&mut self, slot: u32, batch: ProducerBatch, error: Option<Error>) {
         self.abandon_numbers(slot, &batch);
         let after = self.settings.delivery_timeout.as_millis();
-        let why = match error.or_else(|| batch.last_error.clone()) {
-            Some(last) => format!("gave up after {after} ms of `delivery.timeout.ms`: {last}"),
-            None => format!("not sent within {after} ms of `delivery.timeout.ms`"),
-        };
-        let error = match batch.attempts {
-            0 => Error::new(ErrorKind::Timeout, why)
-                .hint("check that the partition has a leader, within reach"),
-            _ => Error::new(ErrorKind::Timeout, why).hint("the records may have been written or not"),
+        let partition = get(&mut self.partitions, slot);
+        let unconnected = partition.and_then(|it| self.brokers.get(&it.leader)?.last_error.clone());
+        let error = if batch.attempts == 0 {
+            // Nothing of it left this machine.
+            let why = match &unconnected {
+                Some(last) => format!(": {}", last.what_happened()),
+                None => String::new(),
+            };
+            let hint = unconnected.as_ref().and_then(Error::what_to_do);
+            Error::new(
+                ErrorKind::Timeout,
+                format!("not sent within {after} ms of `delivery.timeout.ms`{why}"),
+            )
+            .hint(hint.unwrap_or("check that the partition has a leader, within reach"))
+        } else {
+            let why = match unconnected.or(error).or_else(|| batch.last_error.clone()) {
+                Some(last) => format!("gave up after {after} ms of `delivery.timeout.ms`: {last}"),
+                None => format!("gave up after {after} ms of `delivery.timeout.ms`"),
+            };
+            Error::new(ErrorKind::Timeout, why).hint("the records may have been written or not")
         };
         self.finish(slot, batch, Err(error));
     }

@@ -360,7 +360,7 @@ impl Sender {
             }
             Event::Connected(broker, Err(error)) => {
                 tracing::warn!(%broker, %error, "cannot connect");
-                self.outbox.disconnected(broker, Instant::now());
+                self.outbox.not_connected(broker, error, Instant::now());
             }
             Event::Identity(identity) => {
                 self.asks_identity = false;

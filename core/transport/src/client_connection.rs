@@ -32,7 +32,8 @@ use tokio::{
 
 use crate::{
     FrameError, FrameLimits, FrameReader,
-    tls::{self, TlsConnector},
+    diagnosis::FIRST_BYTES_SHOWN_MAX,
+    tls::{self, TlsConnector, TlsReport},
     transport_error::{ANSWERS_TO_ANYBODY_MAX, Cause, TransportError},
     write_pieces,
 };
@@ -139,40 +140,77 @@ impl Connection {
     ///
     /// Must be called in a tokio runtime, on which the connection's task then runs.
     pub async fn connect(address: &str, options: &ConnectOptions) -> Result<Self, TransportError> {
-        let peer: Arc<str> = address.into();
-        let failed = |cause| TransportError::new(&peer, cause);
-        let unresolved = |error| failed(Cause::Unresolved(Arc::new(error)));
-        let mut last = unresolved(io::Error::from(io::ErrorKind::NotFound));
-        for address in lookup_host(address).await.map_err(unresolved)? {
-            match timeout(options.connect_timeout, connect_one(address, options)).await {
-                Ok(Ok(stream)) => match Self::secured(stream, &peer, options).await {
-                    Ok(connection) => return Ok(connection),
+        let found = Self::resolve(address).await?;
+        let mut last = None;
+        for one in found {
+            let error = match Self::dial(one, address, options).await {
+                Ok(stream) => match Self::secure(stream, address, options).await {
+                    Ok((connection, _)) => return Ok(connection),
                     // Another address of the same host would say the same.
-                    Err(cause @ Cause::Tls(_)) => return Err(failed(cause)),
-                    Err(cause) => last = failed(cause),
+                    Err(error) if matches!(error.cause(), Cause::Tls(_)) => return Err(error),
+                    Err(error) => error,
                 },
-                Ok(Err(error)) => last = failed(Cause::NotConnected(Arc::new(error))),
-                Err(_) => last = failed(Cause::ConnectTimeout(options.connect_timeout)),
-            }
+                Err(error) => error,
+            };
+            last = Some(error);
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| unresolved(address, io::ErrorKind::NotFound.into())))
     }
 
-    /// A connection over a socket that is open, with TLS if that is asked for.
-    async fn secured(stream: TcpStream, peer: &Arc<str>, options: &ConnectOptions) -> Result<Self, Cause> {
+    /// The first step of [`Self::connect`]: the addresses of a `host:port`.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub async fn resolve(address: &str) -> Result<Vec<SocketAddr>, TransportError> {
+        let found: Vec<_> = lookup_host(address).await.map_err(|error| unresolved(address, error))?.collect();
+        if found.is_empty() {
+            return Err(unresolved(address, io::ErrorKind::NotFound.into()));
+        }
+        Ok(found)
+    }
+
+    /// The second step: a socket that is open. `peer` names it in errors.
+    ///
+    /// # Errors
+    /// If the address does not take it within [`ConnectOptions::connect_timeout`].
+    pub async fn dial(
+        address: SocketAddr,
+        peer: &str,
+        options: &ConnectOptions,
+    ) -> Result<TcpStream, TransportError> {
+        let cause = match timeout(options.connect_timeout, connect_one(address, options)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => Cause::NotConnected(Arc::new(error)),
+            Err(_) => Cause::ConnectTimeout(options.connect_timeout),
+        };
+        Err(TransportError::new(&peer.into(), cause))
+    }
+
+    /// The third step: TLS over it, if that is asked for, and what was agreed on. `peer`, a `host:port`, is who the server
+    /// must be.
+    ///
+    /// # Errors
+    /// If it is not, or says something else than TLS, or nothing within [`ConnectOptions::connect_timeout`].
+    pub async fn secure(
+        stream: TcpStream,
+        peer: &str,
+        options: &ConnectOptions,
+    ) -> Result<(Self, Option<TlsReport>), TransportError> {
         let Some(connector) = &options.tls else {
             let (source, sink) = stream.into_split();
-            return Ok(Self::over(source, sink, Arc::clone(peer), options));
+            return Ok((Self::over(source, sink, peer, options), None));
         };
-        match timeout(options.connect_timeout, connector.connect(host_of(peer), stream)).await {
+        let cause = match timeout(options.connect_timeout, connector.connect(host_of(peer), stream)).await {
             Ok(Ok(stream)) => {
+                let report = TlsReport::of(&stream);
                 let (source, sink) = tokio::io::split(stream);
-                Ok(Self::over(source, sink, Arc::clone(peer), options))
+                return Ok((Self::over(source, sink, peer, options), Some(report)));
             }
-            Ok(Err(error)) if tls::is_refusal(&error) => Err(Cause::Tls(Arc::new(error))),
-            Ok(Err(error)) => Err(Cause::Handshake(Arc::new(error))),
-            Err(_) => Err(Cause::HandshakeTimeout(options.connect_timeout)),
-        }
+            Ok(Err(error)) if tls::is_refusal(&error) => Cause::Tls(Arc::new(error)),
+            Ok(Err(error)) => Cause::Handshake(Arc::new(error)),
+            Err(_) => Cause::HandshakeTimeout(options.connect_timeout),
+        };
+        Err(TransportError::new(&peer.into(), cause))
     }
 
     /// A connection over a stream that is open already: TLS, or a pipe of a test. `peer` names it in errors.
@@ -262,6 +300,10 @@ fn enqueue(
     // A queue that is closed drops the request; the answer then finds out why by itself.
     _ = requests.send(Queued::Request(request));
     Answer { answered, shared: Arc::clone(shared) }
+}
+
+fn unresolved(address: &str, error: io::Error) -> TransportError {
+    TransportError::new(&address.into(), Cause::Unresolved(Arc::new(error)))
 }
 
 /// The host of `host:port`, an IPv6 address without its brackets.
@@ -405,7 +447,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
                     Err(FrameError::Idle(time)) if idle => return Cause::Idle(time),
                     Err(FrameError::Idle(_)) => {}
                     Err(FrameError::Io(error)) => return self.broken(error),
-                    Err(error) => return Cause::Frame(Arc::new(error)),
+                    Err(error) => return self.unreadable(error),
                 },
                 taken = take(source, &mut self.taken), if takes => {
                     if taken == 0 {
@@ -494,6 +536,17 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
                 self.timer.as_mut().reset(now + NEVER);
                 None
             }
+        }
+    }
+
+    fn unreadable(&self, error: FrameError) -> Cause {
+        match error {
+            // A size that cannot be is a stranger's first words.
+            FrameError::TooLarge { .. } | FrameError::NegativeSize(_) if self.answered == 0 => {
+                let first = self.reader.unread();
+                Cause::Foreign { first: first.get(..FIRST_BYTES_SHOWN_MAX).unwrap_or(first).into() }
+            }
+            error => Cause::Frame(Arc::new(error)),
         }
     }
 

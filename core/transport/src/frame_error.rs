@@ -34,6 +34,13 @@ pub enum FrameError {
         /// Bytes announced.
         size: usize,
     },
+    /// A frame began, and the memory for requests was used up by others for too long.
+    NoMemory {
+        /// Bytes announced.
+        size: usize,
+        /// How long it waited.
+        waited: Duration,
+    },
     /// The connection broke.
     Io(io::Error),
 }
@@ -66,6 +73,11 @@ impl fmt::Display for FrameError {
             Self::Stalled { received, size } => {
                 write!(f, "only {received} bytes of a frame of {size} came in the time allowed")
             }
+            Self::NoMemory { size, waited } => write!(
+                f,
+                "a frame of {size} bytes waited {} s for a part of `queued.max.request.bytes`, which others have",
+                waited.as_secs()
+            ),
             Self::Io(error) => write!(f, "{error}"),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Small frames are cut out of one buffer, several per system call. A large one gets a buffer of its own, into
 //! which the rest of it is read straight. No announced size is believed beyond [`AHEAD_BYTES_MAX`]: past that the
-//! buffer grows as bytes arrive, so that four bytes cannot make us take a hundred megabytes.
+//! buffer grows as bytes arrive, so that four bytes cannot make us take a hundred megabytes. Nor do they take as much of the
+//! [`Budget`] that a broker's connections share: a frame holds of it what has come of it, and about as much again.
 //!
 //! Large buffers are used again once their frames are gone: memory that comes fresh from the system costs a page
 //! fault every 4 KiB, which is more than reading into it does. A thread keeps some, up to [`KEPT_BYTES_MAX`], and
@@ -14,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::FrameError;
@@ -32,6 +33,8 @@ const LARGE_BYTES: usize = AHEAD_BYTES_MAX + SMALL_BYTES;
 /// Bytes of the large buffers that a thread keeps: those of a frame that is read, and of some whose records are being
 /// looked at.
 const KEPT_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// What a frame takes of the budget before its bytes arrive.
+const HELD_AHEAD_BYTES: usize = 64 * 1024;
 /// A frame that comes more slowly than this ends the connection.
 const FRAME_BYTES_PER_S_MIN: usize = 64 * 1024;
 
@@ -58,7 +61,8 @@ pub struct FrameLimits {
     pub frame_bytes_max: usize,
     /// Longest time between frames: Kafka's `connections.max.idle.ms`.
     pub idle: Duration,
-    /// Longest time from a frame's first byte to its last; large frames get more, by their size.
+    /// Longest time from a frame's first byte to its last; large frames get more, by what has come of them. Also the longest
+    /// silence within a frame, and the longest wait of one that has begun for more of the budget.
     pub frame: Duration,
 }
 
@@ -87,10 +91,19 @@ impl Budget {
         Self { permits: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
-    /// Waits until `size` bytes are free. A frame larger than the whole budget takes all of it.
-    async fn acquire(&self, size: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = size.min(self.bytes) as u32;
-        Arc::clone(&self.permits).acquire_many_owned(bytes).await.ok()
+    /// Waits until so many more bytes are free that `held` has `bytes`. A frame larger than the whole budget takes all of it.
+    async fn raise(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = bytes.min(self.bytes).saturating_sub(has);
+        if missing == 0 {
+            return;
+        }
+        // It is never closed.
+        let Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing as u32).await else { return };
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
     }
 }
 
@@ -112,6 +125,8 @@ pub struct FrameReader<R> {
     large_bytes: usize,
     limits: FrameLimits,
     budget: Option<Budget>,
+    /// What the frame that is being read has of the budget.
+    held: Option<OwnedSemaphorePermit>,
     /// Whether a frame was read: a stranger is recognised by its first bytes alone.
     met: bool,
 }
@@ -119,7 +134,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `source` under `limits`.
     pub fn new(source: R, limits: FrameLimits) -> Self {
-        Self { source, buffer: BytesMut::new(), large_bytes: 0, limits, budget: None, met: false }
+        Self { source, buffer: BytesMut::new(), large_bytes: 0, limits, budget: None, held: None, met: false }
     }
 
     /// Counts the bytes of frames against `budget`.
@@ -134,6 +149,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.budget = Some(budget);
     }
 
+    /// Bytes that came and are of no frame that was given out.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next frame; `None` if the peer closed after the last one. May be dropped and called again: nothing
     /// that was read is lost.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -144,17 +164,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 None => return Ok(None),
             },
         };
-        let permit = match &self.budget {
-            Some(budget) => budget.acquire(size).await,
-            None => None,
-        };
         if self.buffer.len() < SIZE_BYTES + size {
-            let allowed = self.limits.frame + Duration::from_secs((size / FRAME_BYTES_PER_S_MIN) as u64);
-            match timeout(allowed, self.read_body(size)).await {
-                Ok(result) => result?,
-                Err(_) => return Err(FrameError::Stalled { received: self.received(), size }),
-            }
+            self.read_body(size).await?;
         }
+        self.hold(size, size).await?;
+        let permit = self.held.take();
         self.met = true;
         self.buffer.advance(SIZE_BYTES);
         let bytes = self.buffer.split_to(size).freeze();
@@ -220,7 +234,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             // It grows, and is an ordinary one from here on.
             self.large_bytes = 0;
         }
+        let began = Instant::now();
         while self.buffer.len() < SIZE_BYTES + size {
+            let held = size.min(HELD_AHEAD_BYTES.max(2 * self.received()));
+            self.hold(held, size).await?;
             let missing = SIZE_BYTES + size - self.buffer.len();
             if self.buffer.capacity() == self.buffer.len() {
                 self.buffer.reserve(missing.min(self.buffer.len().max(AHEAD_BYTES_MAX)));
@@ -231,13 +248,33 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 // A large frame begins: a buffer that holds all of it, or a good part.
                 self.buffer.reserve(missing.min(AHEAD_BYTES_MAX));
             }
-            // What follows a large frame is not read into its buffer, from which it would have to be copied.
-            let most = if self.large_bytes > 0 { missing } else { usize::MAX };
-            if self.source.read_buf(&mut (&mut self.buffer).limit(most)).await? == 0 {
-                return Err(FrameError::Truncated { received: self.received(), size });
+            let most = match () {
+                () if held < size => held - self.received(),
+                // What follows a large frame is not read into its buffer, from which it would have to be copied.
+                () if self.large_bytes > 0 => missing,
+                () => usize::MAX,
+            };
+            let (frame, received) = (self.limits.frame, self.received());
+            let slowest = Duration::from_secs((received / FRAME_BYTES_PER_S_MIN) as u64);
+            let deadline = (began + frame + slowest).min(Instant::now() + frame);
+            let read = timeout_at(deadline, self.source.read_buf(&mut (&mut self.buffer).limit(most))).await;
+            if read.map_err(|_| FrameError::Stalled { received, size })?? == 0 {
+                return Err(FrameError::Truncated { received, size });
             }
         }
         Ok(())
+    }
+
+    /// Waits until a frame of `size` bytes has `bytes` of the budget; if it has some already, not for ever: those who have the
+    /// rest may be waiting for more, too.
+    async fn hold(&mut self, bytes: usize, size: usize) -> Result<(), FrameError> {
+        let Some(budget) = &self.budget else { return Ok(()) };
+        if self.held.is_none() {
+            budget.raise(&mut self.held, bytes).await;
+            return Ok(());
+        }
+        let held = timeout(self.limits.frame, budget.raise(&mut self.held, bytes)).await;
+        held.map_err(|_| FrameError::NoMemory { size, waited: self.limits.frame })
     }
 
     /// Bytes of the current frame that are there.
@@ -437,5 +474,32 @@ mod tests {
         assert!(timeout(Duration::from_millis(20), reader.next()).await.is_err());
         drop(first);
         assert_eq!(next(&mut reader).await, [2; 8][..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_takes_of_the_budget_what_it_brings_and_not_what_it_promises() {
+        let budget = Budget::new(4 * HELD_AHEAD_BYTES);
+        let connect = || {
+            let (peer, reader) = pair();
+            (peer, reader.with_budget(budget.clone()))
+        };
+        let (mut first, mut promises) = connect();
+        first.write_all(&[&1_000_000_i32.to_be_bytes()[..], &[0; 100]].concat()).await.unwrap();
+        let waiting = timeout(Duration::from_millis(20), promises.next()).await;
+        assert!(waiting.is_err(), "{waiting:?}");
+        // Another gets all of its frame past it.
+        let (mut second, mut reader) = connect();
+        let writing = tokio::spawn(async move { second.write_all(&frame(&[7; 3 * HELD_AHEAD_BYTES])).await });
+        assert_eq!(next(&mut reader).await, vec![7; 3 * HELD_AHEAD_BYTES]);
+        writing.await.unwrap().unwrap();
+        // Nobody keeps a part and waits for ever for the rest.
+        let (mut third, mut reader) = connect();
+        let _others = budget.permits.acquire_many(2 * HELD_AHEAD_BYTES as u32).await.unwrap();
+        tokio::spawn(async move { third.write_all(&frame(&[7; 2 * HELD_AHEAD_BYTES])).await });
+        let error = reader.next().await.unwrap_err();
+        assert!(
+            matches!(error, FrameError::NoMemory { size, .. } if size == 2 * HELD_AHEAD_BYTES),
+            "{error}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! - [`FrameReader`] takes frames off a byte stream, under limits and a budget
 //! - [`write_pieces`] writes frames made of pieces by vectored writes
 //! - [`Connection`] is a client's connection: requests in a pipe, answers matched to them
+//! - [`Diagnosis`] says what a failure means, and what to do about it
 //! - [`sasl`] has the exchanges that tell who somebody is
 //! - [`tls`] makes connections that nobody else can read or change
 //!
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod client_connection;
+mod diagnosis;
 mod frame_error;
 mod frame_reader;
 mod frame_writer;
@@ -19,6 +21,7 @@ pub mod tls;
 mod transport_error;
 
 pub use client_connection::{Answer, ConnectOptions, Connection, Interlude};
+pub use diagnosis::{Diagnosis, Speaks};
 pub use frame_error::FrameError;
 pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
 pub use frame_writer::write_pieces;

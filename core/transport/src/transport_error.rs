@@ -2,7 +2,10 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use crate::{FrameError, tls};
+use crate::{
+    FrameError,
+    diagnosis::{Diagnosis, Speaks, diagnose},
+};
 
 /// Answers that a broker gives to whoever asks: which versions it serves, asked again if the first question was too new.
 pub(crate) const ANSWERS_TO_ANYBODY_MAX: u64 = 2;
@@ -37,6 +40,11 @@ pub enum Cause {
     },
     /// The connection broke.
     Broken(Arc<io::Error>),
+    /// What came first is no frame, nor TLS or HTTP: something else than Kafka listens there.
+    Foreign {
+        /// Its first words.
+        first: Arc<[u8]>,
+    },
     /// What came is no frame that is allowed.
     Frame(Arc<FrameError>),
     /// The oldest request was not answered by its deadline. Those behind it cannot be answered any sooner.
@@ -74,6 +82,16 @@ impl TransportError {
         &self.cause
     }
 
+    /// What it means, and what to do about it.
+    pub fn diagnosis(&self) -> Diagnosis {
+        diagnose(&self.peer, &self.cause, None)
+    }
+
+    /// As [`Self::diagnosis`], knowing what the port was found to answer to.
+    pub fn diagnosis_knowing(&self, speaks: &Speaks) -> Diagnosis {
+        diagnose(&self.peer, &self.cause, Some(speaks))
+    }
+
     /// Whether the connection was never made, so that nothing can have reached the peer.
     pub fn is_unconnected(&self) -> bool {
         matches!(
@@ -89,82 +107,7 @@ impl TransportError {
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peer = &self.peer;
-        match &self.cause {
-            Cause::Unresolved(error) => {
-                write!(
-                    f,
-                    "`{peer}` has no address ({error}); check the name, and that this machine's DNS knows it"
-                )
-            }
-            Cause::NotConnected(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                write!(
-                    f,
-                    "`{peer}` refused the connection; check that a broker runs there and listens on this port"
-                )
-            }
-            Cause::NotConnected(error) => write!(f, "`{peer}` cannot be reached: {error}"),
-            Cause::ConnectTimeout(time) => write!(
-                f,
-                "`{peer}` did not take the connection within {} ms; check firewalls, and that the broker advertises \
-                 an address that is reachable from here",
-                time.as_millis()
-            ),
-            Cause::Tls(error) => write!(f, "no TLS with `{peer}`: {}", tls::diagnosis(error)),
-            Cause::Handshake(error) => write!(
-                f,
-                "`{peer}` broke off the TLS handshake ({error}); the port may be one without TLS \
-                 (`security.protocol=PLAINTEXT` or `SASL_PLAINTEXT`), or want a certificate of the client"
-            ),
-            Cause::HandshakeTimeout(time) => write!(
-                f,
-                "`{peer}` did not answer the TLS handshake within {} ms; the port may be one without TLS",
-                time.as_millis()
-            ),
-            Cause::ClosedByPeer { answered: 0 } => write!(
-                f,
-                "`{peer}` closed the connection before it answered anything; the port may want TLS or SASL \
-                 (`security.protocol`), or not speak Kafka's protocol"
-            ),
-            // Versions are told to anybody, perhaps in two steps.
-            Cause::ClosedByPeer { answered: ..=ANSWERS_TO_ANYBODY_MAX } => write!(
-                f,
-                "`{peer}` closed the connection after it had told its versions; if it always does, the port may want SASL \
-                 (`security.protocol=SASL_SSL` or `SASL_PLAINTEXT`)"
-            ),
-            Cause::ClosedByPeer { .. } => write!(f, "`{peer}` closed the connection"),
-            Cause::Broken(error) => write!(f, "the connection to `{peer}` broke: {error}"),
-            Cause::Frame(error) => match &**error {
-                FrameError::Tls => {
-                    write!(
-                        f,
-                        "`{peer}` speaks TLS, and this is a plain text connection; set `security.protocol` to `SSL` or \
-                         `SASL_SSL`, or use its plain text port"
-                    )
-                }
-                FrameError::Http => write!(f, "`{peer}` speaks HTTP, not Kafka's protocol; check the port"),
-                FrameError::TooLarge { .. } => {
-                    write!(
-                        f,
-                        "`{peer}` sent what is not allowed: {error}; check that the port speaks Kafka's protocol"
-                    )
-                }
-                error => write!(f, "the answer of `{peer}` cannot be read: {error}"),
-            },
-            Cause::Deadline { waited } => {
-                write!(
-                    f,
-                    "`{peer}` did not answer within {} ms; the connection is given up",
-                    waited.as_millis()
-                )
-            }
-            Cause::Correlation { wanted, found } => {
-                write!(f, "`{peer}` answered request {found} where request {wanted} was due")
-            }
-            Cause::Unasked => write!(f, "`{peer}` sent an answer to nothing that was asked"),
-            Cause::Idle(time) => write!(f, "the connection to `{peer}` was idle for {} s", time.as_secs()),
-            Cause::Closed => write!(f, "the connection to `{peer}` is closed"),
-        }
+        write!(f, "{}", self.diagnosis())
     }
 }
 

@@ -322,8 +322,9 @@ async fn strangers_and_their_first_words_are_named() {
     for (bytes, words) in [
         (&b"\x15\x03\x01\x00\x02\x02\x46"[..], "speaks TLS"),
         (b"HTTP/1.1 400 Bad Request\r\n", "speaks HTTP"),
-        (b"\x7f\xff\xff\xff", "2147483647 bytes is announced, 1000 are allowed"),
-        (b"\xff\xff\xff\xfe", "a frame of -2 bytes"),
+        (b"\x7f\xff\xff\xff", "it begins with `\\x7f\\xff\\xff\\xff`"),
+        (b"\xff\xff\xff\xfe", "it begins with `\\xff\\xff\\xff\\xfe`"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "it begins with `SSH-2.0-OpenSSH_9.6\\r\\n`"),
         (b"\0\0\0\x04\0\0\0\x08", "answered request 8 where request 7 was due"),
         (b"\0\0\0\x03abc", "to nothing that was asked"),
     ] {

@@ -107,6 +107,18 @@ async fn nobody_is_trusted_whose_authority_is_not() {
 }
 
 #[tokio::test]
+async fn whoever_is_told_to_look_at_no_certificate_takes_any() {
+    let authority = authority();
+    let server = acceptor(shows(&certificate(&authority, "broker", &["localhost"])), ClientAuth::None);
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let settings =
+            TlsSettings { checks_certificate: false, versions: vec![version], ..TlsSettings::default() };
+        let client = TlsConnector::new(settings).unwrap();
+        assert_eq!(talk(&server, &client, "elsewhere.example").await, Ok(None));
+    }
+}
+
+#[tokio::test]
 async fn a_client_says_who_it_is_with_a_certificate_where_that_is_asked() {
     let authority = authority();
     let broker = certificate(&authority, "broker", &["localhost"]);

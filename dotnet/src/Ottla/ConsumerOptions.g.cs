@@ -187,14 +187,14 @@ public sealed class ConsumerOptions : ClientOptions
     /// <summary>Password, as in librdkafka; or by <c>sasl.jaas.config</c>.</summary>
     public string? SaslPassword { get => this["sasl.password"]; set => this["sasl.password"] = value; }
 
+    /// <summary>Librdkafka's: checks the broker's certificate. With <c>false</c> any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by <c>ssl.truststore.location</c>; by default <c>true</c>.</summary>
+    public bool? EnableSslCertificateVerification { get => Truth("enable.ssl.certificate.verification"); set => this["enable.ssl.certificate.verification"] = Text(value); }
+
     /// <summary>Does nothing here: there is no JVM.</summary>
     public string? SecurityProviders { get => this["security.providers"]; set => this["security.providers"] = value; }
 
     /// <summary>Does nothing here: OAUTHBEARER is not served yet.</summary>
     public bool? SaslOauthbearerHeaderUrlencode { get => Truth("sasl.oauthbearer.header.urlencode"); set => this["sasl.oauthbearer.header.urlencode"] = Text(value); }
-
-    /// <summary>Does nothing here: librdkafka's; certificates are always checked: name whom to trust by <c>ssl.truststore.location</c>.</summary>
-    public bool? EnableSslCertificateVerification { get => Truth("enable.ssl.certificate.verification"); set => this["enable.ssl.certificate.verification"] = Text(value); }
 
     /// <summary>Does nothing here: librdkafka's; log through the program's own logger.</summary>
     public int? LogLevel { get => Int32("log_level"); set => this["log_level"] = Text(value); }

@@ -1,91 +1,80 @@
-// A shop: sends its orders to a topic, and reads every shop's orders in a group of its own.
+// Shipping: reads invoices, and puts what was paid for onto a van. Several of these share the partitions.
 //
-//     dotnet run -- localhost:9092 orders dotnet 20000 20000
+//     dotnet run -- localhost:9092
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using System.Runtime.InteropServices;
 using System.Text;
+using System.Threading;
 using System.Threading.Tasks;
 using Ottla;
 
-// Orders that are on their way at once.
-const int UnderwayMax = 1_000;
+const int Vans = 7;
+// How long it waits for records before it looks whether it is to end.
+var pollTimeout = TimeSpan.FromMilliseconds(500);
 
-if (args.Length != 5)
+var servers = args.Length > 0 ? args[0] : "localhost:9092";
+using var ending = new ManualResetEventSlim();
+using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, signal =>
 {
-    Console.Error.WriteLine("usage: one_bus <bootstrap servers> <topic> <name> <orders to send> <orders to read>");
-    return 2;
-}
-var (servers, topic, name) = (args[0], args[1], args[2]);
-var reading = Task.Run(() => Read(long.Parse(args[4])));
-var sent = await Send(long.Parse(args[3]));
-var read = await reading;
-Console.WriteLine($"total sent {sent.Count} {sent.Checksum}");
-Console.WriteLine($"total read {read.Count} {read.Checksum}");
-return 0;
+    signal.Cancel = true;
+    ending.Set();
+});
 
-async Task<Total> Send(long orders)
+var options = new ConsumerOptions(servers) { GroupId = "shipping", AutoOffsetReset = "earliest", EnableAutoCommit = false };
+await using var producer = new Producer<string, string>(servers);
+await using var consumer = new Consumer<string, string>(options);
+consumer.Subscribe("invoices");
+var (read, wrote) = (new Tally("read invoices"), new Tally("wrote shipments"));
+while (!ending.IsSet)
 {
-    var total = new Total();
-    await using var producer = new Producer<string, string>(servers);
-    while (total.Count < orders)
+    using var batch = await consumer.PollAsync(pollTimeout);
+    if (batch is null)
     {
-        var underway = new List<ValueTask<RecordMetadata>>();
-        while (underway.Count < UnderwayMax && total.Count < orders)
-        {
-            var key = $"{name}-{total.Count}";
-            var value = $"{key}: {(total.Count % 12) + 1} apples";
-            underway.Add(producer.SendAsync(topic, key, value));
-            total.Add(Encoding.UTF8.GetBytes(value));
-        }
-        foreach (var send in underway)
-        {
-            await send;
-        }
-        Console.WriteLine($"sent {total.Count}");
+        continue;
     }
-    return total;
-}
-
-async Task<Total> Read(long orders)
-{
-    var total = new Total();
-    var options = new ConsumerOptions(servers) { GroupId = name, AutoOffsetReset = "earliest" };
-    await using var consumer = new Consumer<string, string>(options);
-    consumer.Subscribe(topic);
-    await foreach (var batch in consumer.ReadBatchesAsync())
+    var sends = new List<ValueTask<RecordMetadata>>();
+    foreach (var invoice in batch.Records)
     {
-        foreach (var record in batch)
-        {
-            total.Add(record.Value);
-        }
-        Console.WriteLine($"read {total.Count}");
-        if (total.Count >= orders)
-        {
-            break;
-        }
+        var shipment = $"{invoice.Value} van-{(invoice.Offset % Vans) + 1}";
+        sends.Add(producer.SendAsync("shipments", invoice.Key!, shipment));
+        read.Add(invoice.Value!);
+        wrote.Add(shipment);
     }
-    return total;
+    foreach (var send in sends)
+    {
+        await send;
+    }
+    // Only now: had it failed before, others would ship these again.
+    await consumer.CommitAsync(batch);
+    read.Say();
+    wrote.Say();
 }
 
-internal sealed class Total
+/// <summary>What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order.</summary>
+internal sealed class Tally
 {
     private static readonly uint[] Table = Enumerable.Range(0, 256).Select(Row).ToArray();
 
-    internal long Count { get; private set; }
+    private readonly string _what;
+    private long _count;
+    private ulong _checksum;
 
-    internal ulong Checksum { get; private set; }
+    internal Tally(string what) => _what = what;
 
-    internal void Add(ReadOnlySpan<byte> value)
+    internal void Add(string value)
     {
         var crc = uint.MaxValue;
-        foreach (var each in value)
+        foreach (var each in Encoding.UTF8.GetBytes(value))
         {
             crc = Table[(byte)(crc ^ each)] ^ (crc >> 8);
         }
-        Count++;
-        Checksum += ~crc;
+        _count++;
+        _checksum += ~crc;
     }
+
+    internal void Say() => Console.WriteLine($"{_what} {_count} {_checksum}");
 
     private static uint Row(int number)
     {

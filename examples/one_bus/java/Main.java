@@ -5,34 +5,37 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.zip.CRC32;
 
+import dev.ottla.ConsumerRecord;
+import dev.ottla.ConsumerRecords;
 import dev.ottla.OttlaConsumer;
 import dev.ottla.OttlaProducer;
-import dev.ottla.ProducerRecord;
 import dev.ottla.RecordMetadata;
 import dev.ottla.Serdes;
 
 /**
- * A shop: sends its orders to a topic, and reads every shop's orders in a group of its own.
+ * Billing: reads orders that have a price, and writes an invoice for each.
  *
- * <pre>java -cp '*' Main.java localhost:9092 orders java 20000 20000</pre>
+ * <pre>java -cp '*' Main.java localhost:9092</pre>
  */
 public final class Main {
-    /** Orders that are on their way at once. */
-    private static final int UNDERWAY_MAX = 1_000;
+    /** What is added for the state, in percent. */
+    private static final int TAX = 19;
+    /** How long it waits for records before it looks whether it is to end. */
+    private static final Duration POLL_TIMEOUT = Duration.ofMillis(500);
 
-    private final String servers;
-    private final String topic;
-    private final String name;
+    private static volatile boolean ending;
 
-    private Main(String servers, String topic, String name) {
-        this.servers = servers;
-        this.topic = topic;
-        this.name = name;
-    }
+    private Main() {}
 
-    private static final class Total {
-        long count;
-        long checksum;
+    /** What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order. */
+    private static final class Tally {
+        private final String what;
+        private long count;
+        private long checksum;
+
+        Tally(String what) {
+            this.what = what;
+        }
 
         void add(String value) {
             CRC32 crc = new CRC32();
@@ -40,60 +43,67 @@ public final class Main {
             count++;
             checksum += crc.getValue();
         }
+
+        void say() {
+            System.out.println(what + " " + count + " " + checksum);
+        }
     }
 
     public static void main(String[] args) {
-        if (args.length != 5) {
-            System.err.println("usage: Main <bootstrap servers> <topic> <name> <orders to send> <orders to read>");
-            System.exit(2);
-        }
-        Main shop = new Main(args[0], args[1], args[2]);
-        var reading = CompletableFuture.supplyAsync(() -> shop.read(Long.parseLong(args[4])), task -> new Thread(task).start());
-        Total sent = shop.send(Long.parseLong(args[3]));
-        Total read = reading.join();
-        System.out.printf("total sent %d %d%n", sent.count, sent.checksum);
-        System.out.printf("total read %d %d%n", read.count, read.checksum);
-    }
-
-    private Total send(long orders) {
-        Total total = new Total();
+        String servers = args.length > 0 ? args[0] : "localhost:9092";
+        Thread billing = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            ending = true;
+            try {
+                billing.join();
+            } catch (InterruptedException ignored) {
+                // Then it ends without.
+            }
+        }));
         try (OttlaProducer<String, String> producer = OttlaProducer.<String, String>builder()
-                .bootstrapServers(servers)
-                .keySerializer(Serdes.stringSerializer())
-                .valueSerializer(Serdes.stringSerializer())
-                .build()) {
-            while (total.count < orders) {
-                List<CompletableFuture<RecordMetadata>> underway = new ArrayList<>();
-                while (underway.size() < UNDERWAY_MAX && total.count < orders) {
-                    String key = name + "-" + total.count;
-                    String value = key + ": " + (total.count % 12 + 1) + " apples";
-                    underway.add(producer.send(new ProducerRecord<>(topic, key, value)));
-                    total.add(value);
-                }
-                underway.forEach(CompletableFuture::join);
-                System.out.printf("sent %d%n", total.count);
-            }
+                        .bootstrapServers(servers)
+                        .keySerializer(Serdes.stringSerializer())
+                        .valueSerializer(Serdes.stringSerializer())
+                        .build();
+                OttlaConsumer<String, String> consumer = OttlaConsumer.<String, String>builder()
+                        .bootstrapServers(servers)
+                        .groupId("billing")
+                        .topics("priced")
+                        .startFrom("earliest")
+                        .config("enable.auto.commit", false)
+                        .keyDeserializer(Serdes.stringDeserializer())
+                        .valueDeserializer(Serdes.stringDeserializer())
+                        .build()) {
+            bill(producer, consumer);
         }
-        return total;
     }
 
-    private Total read(long orders) {
-        Total total = new Total();
-        try (OttlaConsumer<String, String> consumer = OttlaConsumer.<String, String>builder()
-                .bootstrapServers(servers)
-                .groupId(name)
-                .topics(topic)
-                .startFrom("earliest")
-                .keyDeserializer(Serdes.stringDeserializer())
-                .valueDeserializer(Serdes.stringDeserializer())
-                .build()) {
-            while (total.count < orders) {
-                for (var record : consumer.poll(Duration.ofSeconds(10))) {
-                    total.add(record.value());
-                }
-                System.out.printf("read %d%n", total.count);
+    private static void bill(OttlaProducer<String, String> producer, OttlaConsumer<String, String> consumer) {
+        Tally read = new Tally("read priced");
+        Tally wrote = new Tally("wrote invoices");
+        while (!ending) {
+            ConsumerRecords<String, String> records = consumer.poll(POLL_TIMEOUT);
+            if (records.isEmpty()) {
+                continue;
             }
+            List<CompletableFuture<RecordMetadata>> sends = new ArrayList<>();
+            for (ConsumerRecord<String, String> record : records) {
+                String invoice = invoice(record.value());
+                sends.add(producer.send("invoices", record.key(), invoice));
+                read.add(record.value());
+                wrote.add(invoice);
+            }
+            sends.forEach(CompletableFuture::join);
+            // Only now: had it failed before, others would bill these again.
+            consumer.commitSync(records.nextOffsets());
+            read.say();
+            wrote.say();
         }
-        return total;
+    }
+
+    /** {@code 17 3 apples 117} comes to 139 cents with the tax: {@code 17 3 apples 117 139}. */
+    private static String invoice(String order) {
+        long cents = Long.parseLong(order.substring(order.lastIndexOf(' ') + 1));
+        return order + " " + (cents + cents * TAX / 100);
     }
 }

@@ -1,8 +1,8 @@
 <?php
 
-// A shop: sends its orders to a topic, and reads every shop's orders in a group of its own, in turn, as PHP has one thread.
+// Delivery: reads orders and shipments, sees which orders wait and how many went with each van, and writes a report when it ends.
 //
-//     php main.php localhost:9092 orders php 20000 20000
+//     php main.php localhost:9092
 
 declare(strict_types=1);
 
@@ -11,40 +11,68 @@ use Ottla\Producer;
 
 require getenv('OTTLA_AUTOLOAD') ?: __DIR__ . '/vendor/autoload.php';
 
-/** Orders that are on their way at once. */
-const UNDERWAY_MAX = 1_000;
+/** How long it waits for records before it looks whether it is to end. */
+const POLL_TIMEOUT_S = 0.5;
 
-[, $servers, $topic, $name] = $argv;
-[$toSend, $toRead] = array_map('intval', array_slice($argv, 4));
+$servers = $argv[1] ?? 'localhost:9092';
+$ending = false;
+pcntl_async_signals(true);
+pcntl_signal(SIGTERM, static function () use (&$ending): void {
+    $ending = true;
+});
 
-$producer = new Producer($servers);
-$consumer = new Consumer($servers, group: $name, topics: [$topic], start: 'earliest');
-$sent = $sentSum = $read = $readSum = 0;
-while ($sent < $toSend || $read < $toRead) {
-    $underway = [];
-    for ($number = $sent; $number < min($toSend, $sent + UNDERWAY_MAX); $number++) {
-        $key = "{$name}-{$number}";
-        $value = "{$key}: " . ($number % 12 + 1) . ' apples';
-        $underway[] = $producer->send($topic, $value, key: $key);
-        $sentSum += crc32($value);
+/** What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order. */
+final class Tally
+{
+    private int $count = 0;
+    private int $checksum = 0;
+
+    public function __construct(private readonly string $what)
+    {
     }
-    // What there is meanwhile; it is waited for only when all is sent.
-    $batch = $consumer->nextBatch(timeout: $underway === [] ? null : 0);
-    if ($batch !== null) {
-        foreach ($batch as $record) {
-            $readSum += crc32($record->value);
-        }
-        $read += count($batch);
-        echo "read {$read}\n";
+
+    public function add(string $value): void
+    {
+        $this->count++;
+        $this->checksum += crc32($value);
     }
-    if ($underway !== []) {
-        foreach ($underway as $delivery) {
-            $delivery->wait();
-        }
-        $sent += count($underway);
-        echo "sent {$sent}\n";
+
+    public function say(): void
+    {
+        echo "{$this->what} {$this->count} {$this->checksum}\n";
     }
 }
-$producer->close();
+
+$read = ['orders' => new Tally('read orders'), 'shipments' => new Tally('read shipments')];
+$waiting = $vans = [];
+$consumer = new Consumer($servers, group: 'delivery', topics: array_keys($read), start: 'earliest', enable_auto_commit: false);
+while (!$ending) {
+    $batch = $consumer->nextBatch(timeout: POLL_TIMEOUT_S);
+    if ($batch === null) {
+        continue;
+    }
+    $topic = $batch->topicPartition->topic;
+    foreach ($batch->values() as $value) {
+        $fields = explode(' ', $value);
+        // A shipment may be read before its order: they come from two topics.
+        $waiting[$fields[0]] = ($waiting[$fields[0]] ?? 0) + ($topic === 'orders' ? 1 : -1);
+        if ($waiting[$fields[0]] === 0) {
+            unset($waiting[$fields[0]]);
+        }
+        if ($topic === 'shipments') {
+            $vans[$fields[5]] = ($vans[$fields[5]] ?? 0) + 1;
+        }
+        $read[$topic]->add($value);
+    }
+    $consumer->commit($batch);
+    $read[$topic]->say();
+}
 $consumer->close();
-echo "total sent {$sent} {$sentSum}\ntotal read {$read} {$readSum}\n";
+
+$report = sprintf('delivery: %d orders went with %d vans, %d wait', array_sum($vans), count($vans), count($waiting));
+$producer = new Producer($servers);
+$producer->send('reports', $report, key: 'delivery')->wait();
+$producer->close();
+$wrote = new Tally('wrote reports');
+$wrote->add($report);
+$wrote->say();

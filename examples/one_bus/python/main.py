@@ -1,58 +1,73 @@
-"""A shop: sends its orders to a topic, and reads every shop's orders in a group of its own.
+"""Pricing: reads orders, and writes each again with what it costs. Several of these share the partitions.
 
-    python main.py localhost:9092 orders python 20000 20000
+    python main.py localhost:9092
 """
 
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from types import FrameType
 from zlib import crc32
 
 import ottla
 
-UNDERWAY_MAX = 1_000
-"""Orders that are on their way at once."""
+CENTS = {"apples": 39, "bananas": 25, "cherries": 4, "dates": 18, "figs": 55, "grapes": 3}
+"""What a piece costs."""
+POLL_TIMEOUT_S = 0.5
+"""How long it waits for orders before it looks whether it is to end."""
 
-servers, topic, name = sys.argv[1:4]
-to_send, to_read = int(sys.argv[4]), int(sys.argv[5])
-
-
-def say(what: str, count: int) -> None:
-    """A line in one piece: two threads print."""
-    print(f"{what} {count}\n", end="", flush=True)
+ending = threading.Event()
 
 
-def send() -> tuple[int, int]:
-    count = checksum = 0
-    with ottla.Producer(servers) as producer:
-        while count < to_send:
-            underway: list[ottla.DeliveryFuture] = []
-            for number in range(count, min(to_send, count + UNDERWAY_MAX)):
-                key = f"{name}-{number}"
-                value = f"{key}: {number % 12 + 1} apples"
-                underway.append(producer.send(topic, value, key=key))
-                checksum += crc32(value.encode())
-            for delivery in underway:
-                delivery.result()
-            count += len(underway)
-            say("sent", count)
-    return count, checksum
+def end(_signal: int, _frame: FrameType | None) -> None:
+    ending.set()
 
 
-def read() -> tuple[int, int]:
-    count = checksum = 0
-    with ottla.Consumer(servers, group=name, topics=[topic], start="earliest") as consumer:
-        while count < to_read:
-            batch = consumer.next_batch(500)
+class Tally:
+    """What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.count, self.checksum = what, 0, 0
+
+    def add(self, value: bytes) -> None:
+        self.count += 1
+        self.checksum += crc32(value)
+
+    def say(self) -> None:
+        print(self.what, self.count, self.checksum, flush=True)
+
+
+def priced(order: bytes) -> bytes:
+    """`17 3 apples` costs 117 cents: `17 3 apples 117`."""
+    _, pieces, fruit = order.decode().split()
+    return b"%b %d" % (order, int(pieces) * CENTS[fruit])
+
+
+def main(servers: str) -> None:
+    signal.signal(signal.SIGTERM, end)
+    read, wrote = Tally("read orders"), Tally("wrote priced")
+    with (
+        ottla.Producer(servers) as producer,
+        ottla.Consumer(
+            servers, group="pricing", topics=["orders"], start="earliest", enable_auto_commit=False
+        ) as consumer,
+    ):
+        while not ending.is_set():
+            batch = consumer.next_batch(500, timeout=POLL_TIMEOUT_S)
             if batch is None:
-                break
-            for record in batch:
-                count += 1
-                checksum += crc32(record.value)
-            say("read", count)
-    return count, checksum
+                continue
+            sends: list[ottla.DeliveryFuture] = []
+            for order in batch:
+                value = priced(order.value)
+                sends.append(producer.send("priced", value, key=order.key))
+                read.add(order.value)
+                wrote.add(value)
+            for send in sends:
+                send.result()
+            # Only now: had it failed before, others would price these again.
+            consumer.commit(batch)
+            read.say()
+            wrote.say()
 
 
-with ThreadPoolExecutor() as threads:
-    sending, reading = threads.submit(send), threads.submit(read)
-    print("total sent", *sending.result())
-    print("total read", *reading.result())
+main(sys.argv[1] if len(sys.argv) > 1 else "localhost:9092")

@@ -1,47 +1,54 @@
 # frozen_string_literal: true
 
-# A shop: sends its orders to a topic, and reads every shop's orders in a group of its own.
+# Revenue: reads invoices, adds up what each fruit has brought in, and writes a report when it ends.
 #
-#     ruby main.rb localhost:9092 orders ruby 20000 20000
+#     ruby main.rb localhost:9092
 
 require "ottla"
 require "zlib"
 
-# Orders that are on their way at once.
-UNDERWAY_MAX = 1_000
+# How long it waits for records before it looks whether it is to end.
+POLL_TIMEOUT_S = 0.5
+SERVERS = ARGV.fetch(0, "localhost:9092")
 
-SERVERS, TOPIC, NAME = ARGV
-TO_SEND, TO_READ = ARGV.drop(3).map { |number| Integer(number, 10) }
 $stdout.sync = true
+ending = false
+trap("TERM") { ending = true }
 
-def sending
-  count = checksum = 0
-  Ottla::Producer.open(bootstrap_servers: SERVERS) do |producer|
-    while count < TO_SEND
-      underway = (count...[TO_SEND, count + UNDERWAY_MAX].min).map do |number|
-        key = "#{NAME}-#{number}"
-        value = "#{key}: #{number % 12 + 1} apples"
-        checksum += Zlib.crc32(value)
-        producer.send(TOPIC, value, key: key)
-      end
-      underway.each(&:wait)
-      count += underway.size
-      puts "sent #{count}"
-    end
+# What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order.
+Tally = Struct.new(:what, :count, :checksum) do
+  def add(value)
+    self.count += 1
+    self.checksum += Zlib.crc32(value)
   end
-  "total sent #{count} #{checksum}"
+
+  def say = puts("#{what} #{count} #{checksum}")
 end
 
-def reading
-  count = checksum = 0
-  Ottla::Consumer.open(bootstrap_servers: SERVERS, group: NAME, topics: [TOPIC], start: "earliest") do |consumer|
-    while count < TO_READ && (batch = consumer.next_batch)
-      count += batch.size
-      checksum += batch.sum { |record| Zlib.crc32(record.value) }
-      puts "read #{count}"
+read = Tally.new("read invoices", 0, 0)
+cents_of = Hash.new(0)
+Ottla::Consumer.open(
+  bootstrap_servers: SERVERS, group: "revenue", topics: ["invoices"], start: "earliest", enable_auto_commit: false
+) do |consumer|
+  until ending
+    batch = consumer.next_batch(timeout: POLL_TIMEOUT_S)
+    next unless batch
+
+    batch.values.each do |invoice|
+      _number, _pieces, fruit, _net, cents = invoice.split
+      cents_of[fruit] += Integer(cents, 10)
+      read.add(invoice)
     end
+    consumer.commit(batch)
+    read.say
   end
-  "total read #{count} #{checksum}"
 end
 
-puts [Thread.new { sending }, Thread.new { reading }].map(&:value)
+Ottla::Producer.open(bootstrap_servers: SERVERS) do |producer|
+  best, = cents_of.max_by(&:last)
+  report = format("revenue: %.2f from %d invoices, most of it from %s", cents_of.values.sum / 100.0, read.count, best)
+  producer.send("reports", report, key: "revenue").wait
+  wrote = Tally.new("wrote reports", 0, 0)
+  wrote.add(report)
+  wrote.say
+end

@@ -1,28 +1,31 @@
-//! A shop: sends its orders to a topic, and reads every shop's orders in a group of its own.
+//! Stock: reads how full the shelves are and what was shipped, and when a hundred pieces of a fruit have gone has its shelf filled up.
 //!
-//!     cargo run --example one_bus localhost:9092 orders rust 20000 20000
+//!     cargo run -p ottla-one-bus --bin one-bus-stock localhost:9092
 
 #![allow(clippy::print_stdout, reason = "it says how far it is")]
 
-use std::{env, time::Duration};
+use std::{collections::BTreeMap, env, pin::pin, str, time::Duration};
 
 use ottla::{
     Consumer, Delivery, Producer, Record,
     config::{ConsumerConfig, OffsetReset, ProducerConfig},
 };
 
-/// How long a consumer that ends may take to commit and leave.
+/// How many pieces go before more are brought in.
+const GONE_PIECES: u64 = 100;
+/// How many pieces are on a full shelf.
+const SHELF_PIECES: u64 = 200;
+/// How long what ends may take: the last records, and leaving the group.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Orders that are on their way at once.
-const UNDERWAY_MAX: u64 = 1_000;
 
+/// What was read from a topic, or written to it: how many records, and the sum of their CRC-32s, whatever their order.
 #[derive(Default)]
-struct Total {
+struct Tally {
     count: u64,
     checksum: u64,
 }
 
-impl Total {
+impl Tally {
     fn add(&mut self, value: &[u8]) {
         self.count += 1;
         self.checksum += u64::from(crc32fast::hash(value));
@@ -31,57 +34,70 @@ impl Total {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let [servers, topic, name, to_send, to_read] = &args[..] else {
-        return Err(
-            "usage: one_bus <bootstrap servers> <topic> <name> <orders to send> <orders to read>".into()
-        );
-    };
-    let (sent, read) = tokio::try_join!(
-        send(servers, topic, name, to_send.parse()?),
-        read(servers, topic, name, to_read.parse()?)
-    )?;
-    println!("total sent {} {}", sent.count, sent.checksum);
-    println!("total read {} {}", read.count, read.checksum);
+    let servers = env::args().nth(1).unwrap_or_else(|| "localhost:9092".into());
+    let producer =
+        Producer::new(ProducerConfig { bootstrap_servers: vec![servers.clone()], ..Default::default() })?;
+    let consumer = Consumer::new(ConsumerConfig {
+        bootstrap_servers: vec![servers],
+        group_id: Some("stock".into()),
+        auto_offset_reset: OffsetReset::Earliest,
+        enable_auto_commit: false,
+        ..Default::default()
+    })?;
+    let mut ending = pin!(asked_to_end()?);
+    consumer.subscribe(["readings", "shipments"])?;
+    let (mut read, mut wrote) = (BTreeMap::<String, Tally>::new(), Tally::default());
+    let (mut on_shelf, mut gone) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
+    loop {
+        let batch = tokio::select! {
+            batch = consumer.next_batch(500) => batch?,
+            () = &mut ending => break,
+        };
+        let topic = batch.topic().to_string();
+        let tally = read.entry(topic.clone()).or_default();
+        let mut sends: Vec<Delivery> = Vec::new();
+        for record in &batch {
+            let record = record?;
+            let value = record.value().unwrap_or_default();
+            tally.add(value);
+            // `17 164 apples` of a shelf, `17 3 apples 117 139 van-4` of a shipment.
+            let [_, pieces, fruit, ..] = str::from_utf8(value)?.split(' ').collect::<Vec<_>>()[..] else {
+                return Err("a record without a fruit".into());
+            };
+            let pieces: u64 = pieces.parse()?;
+            if topic == "readings" {
+                on_shelf.insert(fruit.to_owned(), pieces);
+                continue;
+            }
+            let all_gone = gone.get(fruit).unwrap_or(&0) + pieces;
+            gone.insert(fruit.to_owned(), all_gone % GONE_PIECES);
+            if all_gone >= GONE_PIECES {
+                let missing = SHELF_PIECES.saturating_sub(*on_shelf.get(fruit).unwrap_or(&0));
+                let restock = format!("{} {missing} {fruit}", wrote.count);
+                sends.push(producer.send(Record::to("restocks").key(fruit).value(&restock)).await?);
+                wrote.add(restock.as_bytes());
+            }
+        }
+        for send in sends {
+            send.await?;
+        }
+        // Only now: had it failed before, others would see to these again.
+        consumer.commit_batch(&batch).await?;
+        println!("read {topic} {} {}", tally.count, tally.checksum);
+        println!("wrote restocks {} {}", wrote.count, wrote.checksum);
+    }
+    consumer.close(CLOSE_TIMEOUT).await?;
+    producer.close(CLOSE_TIMEOUT).await?;
     Ok(())
 }
 
-async fn send(servers: &str, topic: &str, name: &str, orders: u64) -> ottla::Result<Total> {
-    let producer =
-        Producer::new(ProducerConfig { bootstrap_servers: vec![servers.into()], ..Default::default() })?;
-    let mut total = Total::default();
-    while total.count < orders {
-        let mut underway: Vec<Delivery> = Vec::new();
-        for number in total.count..orders.min(total.count + UNDERWAY_MAX) {
-            let key = format!("{name}-{number}");
-            let value = format!("{key}: {} apples", number % 12 + 1);
-            underway.push(producer.send(Record::to(topic).key(&key).value(&value)).await?);
-            total.add(value.as_bytes());
-        }
-        for delivery in underway {
-            delivery.await?;
-        }
-        println!("sent {}", total.count);
-    }
-    producer.close(CLOSE_TIMEOUT).await?;
-    Ok(total)
-}
-
-async fn read(servers: &str, topic: &str, name: &str, orders: u64) -> ottla::Result<Total> {
-    let consumer = Consumer::new(ConsumerConfig {
-        bootstrap_servers: vec![servers.into()],
-        group_id: Some(name.into()),
-        auto_offset_reset: OffsetReset::Earliest,
-        ..Default::default()
-    })?;
-    consumer.subscribe([topic])?;
-    let mut total = Total::default();
-    while total.count < orders {
-        for record in &consumer.next_batch(500).await? {
-            total.add(record?.value().unwrap_or_default());
-        }
-        println!("read {}", total.count);
-    }
-    consumer.close(CLOSE_TIMEOUT).await?;
-    Ok(total)
+/// Ends when the program is terminated.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    #[cfg(windows)]
+    let mut signal = tokio::signal::windows::ctrl_shutdown()?;
+    Ok(async move {
+        signal.recv().await;
+    })
 }

@@ -69,14 +69,24 @@ impl Authority {
     ///
     /// If files cannot be written.
     pub fn sign(&self, subject: Subject<'_>) -> anyhow::Result<PathBuf> {
+        let years = subject.is_expired.then_some((2020, 2021));
+        self.sign_for(subject, years)
+    }
+
+    /// As [`Self::sign`], good from the beginning of one year to that of another; without them, now.
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be written.
+    pub fn sign_for(&self, subject: Subject<'_>, years: Option<(i32, i32)>) -> anyhow::Result<PathBuf> {
         let hosts: Vec<String> = subject.hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(hosts)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Acme");
         params.distinguished_name.push(DnType::CommonName, subject.name);
-        if subject.is_expired {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
+        if let Some((from, until)) = years {
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(until, 1, 1);
         }
         let key = KeyPair::generate()?;
         let signed = params.signed_by(&key, &self.issuer)?;

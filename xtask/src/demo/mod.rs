@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: builds the program, starts a broker, sends a file through it, checked line by line, and puts every
-//! language on one topic.
+//! `cargo xtask demo`: builds the program, starts a broker, sends a file through it, checked line by line, and runs a stream of orders
+//! whose services are of all languages.
 
 mod broker;
 mod bus;
@@ -19,10 +19,11 @@ use clap::Parser;
 
 use crate::tree;
 
-/// Builds the program, starts a broker, sends a file of lines through it, and puts every language on one topic.
+/// Builds the program, starts a broker, sends a file of lines through it, and runs a stream of orders through all languages.
 ///
-/// Every line of the file comes back: the count, a checksum and the order within each partition are compared. Then each
-/// language whose tools are here sends orders to one topic, and reads all of them in a group of its own.
+/// Every line of the file comes back: the count, a checksum and the order within each partition are compared. Then orders go from
+/// service to service, each in another language (examples/one_bus), while a live view tells who reads what; at last everything is read
+/// back, and each group must have handled each record exactly once.
 #[derive(Parser)]
 pub struct Args {
     /// Send the lines of this file instead of one that is made.
@@ -34,18 +35,61 @@ pub struct Args {
     /// Partitions of the topic.
     #[arg(long, default_value_t = 3, value_name = "N")]
     partitions: usize,
-    /// Orders that each language sends.
-    #[arg(long, default_value_t = 500_000, value_name = "N")]
+    /// Orders of the stream.
+    #[arg(long, default_value_t = 120_000, value_name = "N")]
     orders: u64,
+    /// How many of them come in a second.
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    per_second: u64,
+    /// Draw the stream's live view into this file, as an animated SVG.
+    #[arg(long, value_name = "PATH")]
+    record: Option<PathBuf>,
     /// Only the file: no languages.
     #[arg(long)]
     without_languages: bool,
+    /// Only the languages: no file.
+    #[arg(long, conflicts_with = "without_languages")]
+    without_file: bool,
+    /// Fail where a language's tools are missing, instead of going on without it.
+    #[arg(long)]
+    require_all: bool,
+    /// Take the languages' packages as `cargo xtask package --profile ci` or the tests have left them in target/packages.
+    #[arg(long)]
+    as_built: bool,
 }
 
 const TOPIC: &str = "demo";
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let ottla = build()?;
+    if !args.without_file {
+        send_file(&ottla, args)?;
+    }
+    if !args.without_languages {
+        let wanted = bus::Wanted {
+            orders: args.orders,
+            per_second: args.per_second,
+            picture: args.record.as_deref(),
+            require_all: args.require_all,
+            as_built: args.as_built,
+        };
+        bus::run(&ottla, &wanted)?;
+    }
+    let program = ottla.strip_prefix(tree::path("")).unwrap_or(&ottla).display().to_string();
+    println!(
+        "\nWhere to go next\n  \
+         {program} dev                                   a broker on 127.0.0.1:9092\n  \
+         echo hello | {program} produce greetings        then: {program} consume greetings\n  \
+         kcat -b 127.0.0.1:9092 -L                                 or any other client of Apache Kafka\n  \
+         examples/one_bus                                          the services of the stream, one in each language\n  \
+         cargo xtask test                                          everything, with every peer that is there\n  \
+         README.md, ARCHITECTURE.md                                what it is, and how it is made"
+    );
+    Ok(())
+}
+
+/// Sends a file through a broker, and compares what comes back.
+fn send_file(ottla: &Path, args: &Args) -> anyhow::Result<()> {
     let file = match &args.file {
         Some(file) => file.clone(),
         None => make_lines(args.lines)?,
@@ -54,20 +98,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("input      {} lines, {:.1} MB: {}", sent.count, sent.bytes as f64 / 1e6, file.display());
 
     let began = Instant::now();
-    let broker = DevBroker::start(&ottla, &[])?;
+    let broker = DevBroker::start(ottla, &[])?;
     println!("broker     ready after {} ms on {}", began.elapsed().as_millis(), broker.address);
     let run = |args: &[&str]| {
-        let mut command = Command::new(&ottla);
+        let mut command = Command::new(ottla);
         command.args(args).args(["--bootstrap-server", &broker.address]);
         command
     };
-    let create = |topic: &str| {
-        let created =
-            run(&["topic", "create", topic, "--partitions", &args.partitions.to_string()]).output()?;
-        ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
-        anyhow::Ok(())
-    };
-    create(TOPIC)?;
+    let created = run(&["topic", "create", TOPIC, "--partitions", &args.partitions.to_string()]).output()?;
+    ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
 
     let path = file.display().to_string();
     let took = timed(&mut run(&["produce", TOPIC, "--file", &path, "--quiet"]))?;
@@ -83,18 +122,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!(
         "checked    {} lines, checksum {:016x}, in order within each of {} partitions: all as sent",
         received.count, received.checksum, args.partitions
-    );
-    if !args.without_languages {
-        bus::run(&broker.address, args.orders, create)?;
-    }
-    let program = ottla.strip_prefix(tree::path("")).unwrap_or(&ottla).display().to_string();
-    println!(
-        "\nWhere to go next\n  \
-         {program} dev                                   a broker on 127.0.0.1:9092\n  \
-         echo hello | {program} produce greetings        then: {program} consume greetings\n  \
-         kcat -b 127.0.0.1:9092 -L                                 or any other client of Apache Kafka\n  \
-         cargo xtask test                                          everything, with every peer that is there\n  \
-         README.md, ARCHITECTURE.md                                what it is, and how it is made"
     );
     Ok(())
 }

@@ -424,7 +424,7 @@ impl ClassicMember {
                 self.heartbeat.heard_at = now;
                 self.heartbeat.is_sent = false;
             }
-            Err(error) if error.is_retriable() => self.forget_coordinator(now),
+            Err(error) if error.may_pass() => self.forget_coordinator(now),
             Err(error) => {
                 self.coordinator = Coordinator::NEW;
                 self.fail(find_failed(&self.settings.group, error));
@@ -594,7 +594,7 @@ impl ClassicMember {
                 }
             }
             Ok(code) => self.refused(code, "heartbeat", now),
-            Err(error) if error.is_retriable() => self.forget_coordinator(now),
+            Err(error) if error.may_pass() => self.forget_coordinator(now),
             Err(error) => self.fail(error),
         }
     }
@@ -652,7 +652,7 @@ impl ClassicMember {
 
     /// A request to join failed on its way.
     fn again_or_fail(&mut self, error: Error, now: Instant) {
-        if !error.is_retriable() {
+        if !error.may_pass() {
             return self.fail(error.context(format!("join group `{}`", self.settings.group)));
         }
         self.forget_coordinator(now);

@@ -532,7 +532,7 @@ impl ConsumerMember {
     pub(crate) fn handle_coordinator(&mut self, found: Result<BrokerId>, now: Instant) {
         match found {
             Ok(broker) => self.coordinator = Coordinator::Known(broker),
-            Err(error) if error.is_retriable() => self.forget_coordinator(now),
+            Err(error) if error.may_pass() => self.forget_coordinator(now),
             Err(error) => {
                 self.coordinator = Coordinator::NEW;
                 if self.is_watched() {
@@ -565,7 +565,7 @@ impl ConsumerMember {
             }
             Ok(response) if wants_in => self.refused(&response, now),
             Ok(response) => self.heard_outside(response.error_code, now),
-            Err(error) if error.is_retriable() => self.forget_coordinator(now),
+            Err(error) if error.may_pass() => self.forget_coordinator(now),
             Err(error) if wants_in => self.fail(explain(self.in_group(error))),
             Err(_) => {}
         }

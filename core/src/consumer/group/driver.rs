@@ -62,6 +62,20 @@ enum Event {
     Done,
 }
 
+impl Event {
+    /// Why a request got no answer.
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Coordinator(Err(error))
+            | Self::Joined(_, Err(error))
+            | Self::Synced(_, Err(error))
+            | Self::Beaten(_, Err(error))
+            | Self::ConsumerBeaten(_, Err(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// What the member divided as the leader: if it is different now, the group is to divide it anew.
 struct Divided {
     subscribed: BTreeSet<TopicName>,
@@ -262,6 +276,11 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = Instant::now().into_std();
+        if let Some(error) = event.error().filter(|error| error.keeps_out() && !self.is_leaving) {
+            // The member tries again by itself. Meanwhile the program hears why it reads nothing.
+            let doing = format!("group `{}`", self.settings.group);
+            _ = self.program.told.send(Told::Failed(error.clone().context(doing)));
+        }
         match (event, &mut self.member) {
             (Event::Coordinator(found), member) => member.handle_coordinator(found, now),
             (Event::Done, member) => member.handle_done(),

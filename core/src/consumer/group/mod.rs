@@ -99,7 +99,7 @@ pub(crate) enum Told {
     /// Take these too. Ends a rebalance, also where there are none.
     Assign(Vec<TopicPartition>, oneshot::Sender<()>),
     /// Nothing goes on before the next subscription; or, after [`crate::ErrorKind::MaxPollExceeded`], before
-    /// [`Order::Progressed`].
+    /// [`Order::Progressed`]. Where no broker has this client ([`Error::keeps_out`]), the member goes on trying.
     Failed(Error),
 }
 

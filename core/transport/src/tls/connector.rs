@@ -8,6 +8,7 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::net::TcpStream;
@@ -47,7 +48,9 @@ fn configure(settings: &TlsSettings) -> Result<ClientConfig, TlsError> {
     let versions = settings.protocols();
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions)?;
-    let builder = if settings.checks_host {
+    let builder = if !settings.checks_certificate {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    } else if settings.checks_host {
         builder.with_root_certificates(roots)
     } else {
         builder.dangerous().with_custom_certificate_verifier(AnyHost::new(roots, provider)?)
@@ -63,10 +66,7 @@ fn configure(settings: &TlsSettings) -> Result<ClientConfig, TlsError> {
 struct AnyHost(Arc<WebPkiServerVerifier>);
 
 impl AnyHost {
-    fn new(
-        roots: Arc<RootCertStore>,
-        provider: Arc<rustls::crypto::CryptoProvider>,
-    ) -> Result<Arc<Self>, TlsError> {
+    fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Result<Arc<Self>, TlsError> {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
         verifier
             .map(|verifier| Arc::new(Self(verifier)))
@@ -112,5 +112,45 @@ impl ServerCertVerifier for AnyHost {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
+    }
+}
+
+/// Takes whoever has the key of the certificate that is shown, and whatever that says:
+/// `enable.ssl.certificate.verification=false`.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

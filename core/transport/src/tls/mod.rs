@@ -9,14 +9,16 @@ mod diagnosis;
 mod error;
 mod fresh;
 mod principal;
+mod report;
 mod settings;
 mod store;
 
 pub use self::{
     acceptor::{ClientAuth, ServerStream, TlsAcceptor},
     connector::TlsConnector,
-    diagnosis::{diagnosis, is_refusal},
+    diagnosis::{diagnosis, is_no_tls, is_refusal},
     error::TlsError,
     principal::{PrincipalRules, RulesError, distinguished_name},
+    report::{CertificateReport, TlsReport},
     settings::{SettingError, Source, SslKeys, StoreFormat, TlsSettings, TlsVersion},
 };

@@ -88,6 +88,8 @@ pub struct TlsSettings {
     pub versions: Vec<TlsVersion>,
     /// Whether the server's certificate must be of the host that was asked for.
     pub checks_host: bool,
+    /// Whether the server's certificate is looked at at all. If not, anybody on the way can be the server.
+    pub checks_certificate: bool,
 }
 
 impl Default for TlsSettings {
@@ -103,6 +105,7 @@ impl Default for TlsSettings {
             trust_store_password: None,
             versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
             checks_host: true,
+            checks_certificate: true,
         }
     }
 }
@@ -237,6 +240,7 @@ impl TlsSettings {
             trust_store_password: owned(keys.truststore_password),
             versions,
             checks_host,
+            checks_certificate: true,
         })
     }
 }
@@ -261,6 +265,7 @@ impl fmt::Debug for TlsSettings {
             .field("trust", &self.trust)
             .field("versions", &self.versions)
             .field("checks_host", &self.checks_host)
+            .field("checks_certificate", &self.checks_certificate)
             .finish_non_exhaustive()
     }
 }

@@ -176,14 +176,14 @@ public final class ConsumerConfig {
     /** Password, as in librdkafka; or by {@code sasl.jaas.config}. */
     public static final String SASL_PASSWORD_CONFIG = "sasl.password";
 
+    /** Librdkafka's: checks the broker's certificate. With {@code false} any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by {@code ssl.truststore.location}; by default {@code true}. */
+    public static final String ENABLE_SSL_CERTIFICATE_VERIFICATION_CONFIG = "enable.ssl.certificate.verification";
+
     /** Does nothing here: there is no JVM. */
     public static final String SECURITY_PROVIDERS_CONFIG = "security.providers";
 
     /** Does nothing here: OAUTHBEARER is not served yet. */
     public static final String SASL_OAUTHBEARER_HEADER_URLENCODE_CONFIG = "sasl.oauthbearer.header.urlencode";
-
-    /** Does nothing here: librdkafka's; certificates are always checked: name whom to trust by {@code ssl.truststore.location}. */
-    public static final String ENABLE_SSL_CERTIFICATE_VERIFICATION_CONFIG = "enable.ssl.certificate.verification";
 
     /** Does nothing here: librdkafka's; log through the program's own logger. */
     public static final String LOG_LEVEL_CONFIG = "log_level";
