@@ -109,6 +109,8 @@ impl Broker {
             format!("num.partitions={PARTITIONS}"),
             format!("log.segment.bytes={SEGMENT_BYTES}"),
             NO_DELAY.to_owned(),
+            // Handshakes come from one address.
+            format!("ottla.max.connection.creation.rate.per.ip={}", i32::MAX),
         ]
         .into_iter()
         .chain(tls.into_iter().flat_map(Certificate::settings))
