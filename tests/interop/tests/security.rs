@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use ottla::{Admin, ScramMechanism, config::AdminConfig};
+use ottla::{Admin, ScramMechanism, Settings, config::AdminConfig};
 use ottla_interop::{
+    Missing,
     broker::TestBroker,
     or_skip,
     peers::{self, Peer},
@@ -132,6 +138,51 @@ fn every_client_writes_and_reads_over_every_protocol_and_mechanism() {
             kafkajs.run(&["echo", &secured.bootstrap(way), &format!("kafkajs-{number}"), "hush"], None);
         assert_eq!(String::from_utf8(output.unwrap().stdout).unwrap(), "hush\n", "{} {number}", way.protocol);
     }
+}
+
+#[test]
+fn nobody_talks_the_broker_into_an_older_tls_or_a_weaker_mechanism() {
+    let openssl = match Command::new("openssl").arg("version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(Missing("openssl is not installed".into()).into()),
+    };
+    let Some(()) = or_skip(openssl) else { return };
+    let secured = Secured::start();
+    let shakes_hands = |version: &str| {
+        let tried = Command::new("openssl")
+            .args(["s_client", version, "-cipher", "ALL:@SECLEVEL=0", "-connect"])
+            .arg(secured.broker.listener(1))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        // Its exit code says whether there was a handshake.
+        (tried.status.success(), String::from_utf8_lossy(&tried.stderr).into_owned())
+    };
+    for version in ["-tls1", "-tls1_1"] {
+        let (is_in, said) = shakes_hands(version);
+        assert!(!is_in && said.contains("alert protocol version"), "{version}: {said}");
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        let (is_in, said) = shakes_hands(version);
+        assert!(is_in, "{version}: {said}");
+    }
+    // A mechanism that another listener has, where the password would go in the clear.
+    let mut settings = Settings::new();
+    for (key, value) in [
+        ("bootstrap.servers", secured.broker.listener(4).as_str()),
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "alice"),
+        ("sasl.password", "wonder"),
+        ("ottla.sasl.plain.without.tls", "true"),
+    ] {
+        settings.set(key, value);
+    }
+    let (config, _) = AdminConfig::from_settings(&settings).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let admin = Admin::new(config).unwrap();
+    let refused = runtime.block_on(admin.describe_cluster()).unwrap_err().to_string();
+    assert!(refused.contains("SCRAM-SHA-512, SCRAM-SHA-256"), "{refused}");
 }
 
 #[test]
