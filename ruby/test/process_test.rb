@@ -28,6 +28,8 @@ class ProcessTest < Minitest::Test
       consumer.assign([[ARGV[1], 0]])
       consumer.poll(30) or abort
       $stdout.sync = true
+      # What runs in the background may have been told to ignore it.
+      trap("INT", "DEFAULT")
       puts "waiting"
       begin
         consumer.poll
