@@ -2,6 +2,7 @@ package org.apache.kafka.common.test.junit;
 
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -14,6 +15,8 @@ import kafka.server.KafkaConfig;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.GroupProtocol;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.network.ListenerName;
 import org.apache.kafka.common.security.auth.SecurityProtocol;
@@ -286,6 +289,15 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
         public void waitTopicDeletion(String topic) throws InterruptedException {
             TestUtils.waitForCondition(() -> brokers.get(0).metadataCache().numPartitions(topic).isEmpty(),
                 "topic " + topic + " is still there");
+        }
+
+        @Override
+        public void waitAcls(AclBindingFilter filter, Collection<AccessControlEntry> entries) throws InterruptedException {
+            TestUtils.waitForCondition(() -> {
+                Set<AccessControlEntry> there = new HashSet<>();
+                own().describeAcls(filter).values().get().forEach(binding -> there.add(binding.entry()));
+                return there.equals(new HashSet<>(entries));
+            }, "the access rules are not " + entries);
         }
 
         @Override
