@@ -44,6 +44,8 @@ final class Producer
     private CData $handover;
     private CData $record;
     private int $address = 0;
+    /** What was sent could not be flushed in time when the program ended; its end does not wait for it again. */
+    private bool $isGivenUp = false;
 
     /**
      * @param null|array<string, mixed>|string $config where the brokers are, or Kafka's keys, as they are or in snake case
@@ -179,7 +181,7 @@ final class Producer
 
     private function flushAtExit(): void
     {
-        if ($this->client->isFreed() || !$this->client->isOurs() || $this->client->deliveries === []) {
+        if ($this->isGivenUp || $this->client->isFreed() || !$this->client->isOurs() || $this->client->deliveries === []) {
             return;
         }
         try {
@@ -187,6 +189,7 @@ final class Producer
         } catch (ClosedException|ForkedException) {
             // It was closed in order; or it is a parent's, who flushes it.
         } catch (OttlaException $error) {
+            $this->isGivenUp = true;
             error_log("ottla: records were not delivered when their producer ended: {$error->getMessage()}");
         }
     }
