@@ -236,7 +236,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let began = Instant::now();
         while self.buffer.len() < SIZE_BYTES + size {
-            let held = size.min(HELD_AHEAD_BYTES.max(2 * self.received()));
+            // Where nothing is counted, as in a client, as much is read as there is.
+            let held = match &self.budget {
+                Some(_) => size.min(HELD_AHEAD_BYTES.max(2 * self.received())),
+                None => size,
+            };
             self.hold(held, size).await?;
             let missing = SIZE_BYTES + size - self.buffer.len();
             if self.buffer.capacity() == self.buffer.len() {
