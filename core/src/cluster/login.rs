@@ -14,7 +14,7 @@ use ottla_protocol::{
 };
 use ottla_transport::{
     Interlude,
-    sasl::{self as mechanisms, ClientExchange, SaslError},
+    sasl::{self as mechanisms, ClientExchange, Credentials, SaslError},
 };
 use tokio::time::{Instant, sleep};
 
@@ -46,7 +46,9 @@ pub(crate) async fn log_in(
     let offered = talk.ask(&handshake).await?;
     check_handshake(&offered, sasl, &by)?;
 
-    let mut exchange = ClientExchange::new(sasl.mechanism, sasl.login.clone(), mechanisms::nonce());
+    let credentials = Credentials::of_login(sasl.mechanism, sasl.login.clone())
+        .ok_or_else(|| refused(&by, &format!("{} takes no user name and password", sasl.mechanism)))?;
+    let mut exchange = ClientExchange::new(credentials, mechanisms::nonce());
     let mut token = exchange.first();
     for _ in 0..TOKENS_MAX {
         let request = SaslAuthenticateRequest { auth_bytes: token.into() };

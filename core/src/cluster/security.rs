@@ -86,6 +86,9 @@ fn login(config: &ClientConfig) -> Result<SaslLogin> {
             ));
         }
     }
+    if mechanism == Mechanism::OauthBearer {
+        return Err(wrong(MECHANISM, "OAUTHBEARER is not served by clients yet"));
+    }
     let named = (config.sasl_username.as_deref(), config.sasl_password.as_ref().map(Secret::reveal));
     let login = match (named, &config.sasl_jaas_config) {
         ((None, None), Some(jaas)) => login_of_jaas(jaas.reveal(), mechanism)?,
@@ -115,6 +118,7 @@ fn login_of_jaas(text: &str, mechanism: Mechanism) -> Result<Login> {
     let module = match mechanism {
         Mechanism::Plain => "PlainLoginModule",
         Mechanism::Scram(_) => "ScramLoginModule",
+        Mechanism::OauthBearer => "OAuthBearerLoginModule",
     };
     if jaas.module() != module {
         return Err(wrong(
