@@ -1,6 +1,6 @@
 //! Where the tokens of `sasl.mechanism=OAUTHBEARER` come from, and the one token that all connections of a client use.
 
-mod claims;
+mod endpoint;
 mod refresh;
 mod token;
 
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::refresh::{Given, Moment, Refresh, RefreshSettings};
-pub(crate) use self::token::AnyProvider;
+pub(crate) use self::{endpoint::Endpoint, token::AnyProvider};
 pub use self::token::{Token, TokenError, TokenProvider};
 use crate::{
     config::ClientConfig,
@@ -31,6 +31,8 @@ use crate::{
 pub(crate) enum Source {
     /// The program.
     Program(AnyProvider),
+    /// A provider, or a file.
+    Endpoint(Endpoint),
 }
 
 /// The token of a client. Whoever needs it waits for the one request that is under way; a task on the client's I/O thread,
@@ -129,6 +131,7 @@ impl Tokens {
 
     async fn ask(&self) -> Result<Token> {
         match &self.source {
+            Source::Endpoint(endpoint) => endpoint.token().await,
             Source::Program(provider) => match timeout(self.limit, provider.token()).await {
                 Ok(Ok(token)) => Ok(token),
                 Ok(Err(error)) => {

@@ -1,8 +1,12 @@
 //! A token, and the program's own way to get one.
 
-use std::{collections::BTreeMap, error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ottla_config::Secret;
+use ottla_transport::jwt::Claims;
+
+/// The claim that says whose a token is.
+const SUBJECT: &str = "sub";
 
 /// A bearer token of OAuth 2, by which a client logs in (`sasl.mechanism=OAUTHBEARER`). `Debug` does not show it.
 ///
@@ -30,12 +34,14 @@ impl Token {
     /// broker's part.
     pub fn new(value: impl Into<String>) -> Self {
         let value = value.into();
-        let claims = super::claims::read(&value, "sub").unwrap_or_default();
+        let claims = Claims::unchecked(&value).ok();
+        let claims = claims.as_ref();
+        let ms = |time: Duration| i64::try_from(time.as_millis()).ok();
         Self {
-            value: Secret::new(value),
-            principal: claims.subject,
-            began_ms: claims.issued_ms,
-            end_ms: claims.expires_ms,
+            principal: claims.and_then(|claims| claims.subject(SUBJECT).ok()),
+            began_ms: claims.and_then(|claims| claims.issued().ok()?).and_then(ms),
+            end_ms: claims.and_then(|claims| claims.expires().ok()).and_then(ms),
+            value: Secret::new(value.as_str()),
             extensions: BTreeMap::new(),
         }
     }
