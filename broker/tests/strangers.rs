@@ -21,7 +21,7 @@ use ottla_protocol::{
         alter_client_quotas::{EntityData, OpData, RequestEntryData},
     },
 };
-use ottla_transport::sasl::{ClientExchange, Login, Mechanism, ScramHash};
+use ottla_transport::sasl::{ClientExchange, Credentials, Login, Mechanism, ScramHash};
 use tempfile::TempDir;
 
 const PLAIN: Mechanism = Mechanism::Plain;
@@ -125,7 +125,10 @@ impl Client {
     fn log_in(&mut self, mechanism: Mechanism, user: &str, password: &str) -> SaslAuthenticateResponse {
         assert_eq!(self.handshake(mechanism.name()).error_code, ErrorCode::NONE);
         let login = Login { user: user.into(), password: password.into() };
-        let mut exchange = ClientExchange::new(mechanism, login, ottla_transport::sasl::nonce());
+        let mut exchange = ClientExchange::new(
+            Credentials::of_login(mechanism, login).unwrap(),
+            ottla_transport::sasl::nonce(),
+        );
         let mut token = exchange.first();
         loop {
             let answer = self.token(token);
@@ -204,7 +207,7 @@ fn what_is_wrong_is_answered_with_kafkas_code_and_ends_the_connection() {
 fn a_message_that_was_overheard_lets_nobody_in() {
     let test = Test::start(&[]);
     let login = Login { user: "alice".into(), password: "wonder".into() };
-    let mut exchange = ClientExchange::new(SCRAM, login, "overheard".into());
+    let mut exchange = ClientExchange::new(Credentials::of_login(SCRAM, login).unwrap(), "overheard".into());
     let (mut alice, first) = (test.connect(), exchange.first());
     alice.handshake(SCRAM.name());
     let challenge = alice.token(first.clone());

@@ -527,14 +527,22 @@ pub struct ProducerConfig {
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
-    /// Longest wait for a connection to the provider of tokens.
+    /// Longest wait for a connection to the provider of tokens or keys.
     ///
     /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
     pub sasl_login_connect_timeout: Duration,
-    /// Longest wait for a token once it was asked for, of the provider or of the program.
+    /// Longest wait for its answer, or for a token of the program's own.
     ///
-    /// `sasl.login.read.timeout.ms`: `30000` ms by default.
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
     pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
     /// Time before a token's end by which it is refreshed, if its life is long enough.
     ///
     /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
@@ -660,6 +668,8 @@ impl ProducerConfig {
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
             sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
             sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
             sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
             sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
             sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
@@ -816,6 +826,8 @@ impl ProducerConfig {
             "sasl.login.read.timeout.ms",
             self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
         settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
         settings.set(
             "sasl.login.refresh.min.period.seconds",
@@ -1113,14 +1125,22 @@ pub struct ConsumerConfig {
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
-    /// Longest wait for a connection to the provider of tokens.
+    /// Longest wait for a connection to the provider of tokens or keys.
     ///
     /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
     pub sasl_login_connect_timeout: Duration,
-    /// Longest wait for a token once it was asked for, of the provider or of the program.
+    /// Longest wait for its answer, or for a token of the program's own.
     ///
-    /// `sasl.login.read.timeout.ms`: `30000` ms by default.
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
     pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
     /// Time before a token's end by which it is refreshed, if its life is long enough.
     ///
     /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
@@ -1252,6 +1272,8 @@ impl ConsumerConfig {
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
             sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
             sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
             sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
             sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
             sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
@@ -1427,6 +1449,8 @@ impl ConsumerConfig {
             "sasl.login.read.timeout.ms",
             self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
         settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
         settings.set(
             "sasl.login.refresh.min.period.seconds",
@@ -1640,14 +1664,22 @@ pub struct AdminConfig {
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
-    /// Longest wait for a connection to the provider of tokens.
+    /// Longest wait for a connection to the provider of tokens or keys.
     ///
     /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
     pub sasl_login_connect_timeout: Duration,
-    /// Longest wait for a token once it was asked for, of the provider or of the program.
+    /// Longest wait for its answer, or for a token of the program's own.
     ///
-    /// `sasl.login.read.timeout.ms`: `30000` ms by default.
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
     pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
     /// Time before a token's end by which it is refreshed, if its life is long enough.
     ///
     /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
@@ -1758,6 +1790,8 @@ impl AdminConfig {
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
             sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
             sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
             sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
             sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
             sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
@@ -1896,6 +1930,8 @@ impl AdminConfig {
             "sasl.login.read.timeout.ms",
             self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
         );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
         settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
         settings.set(
             "sasl.login.refresh.min.period.seconds",
@@ -3155,14 +3191,22 @@ pub struct ClientConfig {
     ///
     /// `ottla.sasl.plain.without.tls`.
     pub sasl_plain_without_tls: bool,
-    /// Longest wait for a connection to the provider of tokens.
+    /// Longest wait for a connection to the provider of tokens or keys.
     ///
     /// `sasl.login.connect.timeout.ms`.
     pub sasl_login_connect_timeout: Duration,
-    /// Longest wait for a token once it was asked for, of the provider or of the program.
+    /// Longest wait for its answer, or for a token of the program's own.
     ///
     /// `sasl.login.read.timeout.ms`.
     pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`.
+    pub sasl_oauthbearer_sub_claim_name: String,
     /// Time before a token's end by which it is refreshed, if its life is long enough.
     ///
     /// `sasl.login.refresh.buffer.seconds`.
@@ -3251,6 +3295,8 @@ impl From<&ProducerConfig> for ClientConfig {
             sasl_plain_without_tls: config.sasl_plain_without_tls,
             sasl_login_connect_timeout: config.sasl_login_connect_timeout,
             sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
             sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
             sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
             sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,
@@ -3315,6 +3361,8 @@ impl From<&ConsumerConfig> for ClientConfig {
             sasl_plain_without_tls: config.sasl_plain_without_tls,
             sasl_login_connect_timeout: config.sasl_login_connect_timeout,
             sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
             sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
             sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
             sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,
@@ -3379,6 +3427,8 @@ impl From<&AdminConfig> for ClientConfig {
             sasl_plain_without_tls: config.sasl_plain_without_tls,
             sasl_login_connect_timeout: config.sasl_login_connect_timeout,
             sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
             sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
             sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
             sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,

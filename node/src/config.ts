@@ -394,14 +394,22 @@ export interface ProducerConfig {
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Longest wait for a connection to the provider of tokens. By default `10000`. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Longest wait for a token once it was asked for, of the provider or of the program. By default `30000`. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
+  /** Claim of a token that holds what it allows. By default `scope`. */
+  saslOauthbearerScopeClaimName?: string | undefined
+  /** As `saslOauthbearerScopeClaimName`. */
+  'sasl.oauthbearer.scope.claim.name'?: string | undefined
+  /** Claim of a token that says whose it is. By default `sub`. */
+  saslOauthbearerSubClaimName?: string | undefined
+  /** As `saslOauthbearerSubClaimName`. */
+  'sasl.oauthbearer.sub.claim.name'?: string | undefined
   /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
@@ -562,14 +570,6 @@ export interface ProducerConfig {
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScopeClaimName?: string | undefined
-  /** As `saslOauthbearerScopeClaimName`. */
-  'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerSubClaimName?: string | undefined
-  /** As `saslOauthbearerSubClaimName`. */
-  'sasl.oauthbearer.sub.claim.name'?: string | undefined
 }
 
 /** The keys of a consumer. */
@@ -976,14 +976,22 @@ export interface ConsumerConfig {
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Longest wait for a connection to the provider of tokens. By default `10000`. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Longest wait for a token once it was asked for, of the provider or of the program. By default `30000`. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
+  /** Claim of a token that holds what it allows. By default `scope`. */
+  saslOauthbearerScopeClaimName?: string | undefined
+  /** As `saslOauthbearerScopeClaimName`. */
+  'sasl.oauthbearer.scope.claim.name'?: string | undefined
+  /** Claim of a token that says whose it is. By default `sub`. */
+  saslOauthbearerSubClaimName?: string | undefined
+  /** As `saslOauthbearerSubClaimName`. */
+  'sasl.oauthbearer.sub.claim.name'?: string | undefined
   /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
@@ -1144,14 +1152,6 @@ export interface ConsumerConfig {
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScopeClaimName?: string | undefined
-  /** As `saslOauthbearerScopeClaimName`. */
-  'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerSubClaimName?: string | undefined
-  /** As `saslOauthbearerSubClaimName`. */
-  'sasl.oauthbearer.sub.claim.name'?: string | undefined
 }
 
 /** The keys of an admin client. */
@@ -1436,14 +1436,22 @@ export interface AdminConfig {
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Longest wait for a connection to the provider of tokens. By default `10000`. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Longest wait for a token once it was asked for, of the provider or of the program. By default `30000`. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
+  /** Claim of a token that holds what it allows. By default `scope`. */
+  saslOauthbearerScopeClaimName?: string | undefined
+  /** As `saslOauthbearerScopeClaimName`. */
+  'sasl.oauthbearer.scope.claim.name'?: string | undefined
+  /** Claim of a token that says whose it is. By default `sub`. */
+  saslOauthbearerSubClaimName?: string | undefined
+  /** As `saslOauthbearerSubClaimName`. */
+  'sasl.oauthbearer.sub.claim.name'?: string | undefined
   /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
   saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
   /** As `saslLoginRefreshBufferSeconds`. */
@@ -1604,12 +1612,4 @@ export interface AdminConfig {
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScopeClaimName?: string | undefined
-  /** As `saslOauthbearerScopeClaimName`. */
-  'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerSubClaimName?: string | undefined
-  /** As `saslOauthbearerSubClaimName`. */
-  'sasl.oauthbearer.sub.claim.name'?: string | undefined
 }

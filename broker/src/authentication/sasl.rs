@@ -8,7 +8,9 @@ use ottla_protocol::{
     messages::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
     types::Str,
 };
-use ottla_transport::sasl::{self, Mechanism, PlainServer, SaslError, ScramServer, ServerStep};
+use ottla_transport::sasl::{
+    self, Mechanism, OauthBearerServer, PlainServer, SaslError, ScramServer, ServerStep,
+};
 
 use super::{Listening, Principal, settings::Offered};
 use crate::metadata::Image;
@@ -35,6 +37,7 @@ struct Exchange {
 enum Server {
     Plain,
     Scram(ScramServer),
+    OauthBearer(OauthBearerServer),
 }
 
 /// Where a login is after a token.
@@ -129,6 +132,7 @@ impl Login {
         let server = match offered.mechanism {
             Mechanism::Plain => Server::Plain,
             Mechanism::Scram(hash) => Server::Scram(ScramServer::new(hash)),
+            Mechanism::OauthBearer => Server::OauthBearer(OauthBearerServer::default()),
         };
         self.exchange = Some(Exchange { offered, server, is_bare: version == 0 });
         (SaslHandshakeResponse { error_code: ErrorCode::NONE, mechanisms }, None)
@@ -151,7 +155,7 @@ impl Login {
         };
         match step.map_err(|error| Denied::Exchange(mechanism, error))? {
             ServerStep::Challenge(token) => Ok(Progress::Challenge(token)),
-            ServerStep::Done { user, token } => {
+            ServerStep::Done { user, token, .. } => {
                 let principal = Principal::user(&user);
                 if self.before.as_ref().is_some_and(|before| *before != (mechanism, principal.clone())) {
                     return Err(Denied::Changed);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the key of a mechanism that is not served begins with, behind its listener's name.
-const OTHER_MECHANISMS: [&str; 2] = ["gssapi.", "oauthbearer."];
+const OTHER_MECHANISMS: [&str; 1] = ["gssapi."];
 
 /// A listener at work.
 #[derive(Debug)]
@@ -133,6 +133,9 @@ impl Sasl {
                 let served = Mechanism::ALL.map(|mechanism| format!("`{mechanism}`")).join(", ");
                 StartError::setting(ENABLED, format!("`{name}` is not served; there are {served}"))
             })?;
+            if mechanism == Mechanism::OauthBearer {
+                return Err(StartError::setting(ENABLED, "`OAUTHBEARER` is not served yet".to_owned()));
+            }
             let own = own.iter_mut().find(|(of, _)| *of == mechanism).map(|(_, own)| std::mem::take(own));
             let values = BROKER.parse_over(values, &own.unwrap_or_default()).map_err(StartError::config)?;
             let config = BrokerConfig::from_values(&values);

@@ -185,16 +185,30 @@ pub static SECURITY: [Key; 66] = [
         default: Some("10000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
         kafka_default: Some("null"),
-        doc: "longest wait for a connection to the provider of tokens",
+        doc: "longest wait for a connection to the provider of tokens or keys",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.login.read.timeout.ms",
         kind: Type::Millis32,
-        default: Some("30000"),
+        default: Some("10000"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
         kafka_default: Some("null"),
-        doc: "longest wait for a token once it was asked for, of the provider or of the program",
+        doc: "longest wait for its answer, or for a token of the program's own",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.scope.claim.name",
+        kind: Type::String,
+        default: Some("scope"),
+        doc: "claim of a token that holds what it allows",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.sub.claim.name",
+        kind: Type::String,
+        default: Some("sub"),
+        doc: "claim of a token that says whose it is",
         ..Key::EMPTY
     },
     Key {
@@ -570,26 +584,6 @@ pub static SECURITY: [Key; 66] = [
             why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
         },
         doc: "Java class that checks tokens",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.scope.claim.name",
-        kind: Type::String,
-        default: Some("scope"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the scope",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.sub.claim.name",
-        kind: Type::String,
-        default: Some("sub"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the subject",
         ..Key::EMPTY
     },
 ];

@@ -99,7 +99,9 @@ struct Shown {
 impl Shown {
     async fn by(sasl: &SaslLogin) -> Result<Self> {
         let tokens = match sasl {
-            SaslLogin::Fixed(credentials) => return Ok(Self { credentials: credentials.clone(), token: None }),
+            SaslLogin::Fixed(credentials) => {
+                return Ok(Self { credentials: credentials.clone(), token: None });
+            }
             SaslLogin::Bearer(tokens) => tokens,
         };
         let token = tokens.current().await?;
@@ -209,7 +211,10 @@ fn denied(code: ErrorCode, said: Option<&Str>, shown: &Shown, before: Option<&Sa
     };
     let whose = token.principal().map_or_else(String::new, |user| format!(" of `{}`", user.escape_debug()));
     let left = token.end_ms().map_or_else(String::new, |end_ms| {
-        format!(", which is good for {} s yet by this machine's clock", (end_ms.saturating_sub(now_ms())) / 1_000)
+        format!(
+            ", which is good for {} s yet by this machine's clock",
+            (end_ms.saturating_sub(now_ms())) / 1_000
+        )
     });
     refused(by, &format!("the token{whose}{left}, is not taken: {before}{said} ({code})")).hint(
         "check that the broker's `sasl.oauthbearer.expected.issuer` and `.expected.audience` are those of the token, that it has the \

@@ -110,7 +110,8 @@ impl Cluster {
     /// A cluster of which only the bootstrap servers are known. Makes no connection yet;
     /// [`Cluster::keep_metadata`] does.
     pub(crate) fn new(settings: ClusterSettings) -> Result<Arc<Self>> {
-        let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation, tokens } = settings;
+        let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation, tokens } =
+            settings;
         let bootstrap = bootstrap(&config)?;
         let metadata = MetadataSettings {
             max_age: config.metadata_max_age,

@@ -105,7 +105,8 @@ fn login(config: &ClientConfig, program: Option<AnyProvider>) -> Result<SaslLogi
                 .hint("set `security.protocol` to `SASL_SSL`, or `ottla.sasl.plain.without.tls` to `true` if it must be"));
         }
         if !config.enable_ssl_certificate_verification {
-            let text = format!("{mechanism} with `{VERIFICATION}=false` gives the {secret} to whoever answers");
+            let text =
+                format!("{mechanism} with `{VERIFICATION}=false` gives the {secret} to whoever answers");
             return Err(wrong(MECHANISM, text).hint(
                 "name whom to trust by `ssl.truststore.location`, or set `ottla.sasl.plain.without.tls` to `true` if it must be",
             ));
@@ -131,7 +132,9 @@ fn login(config: &ClientConfig, program: Option<AnyProvider>) -> Result<SaslLogi
         _ => return Err(wrong("sasl.username", "it takes both, `sasl.username` and `sasl.password`")),
     };
     let credentials = Credentials::of_login(mechanism, login);
-    credentials.map(SaslLogin::Fixed).ok_or_else(|| wrong(MECHANISM, format!("{mechanism} takes no password")))
+    credentials
+        .map(SaslLogin::Fixed)
+        .ok_or_else(|| wrong(MECHANISM, format!("{mechanism} takes no password")))
 }
 
 /// Where tokens come from: of the program, or of the place that the settings name.

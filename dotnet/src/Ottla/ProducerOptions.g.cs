@@ -316,11 +316,17 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default <c>false</c>.</summary>
     public bool? OttlaSaslPlainWithoutTls { get => Truth("ottla.sasl.plain.without.tls"); set => this["ottla.sasl.plain.without.tls"] = Text(value); }
 
-    /// <summary>Longest wait for a connection to the provider of tokens; by default <c>10000</c>.</summary>
+    /// <summary>Longest wait for a connection to the provider of tokens or keys; by default <c>10000</c>.</summary>
     public int? SaslLoginConnectTimeoutMs { get => Int32("sasl.login.connect.timeout.ms"); set => this["sasl.login.connect.timeout.ms"] = Text(value); }
 
-    /// <summary>Longest wait for a token once it was asked for, of the provider or of the program; by default <c>30000</c>.</summary>
+    /// <summary>Longest wait for its answer, or for a token of the program's own; by default <c>10000</c>.</summary>
     public int? SaslLoginReadTimeoutMs { get => Int32("sasl.login.read.timeout.ms"); set => this["sasl.login.read.timeout.ms"] = Text(value); }
+
+    /// <summary>Claim of a token that holds what it allows; by default <c>scope</c>.</summary>
+    public string? SaslOauthbearerScopeClaimName { get => this["sasl.oauthbearer.scope.claim.name"]; set => this["sasl.oauthbearer.scope.claim.name"] = value; }
+
+    /// <summary>Claim of a token that says whose it is; by default <c>sub</c>.</summary>
+    public string? SaslOauthbearerSubClaimName { get => this["sasl.oauthbearer.sub.claim.name"]; set => this["sasl.oauthbearer.sub.claim.name"] = value; }
 
     /// <summary>Time before a token's end by which it is refreshed, if its life is long enough; by default <c>300</c>.</summary>
     public int? SaslLoginRefreshBufferSeconds { get => Int32("sasl.login.refresh.buffer.seconds"); set => this["sasl.login.refresh.buffer.seconds"] = Text(value); }
@@ -441,10 +447,4 @@ public sealed class ProducerOptions : ClientOptions
 
     /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
     public string? SaslOauthbearerJwtValidatorClass { get => this["sasl.oauthbearer.jwt.validator.class"]; set => this["sasl.oauthbearer.jwt.validator.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerScopeClaimName { get => this["sasl.oauthbearer.scope.claim.name"]; set => this["sasl.oauthbearer.scope.claim.name"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerSubClaimName { get => this["sasl.oauthbearer.sub.claim.name"]; set => this["sasl.oauthbearer.sub.claim.name"] = value; }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
-    runtime::Runtime,
+    sync::oneshot,
 };
 
 /// Largest request that is read, in bytes.
@@ -128,7 +128,8 @@ type Answer = Box<dyn Fn(&Asked) -> Reply + Send>;
 pub struct Provider {
     url: String,
     shared: Arc<Shared>,
-    _runtime: Runtime,
+    /// Dropping it stops the thread.
+    _stop: oneshot::Sender<()>,
 }
 
 struct Shared {
@@ -146,7 +147,7 @@ impl Provider {
         certificate: Option<PathBuf>,
         answer: impl Fn(&Asked) -> Reply + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/token", listener.local_addr()?.port());
@@ -155,10 +156,10 @@ impl Provider {
             TlsAcceptor::new(settings, ClientAuth::None)
         });
         let acceptor = acceptor.transpose()?.map(Arc::new);
-        let shared =
-            Arc::new(Shared { answer: Mutex::new(Box::new(answer)), asked: Mutex::new(Vec::new()) });
+        let shared = Arc::new(Shared { answer: Mutex::new(Box::new(answer)), asked: Mutex::new(Vec::new()) });
         let serving = Arc::clone(&shared);
-        runtime.spawn(async move {
+        let (stop, stopped) = oneshot::channel();
+        let accept = async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (shared, acceptor) = (Arc::clone(&serving), acceptor.clone());
                 tokio::spawn(async move {
@@ -168,8 +169,16 @@ impl Provider {
                     }
                 });
             }
+        };
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept => {}
+                    _ = stopped => {}
+                }
+            });
         });
-        Ok(Self { url, shared, _runtime: runtime })
+        Ok(Self { url, shared, _stop: stop })
     }
 
     /// Its token endpoint.
@@ -198,7 +207,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
         if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
             break end + 4;
         }
-        anyhow::ensure!(read.len() < REQUEST_BYTES_MAX && stream.read_buf(&mut read).await? > 0, "it broke off");
+        anyhow::ensure!(
+            read.len() < REQUEST_BYTES_MAX && stream.read_buf(&mut read).await? > 0,
+            "it broke off"
+        );
     };
     let text = String::from_utf8(read.get(..head).unwrap_or_default().to_vec())?;
     let header = |name: &str| {

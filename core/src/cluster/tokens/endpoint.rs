@@ -39,6 +39,8 @@ pub(crate) struct Endpoint {
     patience: Patience,
     /// What the broker is told beside each token.
     extensions: BTreeMap<String, String>,
+    /// `sasl.oauthbearer.sub.claim.name`.
+    subject: String,
 }
 
 /// What a provider is asked with.
@@ -59,7 +61,8 @@ impl Endpoint {
         let tls = location.is_secure().then(|| connector(config)).transpose()?;
         let patience =
             Patience { connect: config.sasl_login_connect_timeout, read: config.sasl_login_read_timeout };
-        Ok(Self { location, grant, tls, patience, extensions: extensions(config, jaas)? })
+        let subject = config.sasl_oauthbearer_sub_claim_name.clone();
+        Ok(Self { location, grant, tls, patience, extensions: extensions(config, jaas)?, subject })
     }
 
     /// Asks for a token once.
@@ -73,9 +76,10 @@ impl Endpoint {
         let answer = provider::ask(request, self.tls.as_deref(), self.patience).await;
         let answer = answer.map_err(|error| no_token(&error))?;
         let token = match &self.grant {
-            None => from_file(&answer.body).map_err(|why| self.unusable(why, true))?,
+            None => from_file(&answer.body, &self.subject).map_err(|why| self.unusable(why, true))?,
             Some(grant) => match answer.status {
-                200..300 => from_json(&answer.body, now_ms()).map_err(|why| self.unusable(why, false))?,
+                200..300 => from_json(&answer.body, &self.subject, now_ms())
+                    .map_err(|why| self.unusable(why, false))?,
                 status => return Err(self.refusal(status, &answer.body, grant)),
             },
         };
@@ -114,11 +118,13 @@ impl Grant {
     fn new(location: &Location, config: &ClientConfig, jaas: Option<&JaasConfig>) -> Result<Self> {
         if !location.is_private() && !config.sasl_plain_without_tls {
             let text = format!("`{location}` without TLS shows the client's secret to everybody on the way");
-            return Err(wrong(URL, text)
-                .hint("name it by `https://`, or set `ottla.sasl.plain.without.tls` to `true` if it must be"));
+            return Err(wrong(URL, text).hint(
+                "name it by `https://`, or set `ottla.sasl.plain.without.tls` to `true` if it must be",
+            ));
         }
         let option = |name| jaas.and_then(|jaas| jaas.option(name)).filter(|value| !value.is_empty());
-        let id = config.sasl_oauthbearer_client_credentials_client_id.as_deref().or_else(|| option("clientId"));
+        let id =
+            config.sasl_oauthbearer_client_credentials_client_id.as_deref().or_else(|| option("clientId"));
         let secret = config.sasl_oauthbearer_client_credentials_client_secret.as_ref().map(Secret::reveal);
         let secret = secret.or_else(|| option("clientSecret"));
         let scope = config.sasl_oauthbearer_scope.as_deref().or_else(|| option("scope"));
@@ -177,7 +183,8 @@ fn extensions(config: &ClientConfig, jaas: Option<&JaasConfig>) -> Result<BTreeM
 /// The header, as Kafka's `HttpAccessTokenRetriever` makes it: encoded as RFC 6749, section 2.3.1, has it only where that is asked
 /// for, as many providers do not decode it.
 fn authorization(id: &str, secret: &str, encodes: bool) -> String {
-    let pair = if encodes { format!("{}:{}", encoded(id), encoded(secret)) } else { format!("{id}:{secret}") };
+    let pair =
+        if encodes { format!("{}:{}", encoded(id), encoded(secret)) } else { format!("{id}:{secret}") };
     format!("Basic {}", STANDARD.encode(pair))
 }
 
@@ -206,33 +213,31 @@ fn encoded(text: &str) -> String {
 }
 
 /// The token in a provider's answer. Where the token itself does not say when it ends, the answer may.
-fn from_json(body: &[u8], now_ms: i64) -> Result<Token, String> {
+fn from_json(body: &[u8], subject: &str, now_ms: i64) -> Result<Token, String> {
     let answer: Value = serde_json::from_slice(body).map_err(|_| "it is no JSON".to_owned())?;
     let value = answer.get("access_token").and_then(Value::as_str).map(str::trim);
-    let token = read(value.filter(|value| !value.is_empty()).ok_or("it has no `access_token`")?)?;
+    let token = read(value.filter(|value| !value.is_empty()).ok_or("it has no `access_token`")?, subject)?;
     let expires_in = answer.get("expires_in").and_then(Value::as_i64).filter(|seconds| *seconds > 0);
     Ok(match (token.end_ms(), expires_in) {
-        (None, Some(seconds)) => {
-            token.valid_until_ms(now_ms.saturating_add(seconds.saturating_mul(1_000)))
-        }
+        (None, Some(seconds)) => token.valid_until_ms(now_ms.saturating_add(seconds.saturating_mul(1_000))),
         _ => token,
     })
 }
 
 /// The token in a file; what stands around it is no part of it.
-fn from_file(body: &[u8]) -> Result<Token, String> {
+fn from_file(body: &[u8], subject: &str) -> Result<Token, String> {
     let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?.trim();
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
-    read(text)
+    read(text, subject)
 }
 
-fn read(value: &str) -> Result<Token, String> {
+fn read(value: &str, subject: &str) -> Result<Token, String> {
     if value.len() > TOKEN_BYTES_MAX {
         return Err(format!("its token has {} bytes, and {TOKEN_BYTES_MAX} is the most", value.len()));
     }
-    Ok(Token::new(value))
+    Ok(Token::with_subject(value.to_owned(), subject))
 }
 
 fn no_token(error: &ProviderError) -> Error {
@@ -302,7 +307,10 @@ mod tests {
         assert!(wrong("id.example/token", with_client).contains("no URL"));
         assert!(wrong("https://id.example/token", |_| {}).contains("`clientId` in `sasl.jaas.config`"));
         let text = wrong("http://id.example/token", with_client);
-        assert!(text.contains("shows the client's secret") && text.contains("name it by `https://`"), "{text}");
+        assert!(
+            text.contains("shows the client's secret") && text.contains("name it by `https://`"),
+            "{text}"
+        );
         let pair = |config: &mut AdminConfig| {
             with_client(config);
             config.sasl_oauthbearer_extensions = vec!["tenant".into()];
@@ -319,7 +327,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_within_limits() {
-        let token = from_json(br#"{"access_token":" opaque ","expires_in":60,"token_type":"Bearer"}"#, 1_000);
+        let token =
+            from_json(br#"{"access_token":" opaque ","expires_in":60,"token_type":"Bearer"}"#, "sub", 1_000);
         let token = token.unwrap();
         assert_eq!((token.value().reveal(), token.end_ms()), ("opaque", Some(61_000)));
         let long = format!(r#"{{"access_token":"{}"}}"#, "x".repeat(TOKEN_BYTES_MAX + 1));
@@ -330,11 +339,11 @@ mod tests {
             (br#"{"access_token":""}"#, "no `access_token`"),
             (long.as_bytes(), "is the most"),
         ] {
-            let error = from_json(body, 0).unwrap_err();
+            let error = from_json(body, "sub", 0).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
-        assert_eq!(from_file(b" a.b.c\n").unwrap().value().reveal(), "a.b.c");
-        assert!(from_file(b" \n").is_err() && from_file(b"\xff").is_err());
+        assert_eq!(from_file(b" a.b.c\n", "sub").unwrap().value().reveal(), "a.b.c");
+        assert!(from_file(b" \n", "sub").is_err() && from_file(b"\xff", "sub").is_err());
     }
 
     #[test]
@@ -342,7 +351,8 @@ mod tests {
         let endpoint = endpoint("https://id.example/token?key=hunter2", with_client).unwrap();
         let grant = endpoint.grant.as_ref().unwrap();
         let refusal = |status, body: &str| endpoint.refusal(status, body.as_bytes(), grant);
-        let error = refusal(401, r#"{"error":"invalid_client","error_description":"no app with \"hunter2\""}"#);
+        let error =
+            refusal(401, r#"{"error":"invalid_client","error_description":"no app with \"hunter2\""}"#);
         assert_eq!(
             error.what_happened(),
             "no token: `https://id.example/token` answers `invalid_client` (no app with \\\"[hidden]\\\"), HTTP 401"

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use self::refresh::{Given, Moment, Refresh, RefreshSettings};
-pub(crate) use self::{endpoint::Endpoint, token::AnyProvider};
 pub use self::token::{Token, TokenError, TokenProvider};
+pub(crate) use self::{endpoint::Endpoint, token::AnyProvider};
 use crate::{
     config::ClientConfig,
     error::{Error, ErrorKind, Result},

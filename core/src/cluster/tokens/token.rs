@@ -33,15 +33,19 @@ impl Token {
     /// A token. If it is a JWT, its claims `sub`, `iat` and `exp` are taken over; nobody checks who signed it: that is the
     /// broker's part.
     pub fn new(value: impl Into<String>) -> Self {
-        let value = value.into();
+        Self::with_subject(value.into(), SUBJECT)
+    }
+
+    /// As [`Self::new`]; `claim` is the name of the one that says whose it is.
+    pub(super) fn with_subject(value: String, claim: &str) -> Self {
         let claims = Claims::unchecked(&value).ok();
         let claims = claims.as_ref();
         let ms = |time: Duration| i64::try_from(time.as_millis()).ok();
         Self {
-            principal: claims.and_then(|claims| claims.subject(SUBJECT).ok()),
+            principal: claims.and_then(|claims| claims.subject(claim).ok()),
             began_ms: claims.and_then(|claims| claims.issued().ok()?).and_then(ms),
             end_ms: claims.and_then(|claims| claims.expires().ok()).and_then(ms),
-            value: Secret::new(value.as_str()),
+            value: Secret::new(value),
             extensions: BTreeMap::new(),
         }
     }

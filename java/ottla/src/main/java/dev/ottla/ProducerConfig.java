@@ -305,11 +305,17 @@ public final class ProducerConfig {
     /** Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default {@code false}. */
     public static final String OTTLA_SASL_PLAIN_WITHOUT_TLS_CONFIG = "ottla.sasl.plain.without.tls";
 
-    /** Longest wait for a connection to the provider of tokens; by default {@code 10000}. */
+    /** Longest wait for a connection to the provider of tokens or keys; by default {@code 10000}. */
     public static final String SASL_LOGIN_CONNECT_TIMEOUT_MS_CONFIG = "sasl.login.connect.timeout.ms";
 
-    /** Longest wait for a token once it was asked for, of the provider or of the program; by default {@code 30000}. */
+    /** Longest wait for its answer, or for a token of the program's own; by default {@code 10000}. */
     public static final String SASL_LOGIN_READ_TIMEOUT_MS_CONFIG = "sasl.login.read.timeout.ms";
+
+    /** Claim of a token that holds what it allows; by default {@code scope}. */
+    public static final String SASL_OAUTHBEARER_SCOPE_CLAIM_NAME_CONFIG = "sasl.oauthbearer.scope.claim.name";
+
+    /** Claim of a token that says whose it is; by default {@code sub}. */
+    public static final String SASL_OAUTHBEARER_SUB_CLAIM_NAME_CONFIG = "sasl.oauthbearer.sub.claim.name";
 
     /** Time before a token's end by which it is refreshed, if its life is long enough; by default {@code 300}. */
     public static final String SASL_LOGIN_REFRESH_BUFFER_SECONDS_CONFIG = "sasl.login.refresh.buffer.seconds";
@@ -430,10 +436,4 @@ public final class ProducerConfig {
 
     /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
     public static final String SASL_OAUTHBEARER_JWT_VALIDATOR_CLASS_CONFIG = "sasl.oauthbearer.jwt.validator.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_SCOPE_CLAIM_NAME_CONFIG = "sasl.oauthbearer.scope.claim.name";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_SUB_CLAIM_NAME_CONFIG = "sasl.oauthbearer.sub.claim.name";
 }
