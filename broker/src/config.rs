@@ -754,6 +754,22 @@ pub struct BrokerConfig {
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
 }
 
 impl std::default::Default for BrokerConfig {
@@ -928,6 +944,10 @@ impl BrokerConfig {
             ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
             sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
+            sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
+            sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
         }
     }
 
@@ -1222,6 +1242,16 @@ impl BrokerConfig {
             settings.set("sasl.jaas.config", value.reveal());
         }
         settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
+        settings.set(
+            "sasl.login.connect.timeout.ms",
+            self.sasl_login_connect_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.read.timeout.ms",
+            self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
         settings
     }
 

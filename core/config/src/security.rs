@@ -180,6 +180,116 @@ pub static SECURITY: [Key; 66] = [
         ..Key::EMPTY
     },
     Key {
+        name: "sasl.login.connect.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        kafka_default: Some("null"),
+        doc: "longest wait for a connection to the provider of tokens or keys",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.read.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        kafka_default: Some("null"),
+        doc: "longest wait for its answer, or for a token of the program's own",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.scope.claim.name",
+        kind: Type::String,
+        default: Some("scope"),
+        doc: "claim of a token that holds what it allows",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.sub.claim.name",
+        kind: Type::String,
+        default: Some("sub"),
+        doc: "claim of a token that says whose it is",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.buffer.seconds",
+        kind: Type::I16,
+        default: Some("300"),
+        range: Range::Int { min: 0, max: 3600, or: None },
+        update: Update::PerBroker,
+        doc: "time before a token's end by which it is refreshed, if its life is long enough",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.min.period.seconds",
+        kind: Type::I16,
+        default: Some("60"),
+        range: Range::Int { min: 0, max: 900, or: None },
+        update: Update::PerBroker,
+        doc: "least time between two refreshes, if a token's life is long enough",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.window.factor",
+        kind: Type::F64,
+        default: Some("0.8"),
+        range: Range::Float { min: 0.5, max: 1.0 },
+        update: Update::PerBroker,
+        doc: "share of a token's life after which it is refreshed",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.window.jitter",
+        kind: Type::F64,
+        default: Some("0.05"),
+        range: Range::Float { min: 0.0, max: 0.25 },
+        update: Update::PerBroker,
+        doc: "most that is added to that share, by chance, so that clients do not all ask at once",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.retry.backoff.max.ms",
+        kind: Type::Millis64,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "longest pause before a token is asked for again",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.retry.backoff.ms",
+        kind: Type::Millis64,
+        default: Some("100"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "pause before a token is asked for again where that failed; doubled at each failure in a row",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.client.credentials.client.id",
+        kind: Type::String,
+        aliases: &[Alias { name: "sasl.oauthbearer.client.id", scale: 1 }],
+        doc: "client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.client.credentials.client.secret",
+        kind: Type::Password,
+        aliases: &[Alias { name: "sasl.oauthbearer.client.secret", scale: 1 }],
+        doc: "its secret; or `clientSecret` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.scope",
+        kind: Type::String,
+        doc: "scope to ask for; or `scope` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.token.endpoint.url",
+        kind: Type::String,
+        doc: "where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh",
+        ..Key::EMPTY
+    },
+    Key {
         name: "sasl.client.callback.handler.class",
         kind: Type::Class,
         effect: Effect::Known {
@@ -258,92 +368,6 @@ pub static SECURITY: [Key; 66] = [
             why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
         },
         doc: "Java class of the login",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.connect.timeout.ms",
-        kind: Type::Millis32,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "wait for a connection to the token's provider",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.read.timeout.ms",
-        kind: Type::Millis32,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "wait for an answer of the token's provider",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.buffer.seconds",
-        kind: Type::I16,
-        default: Some("300"),
-        range: Range::Int { min: 0, max: 3600, or: None },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "time before a credential's end in which it is not refreshed any more",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.min.period.seconds",
-        kind: Type::I16,
-        default: Some("60"),
-        range: Range::Int { min: 0, max: 900, or: None },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "least time between two refreshes",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.window.factor",
-        kind: Type::F64,
-        default: Some("0.8"),
-        range: Range::Float { min: 0.5, max: 1.0 },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "share of a credential's life after which it is refreshed",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.window.jitter",
-        kind: Type::F64,
-        default: Some("0.05"),
-        range: Range::Float { min: 0.0, max: 0.25 },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "random part of the refresh time",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.retry.backoff.max.ms",
-        kind: Type::Millis64,
-        default: Some("10000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "longest pause before a login is tried again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.retry.backoff.ms",
-        kind: Type::Millis64,
-        default: Some("100"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "pause before a login is first tried again",
         ..Key::EMPTY
     },
     Key {
@@ -475,24 +499,6 @@ pub static SECURITY: [Key; 66] = [
         ..Key::EMPTY
     },
     Key {
-        name: "sasl.oauthbearer.client.credentials.client.id",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "client id for the client credentials grant",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.client.credentials.client.secret",
-        kind: Type::Password,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "client secret for the client credentials grant",
-        ..Key::EMPTY
-    },
-    Key {
         name: "sasl.oauthbearer.clock.skew.seconds",
         kind: Type::I32,
         default: Some("30"),
@@ -578,44 +584,6 @@ pub static SECURITY: [Key; 66] = [
             why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
         },
         doc: "Java class that checks tokens",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.scope",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "scope to ask for",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.scope.claim.name",
-        kind: Type::String,
-        default: Some("scope"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the scope",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.sub.claim.name",
-        kind: Type::String,
-        default: Some("sub"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the subject",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.token.endpoint.url",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "where tokens are asked for",
         ..Key::EMPTY
     },
 ];
