@@ -155,22 +155,19 @@ fn no_client_is_let_in_by_a_token_that_is_not_good() {
             let peer = peer.connecting(&site.properties(client));
             let error = peer.produce(&bootstrap, "t", "none", &peer.writable(record.clone())).unwrap_err();
             let error = format!("{error:#}").to_lowercase();
-            // librdkafka does not even show one that has expired.
-            assert!(
-                error.contains("invalid_token") || error.contains("expired"),
-                "{client} {}: {error}",
-                peer.name
-            );
+            // librdkafka does not even show one that has expired. kafka-python, when it reads the answer and the end of the connection at
+            // once, knows of the end alone.
+            let said = ["invalid_token", "expired", "unable to bootstrap"];
+            let said = &said[..if peer.name == "kafka-python" { 3 } else { 2 }];
+            assert!(said.iter().any(|words| error.contains(words)), "{client} {}: {error}", peer.name);
         }
     }
     let Some(kafkajs) = or_skip(peers::kafkajs()) else { return };
     for client in WRONG {
         let error = kafkajs.connecting(&site.properties(client)).run(&["echo", &bootstrap, "t", "x"], None);
         let error = format!("{:#}", error.unwrap_err());
-        assert!(
-            error.contains("invalid_token") || error.contains("Authentication"),
-            "{client} kafkajs: {error}"
-        );
+        // kafkajs does not look at the answer to its token, and goes on until the broker closes.
+        assert!(error.contains("Closed connection"), "{client}: {error}");
     }
 }
 

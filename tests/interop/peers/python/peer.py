@@ -9,6 +9,7 @@
 import asyncio
 import base64
 import json
+import logging
 import os
 import sys
 import threading
@@ -239,6 +240,9 @@ class KafkaPython:
                     return token()
 
             config["sasl_oauth_token_provider"] = Tokens()
+            # Who cannot log in says so in its log alone, and tries again.
+            logging.basicConfig(level=logging.WARNING)
+            config["bootstrap_timeout_ms"] = 5000
         return config
 
     @staticmethod
