@@ -267,7 +267,25 @@ mod tests {
                 "`sasl.jaas.config`: the user is named by",
             ),
         ];
-        for (config, words) in cases {
+        let oauth = |protocol, checks| {
+            config(|config| {
+                config.sasl_mechanism = "OAUTHBEARER".into();
+                config.security_protocol = protocol;
+                config.enable_ssl_certificate_verification = checks;
+            })
+        };
+        let tokens = [
+            (
+                oauth(SecurityProtocol::SaslPlaintext, true),
+                "OAUTHBEARER without TLS shows the token to everybody on the way",
+            ),
+            (
+                oauth(SecurityProtocol::SaslSsl, false),
+                "gives the token to whoever answers; name whom to trust",
+            ),
+            (oauth(SecurityProtocol::SaslSsl, true), "OAUTHBEARER needs something that gives tokens; set"),
+        ];
+        for (config, words) in cases.into_iter().chain(tokens) {
             let error = login(&config, None).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains(words), "{error}");
