@@ -150,7 +150,7 @@ async fn ask_http(
             }
             let tls = tls.ok_or(Failure::NoTls)?;
             let stream = tls.connect(&http.host, stream).await.map_err(|error| {
-                if tls::is_refusal(&error) { Failure::Tls(error) } else { Failure::NotConnected(error) }
+                if tls::is_refusal(&error) { Failure::Tls(error) } else { Failure::Handshake(error) }
             })?;
             Ok((None, Some(stream)))
         };

@@ -25,6 +25,8 @@ pub enum Failure {
     ConnectTimeout(Duration),
     /// TLS is refused: the provider's certificate is not good, or not its own.
     Tls(io::Error),
+    /// The TLS handshake broke off.
+    Handshake(io::Error),
     /// TLS is asked for, and nothing was given to do it with.
     NoTls,
     /// A header or the target is not of the form that HTTP has.
@@ -58,6 +60,7 @@ impl ProviderError {
             Failure::Unresolved(_)
             | Failure::NotConnected(_)
             | Failure::ConnectTimeout(_)
+            | Failure::Handshake(_)
             | Failure::Broken(_)
             | Failure::ReadTimeout(_)
             | Failure::File(_) => true,
@@ -92,6 +95,10 @@ impl ProviderError {
                 let Diagnosis { cause, fix } = tls::diagnosis(error);
                 Diagnosis { cause: format!("no TLS with `{at}`: {cause}"), fix }
             }
+            Failure::Handshake(error) => Diagnosis::new(
+                format!("`{at}` broke off the TLS handshake ({error})"),
+                "check that this port speaks TLS, and whether it wants a certificate of the client",
+            ),
             Failure::NoTls => Diagnosis::of(format!("`{at}` is to be asked by TLS, which is not set up")),
             Failure::Request => {
                 Diagnosis::of(format!("the request to `{at}` has characters that HTTP has not"))
@@ -148,6 +155,7 @@ impl std::error::Error for ProviderError {
             Failure::File(error)
             | Failure::Unresolved(error)
             | Failure::NotConnected(error)
+            | Failure::Handshake(error)
             | Failure::Tls(error) => Some(error),
             Failure::Broken(error) => Some(error),
             _ => None,
