@@ -28,8 +28,7 @@ impl ottla_token_request {
 
 /// Is told that a client needs a token: the request belongs to who is told. Called on an I/O thread of the client, which it must not
 /// block; to answer the request is all that it may do with the library.
-pub type ottla_token_fn =
-    Option<unsafe extern "C" fn(request: *mut ottla_token_request, user: *mut c_void)>;
+pub type ottla_token_fn = Option<unsafe extern "C" fn(request: *mut ottla_token_request, user: *mut c_void)>;
 
 /// Has clients that are made of these settings, and log in by `sasl.mechanism=OAUTHBEARER`, ask `ask` for their tokens: when they
 /// first connect, and before each token ends. NULL ends it, for clients made later. `user` must live as long as the clients. [one]
