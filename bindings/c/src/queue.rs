@@ -37,7 +37,7 @@ pub enum ottla_event_kind {
     OTTLA_EV_BATCH_READY = 3,
     /// A step of a rebalance of the consumer `source`: object is an ottla_rebalance, which the receiver acknowledges.
     OTTLA_EV_REBALANCE = 4,
-    /// A client needs a token: object is an ottla_token_request, which the receiver answers.
+    /// A client needs a token: object is an ottla_token_request, which the receiver answers; token says for which settings.
     OTTLA_EV_TOKEN_REQUEST = 5,
 }
 
@@ -131,7 +131,7 @@ pub(crate) enum Item {
     /// A step of a rebalance.
     Rebalance { consumer: usize, step: Rebalance },
     /// A client needs a token.
-    TokenRequest(TokenRequest),
+    TokenRequest { token: u64, request: TokenRequest },
 }
 
 /// Deliveries of one producer, from the `next`-th of the first batch on.
@@ -255,7 +255,8 @@ fn event(item: Item) -> ottla_event {
             event.source = ptr::without_provenance(consumer);
             event.object = give(ottla_rebalance::new(step)).cast();
         }
-        Item::TokenRequest(request) => {
+        Item::TokenRequest { token, request } => {
+            event.token = token;
             event.kind = ottla_event_kind::OTTLA_EV_TOKEN_REQUEST as u32;
             event.object = ottla_token_request::owned(request).cast();
         }

@@ -50,12 +50,13 @@ pub extern "C" fn ottla_config_set_token_fn(
     })
 }
 
-/// As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request. Somebody must
-/// drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
+/// As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request, and whose token is
+/// `token`. Somebody must drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
 #[unsafe(no_mangle)]
 pub extern "C" fn ottla_config_set_token_queue(
     config: *mut ottla_config,
     events: *const ottla_queue,
+    token: u64,
     err: *mut *mut ottla_error,
 ) -> ottla_status {
     ffi!(err => {
@@ -66,7 +67,7 @@ pub extern "C" fn ottla_config_set_token_queue(
             // Where the queue is gone, nobody will answer: the request is let go, which says so.
             Some(TokenRequests::new(move |request| {
                 if let Some(queue) = queue.upgrade() {
-                    queue.push(Item::TokenRequest(request));
+                    queue.push(Item::TokenRequest { token, request });
                 }
             }))
         };

@@ -86,6 +86,11 @@ impl Tokens {
         }
     }
 
+    /// Whether somebody waits for one.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().is_wanted()
+    }
+
     /// The broker did not take this token.
     pub(crate) fn refused(&self, token: &Arc<Token>) {
         self.lock().handle_refusal(token, moment());
