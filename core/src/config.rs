@@ -523,7 +523,7 @@ pub struct ProducerConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
@@ -1121,7 +1121,7 @@ pub struct ConsumerConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
@@ -1660,7 +1660,7 @@ pub struct AdminConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
@@ -3187,7 +3187,7 @@ pub struct ClientConfig {
     ///
     /// `sasl.jaas.config`.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`.
     pub sasl_plain_without_tls: bool,

@@ -390,7 +390,7 @@ export interface ProducerConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
@@ -450,123 +450,87 @@ export interface ProducerConfig {
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslClientCallbackHandlerClass?: string | undefined
   /** As `saslClientCallbackHandlerClass`. */
   'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
@@ -972,7 +936,7 @@ export interface ConsumerConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
@@ -1032,123 +996,87 @@ export interface ConsumerConfig {
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslClientCallbackHandlerClass?: string | undefined
   /** As `saslClientCallbackHandlerClass`. */
   'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined
@@ -1432,7 +1360,7 @@ export interface AdminConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
@@ -1492,123 +1420,87 @@ export interface AdminConfig {
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslClientCallbackHandlerClass?: string | undefined
   /** As `saslClientCallbackHandlerClass`. */
   'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosKinitCmd?: string | undefined
   /** As `saslKerberosKinitCmd`. */
   'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
   /** As `saslKerberosMinTimeBeforeRelogin`. */
   'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosServiceName?: string | undefined
   /** As `saslKerberosServiceName`. */
   'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewJitter?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewJitter`. */
   'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
   /** As `saslKerberosTicketRenewWindowFactor`. */
   'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginCallbackHandlerClass?: string | undefined
   /** As `saslLoginCallbackHandlerClass`. */
   'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslLoginClass?: string | undefined
   /** As `saslLoginClass`. */
   'sasl.login.class'?: string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
   /** As `saslOauthbearerAssertionAlgorithm`. */
   'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimAud?: string | undefined
   /** As `saslOauthbearerAssertionClaimAud`. */
   'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimExpSeconds`. */
   'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimIss?: string | undefined
   /** As `saslOauthbearerAssertionClaimIss`. */
   'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
   /** As `saslOauthbearerAssertionClaimJtiInclude`. */
   'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
   /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
   'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionClaimSub?: string | undefined
   /** As `saslOauthbearerAssertionClaimSub`. */
   'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionFile?: string | undefined
   /** As `saslOauthbearerAssertionFile`. */
   'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyFile?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyFile`. */
   'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
   /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
   'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerAssertionTemplateFile?: string | undefined
   /** As `saslOauthbearerAssertionTemplateFile`. */
   'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtRetrieverClass?: string | undefined
   /** As `saslOauthbearerJwtRetrieverClass`. */
   'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
   saslOauthbearerJwtValidatorClass?: string | undefined
   /** As `saslOauthbearerJwtValidatorClass`. */
   'sasl.oauthbearer.jwt.validator.class'?: string | undefined

@@ -176,7 +176,7 @@ pub static SECURITY: [Key; 66] = [
         name: "ottla.sasl.plain.without.tls",
         kind: Type::Bool,
         default: Some("false"),
-        doc: "allows PLAIN on connections without TLS, where anybody on the way can read the password",
+        doc: "allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token",
         ..Key::EMPTY
     },
     Key {
@@ -290,10 +290,75 @@ pub static SECURITY: [Key; 66] = [
         ..Key::EMPTY
     },
     Key {
+        name: "sasl.oauthbearer.allow.unverified.audience",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "takes tokens for anybody; without it `sasl.oauthbearer.expected.audience` must be set",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.allow.unverified.issuer",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "takes tokens of any issuer whose keys are in the set; without it `sasl.oauthbearer.expected.issuer` must be set",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.clock.skew.seconds",
+        kind: Type::I32,
+        default: Some("30"),
+        range: Range::Int { min: 0, max: 86400, or: None },
+        doc: "how much the clocks of this machine and of whoever makes tokens may differ",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.expected.audience",
+        kind: Type::List,
+        default: Some(""),
+        doc: "audiences (`aud`), one of which a token must have",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.expected.issuer",
+        kind: Type::String,
+        doc: "issuer (`iss`) that a token must have",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+        kind: Type::Millis64,
+        default: Some("3600000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time after which the provider's keys are asked for anew; a token of a key that is not known has them asked for at once",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+        kind: Type::Millis64,
+        default: Some("10000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "longest pause before the keys are asked for again",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+        kind: Type::Millis64,
+        default: Some("100"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "pause before the keys are asked for again where that failed; doubled at each failure in a row",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.url",
+        kind: Type::String,
+        doc: "where the keys are that check tokens: a set of them (JWKS) at a provider, as `https://...`, or in a file, as `file:///...`",
+        ..Key::EMPTY
+    },
+    Key {
         name: "sasl.client.callback.handler.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that answers the client's callbacks",
         ..Key::EMPTY
@@ -303,7 +368,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::String,
         default: Some("/usr/bin/kinit"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "path of `kinit`",
@@ -314,7 +379,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::I64,
         default: Some("60000"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "least milliseconds between two Kerberos logins",
@@ -324,7 +389,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.kerberos.service.name",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "Kerberos principal that brokers run as",
@@ -335,7 +400,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::F64,
         default: Some("0.05"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "random part of the renewal time",
@@ -346,7 +411,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::F64,
         default: Some("0.8"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "share of a ticket's life after which it is renewed",
@@ -356,7 +421,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.login.callback.handler.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that answers the login's callbacks",
         ..Key::EMPTY
@@ -365,29 +430,9 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.login.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class of the login",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.allow.unverified.audience",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "takes tokens whose audience is not checked",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.allow.unverified.issuer",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "takes tokens whose issuer is not checked",
         ..Key::EMPTY
     },
     Key {
@@ -398,7 +443,7 @@ pub static SECURITY: [Key; 66] = [
         ]),
         default: Some("RS256"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "algorithm that signs the assertion",
         ..Key::EMPTY
@@ -407,7 +452,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.aud",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "audience claim of the assertion",
         ..Key::EMPTY
@@ -418,7 +463,7 @@ pub static SECURITY: [Key; 66] = [
         default: Some("300"),
         range: Range::Int { min: 0, max: 86400, or: None },
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "life of the assertion",
         ..Key::EMPTY
@@ -427,7 +472,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.iss",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "issuer claim of the assertion",
         ..Key::EMPTY
@@ -437,7 +482,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Bool,
         default: Some("false"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "adds a random id to the assertion",
         ..Key::EMPTY
@@ -448,7 +493,7 @@ pub static SECURITY: [Key; 66] = [
         default: Some("60"),
         range: Range::Int { min: 0, max: 3600, or: None },
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "how far back the assertion's life begins",
         ..Key::EMPTY
@@ -457,7 +502,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.sub",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "subject claim of the assertion",
         ..Key::EMPTY
@@ -466,7 +511,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file with a ready assertion",
         ..Key::EMPTY
@@ -475,7 +520,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.private.key.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file of the key that signs the assertion",
         ..Key::EMPTY
@@ -484,7 +529,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.private.key.passphrase",
         kind: Type::Password,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "passphrase of that key",
         ..Key::EMPTY
@@ -493,77 +538,9 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.template.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file with the assertion's fixed header and claims",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.clock.skew.seconds",
-        kind: Type::I32,
-        default: Some("30"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "difference between clocks that is tolerated",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.expected.audience",
-        kind: Type::List,
-        default: Some(""),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "audiences one of which a token must have",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.expected.issuer",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "issuer that a token must have",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.refresh.ms",
-        kind: Type::Millis64,
-        default: Some("3600000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "time between refreshes of the provider's keys",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
-        kind: Type::Millis64,
-        default: Some("10000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "longest pause before the keys are asked for again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
-        kind: Type::Millis64,
-        default: Some("100"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "pause before the keys are first asked for again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.url",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "where the provider's keys are",
         ..Key::EMPTY
     },
     Key {
@@ -571,7 +548,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Class,
         default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that gets tokens",
         ..Key::EMPTY
@@ -581,7 +558,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Class,
         default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that checks tokens",
         ..Key::EMPTY

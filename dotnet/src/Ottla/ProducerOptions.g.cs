@@ -313,7 +313,7 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Login module and its options, as in a JAAS file: a client's <c>username</c> and <c>password</c>; of a broker, behind <c>listener.name.NAME.plain.</c>, the users of PLAIN, as <c>user_NAME="password"</c>.</summary>
     public string? SaslJaasConfig { get => this["sasl.jaas.config"]; set => this["sasl.jaas.config"] = value; }
 
-    /// <summary>Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default <c>false</c>.</summary>
+    /// <summary>Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token; by default <c>false</c>.</summary>
     public bool? OttlaSaslPlainWithoutTls { get => Truth("ottla.sasl.plain.without.tls"); set => this["ottla.sasl.plain.without.tls"] = Text(value); }
 
     /// <summary>Longest wait for a connection to the provider of tokens or keys; by default <c>10000</c>.</summary>
@@ -358,93 +358,66 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Where tokens come from: the token endpoint of a provider, as <c>https://...</c>, which is asked by the client credentials grant; or a file with a token, as <c>file:///...</c>, read again at each refresh.</summary>
     public string? SaslOauthbearerTokenEndpointUrl { get => this["sasl.oauthbearer.token.endpoint.url"]; set => this["sasl.oauthbearer.token.endpoint.url"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslClientCallbackHandlerClass { get => this["sasl.client.callback.handler.class"]; set => this["sasl.client.callback.handler.class"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslKerberosKinitCmd { get => this["sasl.kerberos.kinit.cmd"]; set => this["sasl.kerberos.kinit.cmd"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public long? SaslKerberosMinTimeBeforeRelogin { get => Int64("sasl.kerberos.min.time.before.relogin"); set => this["sasl.kerberos.min.time.before.relogin"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslKerberosServiceName { get => this["sasl.kerberos.service.name"]; set => this["sasl.kerberos.service.name"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public double? SaslKerberosTicketRenewJitter { get => Double("sasl.kerberos.ticket.renew.jitter"); set => this["sasl.kerberos.ticket.renew.jitter"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public double? SaslKerberosTicketRenewWindowFactor { get => Double("sasl.kerberos.ticket.renew.window.factor"); set => this["sasl.kerberos.ticket.renew.window.factor"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslLoginCallbackHandlerClass { get => this["sasl.login.callback.handler.class"]; set => this["sasl.login.callback.handler.class"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslLoginClass { get => this["sasl.login.class"]; set => this["sasl.login.class"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public bool? SaslOauthbearerAllowUnverifiedAudience { get => Truth("sasl.oauthbearer.allow.unverified.audience"); set => this["sasl.oauthbearer.allow.unverified.audience"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public bool? SaslOauthbearerAllowUnverifiedIssuer { get => Truth("sasl.oauthbearer.allow.unverified.issuer"); set => this["sasl.oauthbearer.allow.unverified.issuer"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionAlgorithm { get => this["sasl.oauthbearer.assertion.algorithm"]; set => this["sasl.oauthbearer.assertion.algorithm"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionClaimAud { get => this["sasl.oauthbearer.assertion.claim.aud"]; set => this["sasl.oauthbearer.assertion.claim.aud"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public int? SaslOauthbearerAssertionClaimExpSeconds { get => Int32("sasl.oauthbearer.assertion.claim.exp.seconds"); set => this["sasl.oauthbearer.assertion.claim.exp.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionClaimIss { get => this["sasl.oauthbearer.assertion.claim.iss"]; set => this["sasl.oauthbearer.assertion.claim.iss"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public bool? SaslOauthbearerAssertionClaimJtiInclude { get => Truth("sasl.oauthbearer.assertion.claim.jti.include"); set => this["sasl.oauthbearer.assertion.claim.jti.include"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public int? SaslOauthbearerAssertionClaimNbfSeconds { get => Int32("sasl.oauthbearer.assertion.claim.nbf.seconds"); set => this["sasl.oauthbearer.assertion.claim.nbf.seconds"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionClaimSub { get => this["sasl.oauthbearer.assertion.claim.sub"]; set => this["sasl.oauthbearer.assertion.claim.sub"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionFile { get => this["sasl.oauthbearer.assertion.file"]; set => this["sasl.oauthbearer.assertion.file"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionPrivateKeyFile { get => this["sasl.oauthbearer.assertion.private.key.file"]; set => this["sasl.oauthbearer.assertion.private.key.file"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionPrivateKeyPassphrase { get => this["sasl.oauthbearer.assertion.private.key.passphrase"]; set => this["sasl.oauthbearer.assertion.private.key.passphrase"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerAssertionTemplateFile { get => this["sasl.oauthbearer.assertion.template.file"]; set => this["sasl.oauthbearer.assertion.template.file"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslOauthbearerClockSkewSeconds { get => Int32("sasl.oauthbearer.clock.skew.seconds"); set => this["sasl.oauthbearer.clock.skew.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerExpectedAudience { get => this["sasl.oauthbearer.expected.audience"]; set => this["sasl.oauthbearer.expected.audience"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerExpectedIssuer { get => this["sasl.oauthbearer.expected.issuer"]; set => this["sasl.oauthbearer.expected.issuer"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRefreshMs { get => Int64("sasl.oauthbearer.jwks.endpoint.refresh.ms"); set => this["sasl.oauthbearer.jwks.endpoint.refresh.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRetryBackoffMaxMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRetryBackoffMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerJwksEndpointUrl { get => this["sasl.oauthbearer.jwks.endpoint.url"]; set => this["sasl.oauthbearer.jwks.endpoint.url"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerJwtRetrieverClass { get => this["sasl.oauthbearer.jwt.retriever.class"]; set => this["sasl.oauthbearer.jwt.retriever.class"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
     public string? SaslOauthbearerJwtValidatorClass { get => this["sasl.oauthbearer.jwt.validator.class"]; set => this["sasl.oauthbearer.jwt.validator.class"] = value; }
 }

@@ -22,12 +22,13 @@ use tokio::{
 
 /// Largest request that is read, in bytes.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// The name of the key.
+/// The name that a key has unless it is given one.
 const KEY_ID: &str = "of-the-test";
 
 /// Signs tokens (ES256).
 pub struct Issuer {
     key: EcdsaKeyPair,
+    key_id: String,
     random: SystemRandom,
 }
 
@@ -38,11 +39,21 @@ impl Issuer {
     ///
     /// If no key can be made.
     pub fn new() -> anyhow::Result<Self> {
+        Self::named(KEY_ID)
+    }
+
+    /// One whose key has this name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn named(key_id: &str) -> anyhow::Result<Self> {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
         let made = made.map_err(|_| anyhow!("no key can be made"))?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random);
-        Ok(Self { key: key.map_err(|error| anyhow!("the key is of no use: {error}"))?, random })
+        let key = key.map_err(|error| anyhow!("the key is of no use: {error}"))?;
+        Ok(Self { key, key_id: key_id.to_owned(), random })
     }
 
     /// The public key as a set of keys, which a broker is given.
@@ -50,7 +61,7 @@ impl Issuer {
         // Uncompressed: a byte that says so, then both coordinates.
         let (x, y) = self.key.public_key().as_ref().get(1..).unwrap_or_default().split_at(32);
         let key = json!({
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.key_id,
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
         });
         json!({ "keys": [key] }).to_string()
@@ -58,7 +69,7 @@ impl Issuer {
 
     /// A token of these claims.
     pub fn sign(&self, claims: &Value) -> String {
-        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": KEY_ID });
+        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.key_id });
         let [header, claims] = [&header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{header}.{claims}");
         let signature = self.key.sign(&self.random, message.as_bytes()).expect("a key that was made signs");

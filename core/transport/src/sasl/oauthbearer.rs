@@ -177,6 +177,9 @@ enum State {
 }
 
 impl OauthBearerServer {
+    /// What a client hears of a token that is not taken, as from Kafka's server. What exactly is wrong, a stranger is not told.
+    pub const REFUSAL: &str = r#"{"status":"invalid_token"}"#;
+
     /// Takes a client's message; `judge` is asked about the token in it.
     ///
     /// # Errors
@@ -199,8 +202,7 @@ impl OauthBearerServer {
                     }
                     Err(error) => {
                         self.state = State::Refused(error);
-                        // What exactly is wrong, a stranger is not told; Kafka's server says the same.
-                        Ok(ServerStep::Challenge(br#"{"status":"invalid_token"}"#.to_vec()))
+                        Ok(ServerStep::Challenge(Self::REFUSAL.as_bytes().to_vec()))
                     }
                 }
             }

@@ -215,7 +215,7 @@ public final class AdminConfig {
     /** Login module and its options, as in a JAAS file: a client's {@code username} and {@code password}; of a broker, behind {@code listener.name.NAME.plain.}, the users of PLAIN, as {@code user_NAME="password"}. */
     public static final String SASL_JAAS_CONFIG_CONFIG = "sasl.jaas.config";
 
-    /** Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default {@code false}. */
+    /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token; by default {@code false}. */
     public static final String OTTLA_SASL_PLAIN_WITHOUT_TLS_CONFIG = "ottla.sasl.plain.without.tls";
 
     /** Longest wait for a connection to the provider of tokens or keys; by default {@code 10000}. */
@@ -260,93 +260,66 @@ public final class AdminConfig {
     /** Where tokens come from: the token endpoint of a provider, as {@code https://...}, which is asked by the client credentials grant; or a file with a token, as {@code file:///...}, read again at each refresh. */
     public static final String SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.token.endpoint.url";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_CLIENT_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.client.callback.handler.class";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_KERBEROS_KINIT_CMD_CONFIG = "sasl.kerberos.kinit.cmd";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_KERBEROS_MIN_TIME_BEFORE_RELOGIN_CONFIG = "sasl.kerberos.min.time.before.relogin";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_KERBEROS_SERVICE_NAME_CONFIG = "sasl.kerberos.service.name";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_KERBEROS_TICKET_RENEW_JITTER_CONFIG = "sasl.kerberos.ticket.renew.jitter";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_KERBEROS_TICKET_RENEW_WINDOW_FACTOR_CONFIG = "sasl.kerberos.ticket.renew.window.factor";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_LOGIN_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.login.callback.handler.class";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_LOGIN_CLASS_CONFIG = "sasl.login.class";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_AUDIENCE_CONFIG = "sasl.oauthbearer.allow.unverified.audience";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_ISSUER_CONFIG = "sasl.oauthbearer.allow.unverified.issuer";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_ALGORITHM_CONFIG = "sasl.oauthbearer.assertion.algorithm";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_AUD_CONFIG = "sasl.oauthbearer.assertion.claim.aud";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_EXP_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.exp.seconds";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_ISS_CONFIG = "sasl.oauthbearer.assertion.claim.iss";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_JTI_INCLUDE_CONFIG = "sasl.oauthbearer.assertion.claim.jti.include";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_NBF_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.nbf.seconds";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_SUB_CONFIG = "sasl.oauthbearer.assertion.claim.sub";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_FILE_CONFIG = "sasl.oauthbearer.assertion.file";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE_CONFIG = "sasl.oauthbearer.assertion.private.key.file";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_PASSPHRASE_CONFIG = "sasl.oauthbearer.assertion.private.key.passphrase";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_ASSERTION_TEMPLATE_FILE_CONFIG = "sasl.oauthbearer.assertion.template.file";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_CLOCK_SKEW_SECONDS_CONFIG = "sasl.oauthbearer.clock.skew.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_EXPECTED_AUDIENCE_CONFIG = "sasl.oauthbearer.expected.audience";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_EXPECTED_ISSUER_CONFIG = "sasl.oauthbearer.expected.issuer";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_REFRESH_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.jwks.endpoint.url";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_JWT_RETRIEVER_CLASS_CONFIG = "sasl.oauthbearer.jwt.retriever.class";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
     public static final String SASL_OAUTHBEARER_JWT_VALIDATOR_CLASS_CONFIG = "sasl.oauthbearer.jwt.validator.class";
 }
