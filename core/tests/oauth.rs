@@ -41,7 +41,7 @@ const ALLOWED_URLS: &str = "org.apache.kafka.sasl.oauthbearer.allowed.urls";
 struct World {
     authority: Authority,
     issuer: Arc<Issuer>,
-    ours: Option<TestBroker>,
+    ours: TestBroker,
     apache: Option<Kafka>,
 }
 
@@ -57,7 +57,7 @@ impl Target {
     fn settings(self, more: &[(&str, &str)]) -> Settings {
         let at = match &self.world.apache {
             Some(apache) if self.name == "apache" => apache.bootstrap_of("SECURE").unwrap(),
-            _ => self.world.ours.as_ref().unwrap().listener(1),
+            _ => self.world.ours.listener(1),
         };
         let trust = path(&self.world.authority.certificate());
         let mut settings = Settings::new();
@@ -117,7 +117,7 @@ fn world() -> &'static World {
         let of_ours =
             [("listeners".to_owned(), listeners), ("listener.security.protocol.map".to_owned(), map)];
         let ours: Vec<_> = properties.iter().chain(&of_ours).map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let ours = std::env::var_os("HACK").is_none().then(|| TestBroker::start(&ours));
+        let ours = TestBroker::start(&ours);
         // Options of a JVM live as long as the program.
         let allowed: &'static str = format!("-D{ALLOWED_URLS}={keys}").leak();
         let java_options =
@@ -138,8 +138,7 @@ fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
     _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let world = world();
     let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
-    let ours = world.ours.as_ref().map(|_| Target { name: "ottla", world });
-    for target in ours.into_iter().chain(apache) {
+    for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
         eprintln!("against {}", target.name);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(test(target));

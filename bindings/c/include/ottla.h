@@ -383,7 +383,7 @@ enum ottla_event_kind
     OTTLA_EV_BATCH_READY = 3,
     // A step of a rebalance of the consumer `source`: object is an ottla_rebalance, which the receiver acknowledges.
     OTTLA_EV_REBALANCE = 4,
-    // A client needs a token: object is an ottla_token_request, which the receiver answers.
+    // A client needs a token: object is an ottla_token_request, which the receiver answers; token says for which settings.
     OTTLA_EV_TOKEN_REQUEST = 5,
 };
 #ifndef __cplusplus
@@ -1311,11 +1311,12 @@ ottla_status ottla_config_set_token_fn(ottla_config *config,
                                        void *user,
                                        ottla_error **err);
 
-// As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request. Somebody must
-// drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
+// As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request, and whose token is
+// `token`. Somebody must drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
 OTTLA_API
 ottla_status ottla_config_set_token_queue(ottla_config *config,
                                           const ottla_queue *events,
+                                          uint64_t token,
                                           ottla_error **err);
 
 // Answers a request with a token, and frees it, whatever comes of it. `expires_ms` is when the token ends, in milliseconds since the

@@ -150,6 +150,6 @@ const ottla_config_info *ottla_result_configs(const ottla_result *result, size_t
 const ottla_group_info *ottla_result_groups(const ottla_result *result, size_t *count);
 void ottla_result_free(ottla_result *result);
 ottla_status ottla_config_set_token_fn(ottla_config *config, ottla_token_fn ask, void *user, ottla_error **err);
-ottla_status ottla_config_set_token_queue(ottla_config *config, const ottla_queue *events, ottla_error **err);
+ottla_status ottla_config_set_token_queue(ottla_config *config, const ottla_queue *events, uint64_t token, ottla_error **err);
 ottla_status ottla_token_request_give(ottla_token_request *request, const char *value, int64_t expires_ms, const char *principal, const char *const *extensions, size_t extension_count, ottla_error **err);
 void ottla_token_request_fail(ottla_token_request *request, const char *why, int32_t passes);

@@ -699,11 +699,11 @@ namespace Ottla.Native
         internal static extern int ottla_config_set_token_fn(ottla_config* config, delegate* unmanaged[Cdecl]<ottla_token_request*, void*, void> ask, void* user, ottla_error** err);
 
         /// <summary>
-        ///  As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request. Somebody must
-        ///  drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
+        ///  As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request, and whose token is
+        ///  `token`. Somebody must drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
         /// </summary>
         [DllImport(__DllName, EntryPoint = "ottla_config_set_token_queue", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
-        internal static extern int ottla_config_set_token_queue(ottla_config* config, ottla_queue* events, ottla_error** err);
+        internal static extern int ottla_config_set_token_queue(ottla_config* config, ottla_queue* events, ulong token, ottla_error** err);
 
         /// <summary>
         ///  Answers a request with a token, and frees it, whatever comes of it. `expires_ms` is when the token ends, in milliseconds since the
