@@ -62,7 +62,7 @@ pub extern "system" fn Java_dev_ottla_Native_tokenFail<'l>(
     why: JByteArray<'l>,
 ) -> JByteArray<'l> {
     ask(env, why, |said| {
-        let (why, passes) = (said.text()?, said.u8()? != 0);
+        let (why, passes) = (said.text()?, said.bool()?);
         if let Some(request) = TOKEN_REQUESTS.take(number).and_then(Arc::into_inner) {
             request.fail(&why, passes);
         }
