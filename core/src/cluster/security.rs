@@ -149,7 +149,7 @@ fn source(config: &ClientConfig, program: Option<AnyProvider>) -> Result<Source>
         (None, Some(url)) => {
             let jaas = config.sasl_jaas_config.as_ref();
             let jaas = jaas.map(|jaas| jaas_of(jaas, Mechanism::OauthBearer)).transpose()?;
-            Ok(Source::Endpoint(Endpoint::new(url, config, jaas.as_ref())?))
+            Ok(Source::Endpoint(Box::new(Endpoint::new(url, config, jaas.as_ref())?)))
         }
         (_, None) => Err(wrong("sasl.mechanism", "OAUTHBEARER needs something that gives tokens").hint(
             "set `sasl.oauthbearer.token.endpoint.url` with client id and secret, or give the client a function that gets tokens",
@@ -267,7 +267,25 @@ mod tests {
                 "`sasl.jaas.config`: the user is named by",
             ),
         ];
-        for (config, words) in cases {
+        let oauth = |protocol, checks| {
+            config(|config| {
+                config.sasl_mechanism = "OAUTHBEARER".into();
+                config.security_protocol = protocol;
+                config.enable_ssl_certificate_verification = checks;
+            })
+        };
+        let tokens = [
+            (
+                oauth(SecurityProtocol::SaslPlaintext, true),
+                "OAUTHBEARER without TLS shows the token to everybody on the way",
+            ),
+            (
+                oauth(SecurityProtocol::SaslSsl, false),
+                "gives the token to whoever answers; name whom to trust",
+            ),
+            (oauth(SecurityProtocol::SaslSsl, true), "OAUTHBEARER needs something that gives tokens; set"),
+        ];
+        for (config, words) in cases.into_iter().chain(tokens) {
             let error = login(&config, None).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains(words), "{error}");

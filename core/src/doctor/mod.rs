@@ -94,7 +94,10 @@ impl Doctor {
 
     fn start(config: AdminConfig, tokens: Option<AnyProvider>) -> Result<Self> {
         config.validate()?;
-        let config = ClientConfig::from(&config);
+        let mut config = ClientConfig::from(&config);
+        for wait in [&mut config.sasl_login_connect_timeout, &mut config.sasl_login_read_timeout] {
+            *wait = STEP_MAX.min(*wait);
+        }
         let Security { tls, sasl } = Security::new(&config, tokens)?;
         let protocol = match (tls.is_some(), sasl.is_some()) {
             (false, false) => "PLAINTEXT",

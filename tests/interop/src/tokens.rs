@@ -159,7 +159,8 @@ impl Provider {
         answer: impl Fn(&Asked) -> Reply + Send + 'static,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/token", listener.local_addr()?.port());
         let acceptor = certificate.map(|path| {
@@ -171,6 +172,7 @@ impl Provider {
         let serving = Arc::clone(&shared);
         let (stop, stopped) = oneshot::channel();
         let accept = async move {
+            let listener = TcpListener::from_std(listener).expect("the runtime has I/O");
             while let Ok((stream, _)) = listener.accept().await {
                 let (shared, acceptor) = (Arc::clone(&serving), acceptor.clone());
                 tokio::spawn(async move {

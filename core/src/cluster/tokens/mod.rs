@@ -32,7 +32,7 @@ pub(crate) enum Source {
     /// The program.
     Program(AnyProvider),
     /// A provider, or a file.
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
 }
 
 /// The token of a client. Whoever needs it waits for the one request that is under way; a task on the client's I/O thread,
@@ -84,6 +84,11 @@ impl Tokens {
             answered.changed().await.map_err(|_| Error::closed())?;
             has_waited = true;
         }
+    }
+
+    /// Whether somebody waits for one.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().is_wanted()
     }
 
     /// The broker did not take this token.

@@ -137,6 +137,11 @@ impl Refresh {
         self.due.filter(|_| !self.is_asking && (self.is_wanted || self.held.is_some()))
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// A token has come.
     pub(super) fn handle_token(&mut self, token: Token, now: Moment) {
         let Some(end_ms) = token.end_ms() else {
