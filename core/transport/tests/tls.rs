@@ -2,45 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod certificates;
+
 use std::{path::Path, sync::Arc};
 
+use certificates::{authority, certificate, shows, trusting};
 use ottla_transport::tls::{
     ClientAuth, Source, TlsAcceptor, TlsConnector, TlsSettings, TlsVersion, distinguished_name,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate and its key, as PEM.
-fn certificate(authority: &Authority, name: &str, hosts: &[&str]) -> String {
-    let mut params =
-        CertificateParams::new(hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Acme");
-    params.distinguished_name.push(DnType::CommonName, name);
-    let key = KeyPair::generate().unwrap();
-    let signed = params.signed_by(&key, authority).unwrap();
-    format!("{}{}", key.serialize_pem(), signed.pem())
-}
-
-fn shows(pem: &str) -> TlsSettings {
-    TlsSettings { certificates: Some(Source::Text(pem.to_owned())), ..TlsSettings::default() }
-}
-
-fn trusting(authority: &Authority, settings: TlsSettings) -> TlsSettings {
-    TlsSettings { trust: Some(Source::Text(authority.pem())), ..settings }
-}
 
 /// Both ends shake hands and a word goes each way; gives the client's distinguished name, or why either did not.
 async fn talk(
@@ -152,7 +125,7 @@ async fn a_client_says_who_it_is_with_a_certificate_where_that_is_asked() {
     let anonymous = TlsConnector::new(trusting(&authority, TlsSettings::default())).unwrap();
     let alice = shows(&certificate(&authority, "alice", &[]));
     let alice = TlsConnector::new(trusting(&authority, alice)).unwrap();
-    let stranger = shows(&certificate(&self::authority(), "alice", &[]));
+    let stranger = shows(&certificate(&certificates::authority(), "alice", &[]));
     let stranger = TlsConnector::new(trusting(&authority, stranger)).unwrap();
     let of_alice = Ok(Some("CN=alice,O=Acme".to_owned()));
 
