@@ -135,6 +135,15 @@ impl Producer {
         self.handle.call(|_| async move { delivery.await.map_err(Into::into) })
     }
 
+    /// Takes a record, where it must after a wait of up to `max.block.ms`, and ends with what became of it. Given up while it
+    /// waits, the record is not sent; given up later, it is sent all the same.
+    pub fn deliver(&self, record: OwnedRecord) -> Call<RecordMetadata> {
+        self.handle.call(move |client| async move {
+            let delivery = client.get()?.send(record.borrow()).await?;
+            Ok(delivery.await?)
+        })
+    }
+
     /// Takes a record without waiting: where it would have to wait, a copy does, on the I/O thread, and all that come after it
     /// queue behind it, so that records are taken in the order of the calls. One that cannot be taken after all is told to who
     /// asked by [`Self::on_refusal`]. For event loops, which must not block, and whose program has as many under way as it likes.
@@ -402,12 +411,18 @@ impl fmt::Debug for Waiting {
 /// A record with its own bytes, for one that has to wait.
 #[derive(Clone, Debug, Default)]
 pub struct OwnedRecord {
-    topic: String,
-    partition: Option<i32>,
-    timestamp: Option<i64>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The topic.
+    pub topic: String,
+    /// The partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Milliseconds since the epoch; `None` for now.
+    pub timestamp: Option<i64>,
+    /// The key; `None` for null.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` for null.
+    pub value: Option<Vec<u8>>,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl OwnedRecord {
