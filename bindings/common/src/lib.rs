@@ -34,6 +34,7 @@ pub mod panic;
 mod producer;
 mod queue;
 mod sync;
+mod turn;
 #[cfg(unix)]
 mod wake;
 

@@ -61,7 +61,7 @@ impl OttlaProducer {
         Ok(Self { producer: bindings::Producer::new(config)? })
     }
 
-    /// Sends a record, and waits until it is acknowledged as `acks` says.
+    /// Sends a record, and waits until it is acknowledged as `acks` says. Records are taken in the order of the calls.
     ///
     /// Given up while it waits for room, the record is not sent; given up later, it is sent all the same.
     pub async fn send(&self, record: ProducerRecord) -> Result<RecordMetadata, OttlaError> {
@@ -72,7 +72,7 @@ impl OttlaProducer {
     /// Takes a record without waiting for what becomes of it: failures are logged and counted, and `flush` waits for it. Fails with
     /// `QUEUE_FULL` where it would have to wait for room, or for the partitions of a new topic: send it by `send` then.
     pub fn send_and_forget(&self, record: ProducerRecord) -> Result<(), OttlaError> {
-        self.producer.try_send(&OwnedRecord::from(record).borrow(), None)?;
+        self.producer.try_send_behind(&OwnedRecord::from(record).borrow())?;
         Ok(())
     }
 
