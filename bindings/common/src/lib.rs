@@ -36,6 +36,7 @@ mod producer;
 mod queue;
 mod sync;
 mod tokens;
+mod turn;
 #[cfg(unix)]
 mod wake;
 
