@@ -36,7 +36,6 @@ mod producer;
 mod queue;
 mod sync;
 mod tokens;
-mod turn;
 #[cfg(unix)]
 mod wake;
 

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
     blocking::Wait,
     call::Call,
@@ -22,7 +24,6 @@ use crate::{
     outcomes::Outcomes,
     packed::{self, Packed},
     tokens::TokenRequests,
-    turn::{Giver, Turn, turn},
 };
 
 /// A handle on a producer. Clones share it; the last one that is dropped frees it, which sends in the background what was
@@ -152,9 +153,10 @@ impl Producer {
         match taken {
             Err(error) => Call::refused(error),
             Ok(Taken::Now(delivery)) => self.outcome(delivery),
-            Ok(Taken::InTurn(turn)) => {
-                self.handle.call(|_| async move { turn.await?.await.map_err(Into::into) })
-            }
+            Ok(Taken::InTurn(turn)) => self.handle.call(|_| async move {
+                let freed = |_| BindingError::cancelled("the client was freed before the record was taken");
+                turn.await.map_err(freed)??.await.map_err(Into::into)
+            }),
         }
     }
 
@@ -191,7 +193,7 @@ impl Producer {
         self.move_backlog(backlog);
         for (index, error) in sent?.rejected {
             let token = first_token.map(|first| first.wrapping_add(index as u64));
-            self.backlog.refuse(&token.into(), &error);
+            self.backlog.refuse(token.into(), &error);
         }
         Ok(waiting)
     }
@@ -220,31 +222,33 @@ impl Producer {
         let (backlog, last, max_block) = (self.backlog.clone(), self.backlog.clone(), self.max_block);
         let moving = self.handle.call(move |client| async move {
             while let Some(Waits { record, wanted, since }) = backlog.next() {
-                let client = client.get().inspect_err(|error| backlog.refuse(&wanted, error))?;
+                let client = match client.get() {
+                    Ok(client) => client,
+                    Err(error) => {
+                        backlog.refuse(wanted, &error);
+                        return Err(error);
+                    }
+                };
                 let record = record.borrow();
                 // Its time began with the call: those behind one that waited in vain do not wait as long again.
                 let in_time = since.elapsed() < max_block;
-                let sent = match &wanted {
-                    Wanted::Token(token) if in_time => {
-                        backlog.unless_closed(client.send_with_token(record, *token)).await
-                    }
-                    Wanted::Nothing if in_time => backlog.unless_closed(client.send_and_forget(record)).await,
-                    Wanted::Delivery(giver) if in_time => {
-                        let taking = backlog.unless_closed(client.send(record));
-                        match giver.unless_left(taking).await {
-                            Some(taken) => taken.map(|delivery| giver.give(Ok(delivery))),
-                            None => Ok(()),
-                        }
-                    }
-                    Wanted::Token(token) => append(client, &record, Some(*token)).map_err(Into::into),
-                    Wanted::Nothing => append(client, &record, None).map_err(Into::into),
-                    Wanted::Delivery(giver) => {
-                        let taken = client.try_send_awaited(&record).map_err(Into::into);
-                        taken.map(|delivery| giver.give(Ok(delivery)))
+                let token = match wanted {
+                    Wanted::Nothing => None,
+                    Wanted::Token(token) => Some(token),
+                    Wanted::Delivery(waits) => {
+                        hand_over(&backlog, client, record, in_time, waits).await;
+                        continue;
                     }
                 };
+                let sent = match token {
+                    Some(token) if in_time => {
+                        backlog.unless_closed(client.send_with_token(record, token)).await
+                    }
+                    None if in_time => backlog.unless_closed(client.send_and_forget(record)).await,
+                    token => append(client, &record, token).map_err(Into::into),
+                };
                 if let Err(error) = sent {
-                    backlog.refuse(&wanted, &error);
+                    backlog.refuse(token.into(), &error);
                 }
             }
             Ok(())
@@ -253,7 +257,7 @@ impl Producer {
         moving.start(move |ended| {
             let Err(error) = ended else { return };
             while let Some(Waits { wanted, .. }) = last.next() {
-                last.refuse(&wanted, &error);
+                last.refuse(wanted, &error);
             }
         });
     }
@@ -359,7 +363,8 @@ struct Waits {
 enum Wanted {
     Nothing,
     Token(u64),
-    Delivery(Giver),
+    /// To who waits for it; who has given up meanwhile is no receiver any more.
+    Delivery(oneshot::Sender<Result<Delivery>>),
 }
 
 impl From<Option<u64>> for Wanted {
@@ -371,7 +376,28 @@ impl From<Option<u64>> for Wanted {
 /// A record whose outcome is awaited.
 enum Taken {
     Now(Delivery),
-    InTurn(Turn),
+    InTurn(oneshot::Receiver<Result<Delivery>>),
+}
+
+/// Has the client take a record whose turn it is, unless nobody waits for it any more.
+async fn hand_over(
+    backlog: &Backlog,
+    client: &core::Producer,
+    record: Record<'_>,
+    in_time: bool,
+    mut waits: oneshot::Sender<Result<Delivery>>,
+) {
+    let taking = async {
+        match in_time {
+            true => backlog.unless_closed(client.send(record)).await,
+            false => client.try_send_awaited(&record).map_err(Into::into),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = waits.closed() => {}
+        taken = taking => drop(waits.send(taken)),
+    }
 }
 
 impl Waiting {
@@ -395,7 +421,7 @@ impl Waiting {
                 sent => return sent.map(Taken::Now),
             }
         }
-        let (giver, turn) = turn();
+        let (giver, turn) = oneshot::channel();
         self.wait(record, Wanted::Delivery(giver));
         Ok(Taken::InTurn(turn))
     }
@@ -466,10 +492,11 @@ impl Backlog {
         })
     }
 
-    fn refuse(&self, wanted: &Wanted, error: &BindingError) {
+    fn refuse(&self, wanted: Wanted, error: &BindingError) {
         let token = match wanted {
-            Wanted::Token(token) => *token,
-            Wanted::Delivery(giver) => return giver.give(Err(error.clone())),
+            Wanted::Token(token) => token,
+            // Who has given up hears nothing.
+            Wanted::Delivery(waits) => return drop(waits.send(Err(error.clone()))),
             Wanted::Nothing => {
                 return tracing::warn!("a record that nobody asks about was not taken: {error}");
             }
