@@ -5,23 +5,17 @@
 mod client;
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::Write,
     time::{Duration, Instant},
 };
 
 use client::Client;
-
 use ottla_broker::Broker;
 use ottla_config::Settings;
 use ottla_protocol::{
-    Bytes,
-    api::Api,
     error_code::ErrorCode,
-    frame,
     messages::{
-        AlterClientQuotasRequest, ApiVersionsRequest, MetadataRequest, SaslAuthenticateRequest,
-        SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+        AlterClientQuotasRequest, ApiVersionsRequest, SaslHandshakeRequest,
         alter_client_quotas::{EntityData, OpData, RequestEntryData},
     },
 };

@@ -16,8 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ottla_interop::{
     program::{Launch, PATIENCE, Running},
+    tokens::Issuer,
     wire::{self, Wire},
 };
 use ottla_protocol::{
@@ -287,6 +289,74 @@ fn malformed_frames_before_and_after_a_login_cost_nothing_that_stays() {
     assert_no_error(&site.broker);
 }
 
+/// A message of OAUTHBEARER whose token is none, or of nobody: noise, a giant, JSON that lies deep, and what is almost one.
+fn false_token(random: &mut Random, forger: &Issuer) -> Vec<u8> {
+    let encoded = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let header = |kid: u64| format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
+    let depth = 1 + random.below(20_000);
+    let token = match random.below(8) {
+        0 => return (0..random.below(300)).map(|_| random.next() as u8).collect(),
+        1 => "x".repeat(1 + random.below(60_000)),
+        2 => ".".repeat(1 + random.below(60_000)),
+        3 => format!("{}.e30.AAAA", encoded("[".repeat(depth))),
+        4 => format!("{}.e30.AAAA", encoded(format!("{{\"alg\":{}", "{\"a\":".repeat(depth.min(500))))),
+        5 => format!("{}.{}.{}", encoded(header(random.next())), encoded("[".repeat(depth)), "A".repeat(86)),
+        6 => format!("{}.e30.", encoded(r#"{"alg":"none"}"#.to_owned())),
+        _ => forger.token("alice", Duration::from_secs(60)),
+    };
+    format!("n,,\x01auth=Bearer {token}\x01\x01").into_bytes()
+}
+
+#[test]
+fn false_tokens_of_every_form_cost_nothing_that_stays() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    fs::write(keys.path(), Issuer::new().unwrap().jwks()).unwrap();
+    let url = format!("file://{}", keys.path().display());
+    let site = Site::start(&[
+        ("sasl.enabled.mechanisms", "PLAIN,OAUTHBEARER"),
+        ("sasl.oauthbearer.jwks.endpoint.url", &url),
+        ("sasl.oauthbearer.expected.audience", "kafka"),
+        ("sasl.oauthbearer.expected.issuer", "https://issuer.test"),
+        ("connection.failed.authentication.delay.ms", "0"),
+    ]);
+    site.broker.log().wait_for("new keys");
+    let forger = Issuer::new().unwrap();
+    let show = |seed: u64, count: u64| {
+        let mut random = Random(seed | 1);
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(site.guarded).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let handshake = SaslHandshakeRequest { mechanism: "OAUTHBEARER".into() };
+            let token = SaslAuthenticateRequest { auth_bytes: false_token(&mut random, &forger).into() };
+            let heard = SaslAuthenticateRequest { auth_bytes: Bytes::from_static(b"\x01") };
+            let handshake = frame::request(&handshake, 1, 1, None).unwrap().concat();
+            let tokens =
+                [(2, token), (3, heard)].map(|(id, it)| frame::request(&it, 2, id, None).unwrap().concat());
+            let asks = wire::fetch_request("t", &[(0, 0)]);
+            let asks = frame::request(&asks, wire::FETCH_BY_NAME, 4, None).unwrap().concat();
+            let _ = stream.write_all(&[handshake, tokens.concat(), asks].concat());
+            // The mechanism, perhaps a challenge, and a refusal: what is asked behind that is asked of nobody.
+            let mut answers = 0;
+            while let Some(answer) = answer(&mut stream) {
+                answers += 1;
+                assert!(!answer.starts_with(&[0, 0, 0, 4]), "a false token lets in");
+            }
+            assert!(answers <= 3, "{answers} answers");
+        }
+    };
+    show(1, 500);
+    let (began, count) = (Instant::now(), frames() / 4);
+    let (grown, slowest) = site.endures(|| show(2, count));
+    println!(
+        "{count} false tokens in {:.1?}: {} KiB more at most, others wait {slowest:.1?}",
+        began.elapsed(),
+        grown / 1024
+    );
+    assert!(grown < 32 * MIB, "{grown} bytes more");
+    site.friend();
+    assert_no_error(&site.broker);
+}
+
 #[test]
 fn five_thousand_who_say_nothing_keep_nobody_out() {
     let site = Site::start(&[("ottla.authentication.timeout.ms", "60000")]);
@@ -543,6 +613,35 @@ const ATTACKS: &[(&str, &str, &[&str])] = &[
             "what_is_wrong_is_answered_with_kafkas_code_and_ends_the_connection",
             "versions_are_told_to_anybody_and_nothing_else_is_before_a_login",
             "a_session_ends_unless_its_user_logs_in_anew",
+        ],
+    ),
+    (
+        "a token that is forged, confused, not for this broker, or no more good",
+        "core/transport/tests/jwt.rs",
+        &[
+            "whatever_is_changed_in_a_token_it_is_not_taken",
+            "a_token_does_not_say_by_which_rules_it_is_checked",
+            "what_is_there_twice_is_not_chosen_from",
+            "giants_and_depths_are_refused_before_they_cost_anything",
+            "clocks_may_differ_by_what_is_allowed_and_no_more",
+        ],
+    ),
+    (
+        "a token at the broker's door",
+        "broker/tests/oauthbearer.rs",
+        &[
+            "a_token_that_is_not_good_lets_nobody_in_and_the_client_hears_what_kafkas_does",
+            "a_new_key_is_fetched_when_it_is_met_and_whoever_makes_up_keys_is_not_heeded",
+            "a_session_ends_with_its_token_unless_the_same_user_shows_another",
+        ],
+    ),
+    (
+        "a provider that is another, silent, or says too much",
+        "core/transport/tests/provider.rs",
+        &[
+            "a_provider_is_asked_by_tls_only_if_it_is_trusted_and_of_that_name",
+            "nobody_is_waited_for_without_an_end",
+            "what_cannot_be_used_is_refused_by_what_it_is",
         ],
     ),
     (

@@ -83,7 +83,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
             runner
         }
     };
-    tests.env("OTTLA_DOTNET_PROGRAMS", at("programs"));
+    tests.env("OTTLA_DOTNET_PROGRAMS", at("programs")).env("OTTLA_TEST_TOKENS", tree::path("tests/tokens"));
     let told = tests.stderr(Stdio::inherit()).output().context("running the tests")?;
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     print!("{text}");

@@ -70,7 +70,7 @@ static ottla_config *config(const char *const *pairs, size_t count)
     return made;
 }
 
-static ottla_producer *producer_with(const char *const *pairs, size_t count, ottla_queue *queue)
+static inline ottla_producer *producer_with(const char *const *pairs, size_t count, ottla_queue *queue)
 {
     ottla_config *cfg = config(pairs, count);
     ottla_producer *producer = NULL;
@@ -79,13 +79,13 @@ static ottla_producer *producer_with(const char *const *pairs, size_t count, ott
     return producer;
 }
 
-static ottla_producer *producer(ottla_queue *queue)
+static inline ottla_producer *producer(ottla_queue *queue)
 {
     return producer_with(NULL, 0, queue);
 }
 
 /* Reads from the beginning; in a group, if one is named. */
-static ottla_consumer *consumer(const char *group, ottla_queue *queue)
+static inline ottla_consumer *consumer(const char *group, ottla_queue *queue)
 {
     const char *pairs[] = {"auto.offset.reset", "earliest", "enable.auto.commit", "false", "group.id", group};
     ottla_config *cfg = config(pairs, group ? 3 : 2);
@@ -114,7 +114,7 @@ static ottla_queue *queue(void)
 }
 
 /* Creates a topic that nobody else has. The name lives until the program ends. */
-static const char *topic(const char *stem, int32_t partitions)
+static inline const char *topic(const char *stem, int32_t partitions)
 {
     static char names[16][64];
     static int count = 0;
@@ -140,7 +140,7 @@ static const char *topic(const char *stem, int32_t partitions)
 }
 
 /* Writes `count` records, "0", "1" ..., to one partition. */
-static void fill(const char *name, int32_t partition, int count)
+static inline void fill(const char *name, int32_t partition, int count)
 {
     ottla_producer *writer = producer(NULL);
     ottla_topic *to = ottla_topic_new(name);

@@ -30,7 +30,8 @@ pub extern "system" fn Java_dev_ottla_Native_adminNew<'l>(
     request: JByteArray<'l>,
 ) -> JByteArray<'l> {
     ask(env, request, |request| {
-        let number = registered(&ADMINS, Admin::new(config(request)?.admin()?)?);
+        let config = config(request)?;
+        let number = registered(&ADMINS, Admin::with_tokens(config.admin()?, config.tokens())?);
         Ok(written(|out| _ = out.i64(number)))
     })
 }

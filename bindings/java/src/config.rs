@@ -2,7 +2,7 @@
 
 use ottla_bindings::{Config, error::Result};
 
-use crate::wire::Reader;
+use crate::{tokens, wire::Reader};
 
 /// The settings that a client is made with.
 pub(crate) fn config(request: &mut Reader<'_>) -> Result<Config> {
@@ -10,5 +10,6 @@ pub(crate) fn config(request: &mut Reader<'_>) -> Result<Config> {
     for (key, value) in request.list(|pair| Ok((pair.text()?, pair.text()?)))? {
         config.set(&key, &value)?;
     }
+    tokens::set(&mut config, request)?;
     Ok(config)
 }

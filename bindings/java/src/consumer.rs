@@ -51,7 +51,8 @@ pub extern "system" fn Java_dev_ottla_Native_consumerNew<'l>(
 ) -> JByteArray<'l> {
     ask(env, request, |request| {
         let queue = QUEUES.get(queue)?;
-        let consumer = Consumer::new(config(request)?.consumer()?)?;
+        let config = config(request)?;
+        let consumer = Consumer::with_tokens(config.consumer()?, config.tokens())?;
         let number = CONSUMERS.number();
         let is_awaited = Arc::new(AtomicBool::new(false));
         let awaited = Arc::clone(&is_awaited);

@@ -18,6 +18,7 @@ mod consumer;
 mod producer;
 mod queue;
 mod registry;
+mod tokens;
 mod wire;
 
 use std::{sync::Arc, time::Duration};

@@ -37,7 +37,8 @@ pub extern "system" fn Java_dev_ottla_Native_producerNew<'l>(
 ) -> JByteArray<'l> {
     ask(env, request, |request| {
         let queue = QUEUES.get(queue)?;
-        let producer = Producer::new(config(request)?.producer()?)?;
+        let config = config(request)?;
+        let producer = Producer::with_tokens(config.producer()?, config.tokens())?;
         let number = PRODUCERS.number();
         producer.on_deliveries(move || queue.deliveries(number))?;
         PRODUCERS.put(number, producer);

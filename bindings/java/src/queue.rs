@@ -9,7 +9,7 @@ use std::{
 };
 
 use ottla_bindings::{
-    BindingError, Call, CompletionQueue,
+    BindingError, Call, CompletionQueue, TokenRequest,
     core::{Rebalance, RebalanceKind, ReportBatch},
     error::Result,
     log::{LogLevel, set_log},
@@ -17,7 +17,7 @@ use ottla_bindings::{
 
 use crate::{
     border::written,
-    registry::{PRODUCERS, REBALANCES, registered},
+    registry::{PRODUCERS, REBALANCES, TOKEN_REQUESTS, registered},
     wire::Writer,
 };
 
@@ -43,6 +43,8 @@ enum Event {
     Ready(i64),
     /// A step of a rebalance of the consumer of this number.
     Rebalance(i64, Arc<Rebalance>),
+    /// A client needs a token of the provider of this number.
+    TokenRequest(i64, TokenRequest),
     /// Java has something else to do.
     Nudge,
     /// A line of the log.
@@ -71,6 +73,10 @@ impl Queue {
 
     pub(crate) fn rebalance(&self, consumer: i64, rebalance: Rebalance) {
         self.events.push(Event::Rebalance(consumer, Arc::new(rebalance)));
+    }
+
+    pub(crate) fn token_request(&self, provider: i64, request: TokenRequest) {
+        self.events.push(Event::TokenRequest(provider, request));
     }
 
     /// Ends a wait that is under way, or the next.
@@ -127,6 +133,9 @@ fn write(out: &mut Writer, event: Event) {
             };
             let number = registered(&REBALANCES, Arc::clone(&rebalance));
             out.u8(4).i64(consumer).i64(number).u8(kind).partitions(rebalance.partitions());
+        }
+        Event::TokenRequest(provider, request) => {
+            _ = out.u8(6).i64(provider).i64(registered(&TOKEN_REQUESTS, Arc::new(request)));
         }
         Event::Nudge => {}
         Event::Log(level, target, text) => _ = out.u8(5).u8(level as u8).text(&target).text(&text),

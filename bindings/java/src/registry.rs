@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ottla_bindings::{Admin, BindingError, Producer, core::Rebalance, error::Result};
+use ottla_bindings::{Admin, BindingError, Producer, TokenRequest, core::Rebalance, error::Result};
 
 use crate::queue::Queue;
 
@@ -21,6 +21,9 @@ pub(crate) static CONSUMERS: Registry<crate::consumer::Reader> = Registry::new()
 pub(crate) static ADMINS: Registry<Admin> = Registry::new();
 /// Steps of rebalances that Java is busy with: the group waits until they are let go.
 pub(crate) static REBALANCES: Registry<Arc<Rebalance>> = Registry::new();
+
+/// Tokens that Java was asked for.
+pub(crate) static TOKEN_REQUESTS: Registry<Arc<TokenRequest>> = Registry::new();
 
 /// Things by their number.
 pub(crate) struct Registry<T>(LazyLock<RwLock<HashMap<i64, T>>>);

@@ -260,21 +260,22 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         deadline: Instant,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<bool, Ended> {
-        tokio::select! {
+        let admitted = tokio::select! {
             admitted = timeout_at(deadline, self.hear_out()) => admitted.unwrap_or(Err(Ended::TooSlow)),
             () = stranger.gives_way() => Err(Ended::GaveWay),
             () = stopping(stop) => Ok(false),
+        };
+        // A client may leave it at what it was told, or go on as if it had not been.
+        match self.login.as_ref().and_then(Login::refusal) {
+            Some(denied) if !matches!(admitted, Ok(true)) => Err(Ended::Denied(denied)),
+            _ => admitted,
         }
     }
 
     /// Reads and answers until the login is done; false if the client went away.
     async fn hear_out(&mut self) -> Result<bool, Ended> {
         loop {
-            let read = self.reader.next().await;
-            if let (Ok(None) | Err(_), Some(denied)) = (&read, self.login.as_ref().and_then(Login::refusal)) {
-                return Err(Ended::Denied(denied));
-            }
-            let Some(frame) = read.map_err(Ended::Frame)? else { return Ok(false) };
+            let Some(frame) = self.reader.next().await.map_err(Ended::Frame)? else { return Ok(false) };
             let bare = self.login.as_ref().is_some_and(Login::expects_bare_token);
             let answer = if bare {
                 self.bare_token(&frame)

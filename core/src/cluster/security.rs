@@ -149,7 +149,7 @@ fn source(config: &ClientConfig, program: Option<AnyProvider>) -> Result<Source>
         (None, Some(url)) => {
             let jaas = config.sasl_jaas_config.as_ref();
             let jaas = jaas.map(|jaas| jaas_of(jaas, Mechanism::OauthBearer)).transpose()?;
-            Ok(Source::Endpoint(Endpoint::new(url, config, jaas.as_ref())?))
+            Ok(Source::Endpoint(Box::new(Endpoint::new(url, config, jaas.as_ref())?)))
         }
         (_, None) => Err(wrong("sasl.mechanism", "OAUTHBEARER needs something that gives tokens").hint(
             "set `sasl.oauthbearer.token.endpoint.url` with client id and secret, or give the client a function that gets tokens",

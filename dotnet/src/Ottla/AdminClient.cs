@@ -28,7 +28,7 @@ public sealed class AdminClient : IAsyncDisposable, IDisposable
         ottla_admin* admin;
         ottla_error* error;
         OttlaException.Check(NativeMethods.ottla_admin_new(settings, &admin, &error), error);
-        _handle = new AdminHandle(admin);
+        _handle = new AdminHandle(admin) { Keeps = options.OAuthBearerTokenProvider };
     }
 
     /// <summary>One with default settings.</summary>

@@ -3,6 +3,9 @@ using System.Collections;
 using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
+using System.Threading;
+using System.Threading.Tasks;
+using Ottla.Internal;
 using Ottla.Native;
 
 namespace Ottla;
@@ -37,6 +40,13 @@ public abstract class ClientOptions : IEnumerable<KeyValuePair<string, string>>
             }
         }
     }
+
+    /// <summary>
+    /// Gives the client its tokens, for <c>sasl.mechanism=OAUTHBEARER</c>, where they do not come of
+    /// <c>sasl.oauthbearer.token.endpoint.url</c>. It is asked when the client first connects, and before each token ends; it has
+    /// <c>sasl.login.read.timeout.ms</c> for that. What it throws is part of the client's error; what the network does is tried again.
+    /// </summary>
+    public Func<CancellationToken, ValueTask<OAuthBearerToken>>? OAuthBearerTokenProvider { get; set; }
 
     /// <summary>Adds a setting; for initializers.</summary>
     /// <param name="key">The key, as <c>linger.ms</c>.</param>
@@ -81,6 +91,12 @@ public abstract class ClientOptions : IEnumerable<KeyValuePair<string, string>>
                 using var name = new Utf8(key);
                 using var set = new Utf8(value);
                 OttlaException.Check(NativeMethods.ottla_config_set(at, name.Pointer, set.Pointer, &error), error);
+            }
+            if (OAuthBearerTokenProvider is { } provider)
+            {
+                var number = TokenRequests.Number(provider);
+                OttlaException.Check(
+                    NativeMethods.ottla_config_set_token_queue(at, EventLoop.Shared.Queue, number, &error), error);
             }
             return config;
         }

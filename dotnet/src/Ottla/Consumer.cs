@@ -68,7 +68,7 @@ public sealed class Consumer<TKey, TValue> : IAsyncEnumerable<ConsumerRecord<TKe
         ottla_consumer* consumer;
         ottla_error* error;
         OttlaException.Check(NativeMethods.ottla_consumer_new(settings, EventLoop.Shared.Queue, &consumer, &error), error);
-        _handle = new ConsumerHandle(consumer);
+        _handle = new ConsumerHandle(consumer) { Keeps = options.OAuthBearerTokenProvider };
         _recordsMax = options.MaxPollRecords ?? RecordsMaxByDefault;
         EventLoop.Shared.Add(_handle.Address, _events);
     }

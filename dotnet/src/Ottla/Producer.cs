@@ -46,7 +46,7 @@ public class Producer : IAsyncDisposable, IDisposable
         ottla_error* error;
         var status = NativeMethods.ottla_producer_new(settings, EventLoop.Shared.Queue, &producer, &error);
         OttlaException.Check(status, error);
-        _handle = new ProducerHandle(producer);
+        _handle = new ProducerHandle(producer) { Keeps = options.OAuthBearerTokenProvider };
     }
 
     /// <summary>One with default settings.</summary>

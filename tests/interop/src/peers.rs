@@ -33,6 +33,12 @@ impl Peer {
         Self { properties: Some(properties.to_owned()), ..self.clone() }
     }
 
+    /// The same program in Java, with options of Java's own, as `-Dname=value`.
+    pub fn with_java(&self, options: &[&str]) -> Self {
+        let options = options.iter().map(|&option| option.to_owned());
+        Self { args: options.chain(self.args.clone()).collect(), ..self.clone() }
+    }
+
     /// The codecs that it can use.
     pub fn codecs(&self) -> anyhow::Result<Vec<String>> {
         let output = self.run(&["codecs"], None)?;
@@ -243,7 +249,21 @@ pub fn all() -> Vec<anyhow::Result<Peer>> {
 ///
 /// [`Missing`] if there is no JDK or Maven; else if the tool fails.
 pub fn kafka_tool(class: &str, args: &[&str], input: Option<&str>) -> anyhow::Result<String> {
-    let tool = jvm("a tool of Kafka's", &ClassPath::of_project("peers/java")?, class)?;
+    kafka_tool_with(&[], class, args, input)
+}
+
+/// As [`kafka_tool`], with options of Java's own, as `-Dname=value`.
+///
+/// # Errors
+///
+/// As [`kafka_tool`].
+pub fn kafka_tool_with(
+    java: &[&str],
+    class: &str,
+    args: &[&str],
+    input: Option<&str>,
+) -> anyhow::Result<String> {
+    let tool = jvm("a tool of Kafka's", &ClassPath::of_project("peers/java")?, class)?.with_java(java);
     let output = tool.run(args, input.map(str::to_owned))?;
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -10,7 +10,7 @@ use ottla_transport::{
     jwt::TOKEN_BYTES_MAX,
     provider::{self, Failure, Location, Patience, ProviderError, Request},
     sasl::JaasConfig,
-    tls::{Source as Store, TlsConnector},
+    tls::{Source as Store, StoreFormat, TlsConnector},
 };
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ impl Endpoint {
     pub(crate) fn new(url: &str, config: &ClientConfig, jaas: Option<&JaasConfig>) -> Result<Self> {
         let location: Location = url.parse().map_err(|error| wrong(URL, &error).caused_by(error))?;
         let grant = if location.is_file() { None } else { Some(Grant::new(&location, config, jaas)?) };
-        let tls = location.is_secure().then(|| connector(config)).transpose()?;
+        let tls = location.is_secure().then(|| connector(config, jaas)).transpose()?;
         let patience =
             Patience { connect: config.sasl_login_connect_timeout, read: config.sasl_login_read_timeout };
         let subject = config.sasl_oauthbearer_sub_claim_name.clone();
@@ -148,9 +148,20 @@ impl Grant {
     }
 }
 
-/// Whom a provider must prove to be: who is trusted is named by `https.ca.*`, or else by the client's own keys.
-fn connector(config: &ClientConfig) -> Result<Arc<TlsConnector>> {
+/// Whom a provider must prove to be: who is trusted is named by `https.ca.*`, by the login module as in Kafka, or else by the
+/// client's own keys.
+fn connector(config: &ClientConfig, jaas: Option<&JaasConfig>) -> Result<Arc<TlsConnector>> {
     let mut settings = tls_settings(config)?;
+    let option = |name| jaas.and_then(|jaas| jaas.option(name)).filter(|value| !value.is_empty());
+    let named = option("ssl.truststore.location").map(|path| Store::File(path.into()));
+    if let Some(trust) =
+        named.or_else(|| option("ssl.truststore.certificates").map(|pem| Store::Text(pem.into())))
+    {
+        settings.trust = Some(trust);
+        settings.trust_format =
+            option("ssl.truststore.type").and_then(StoreFormat::named).unwrap_or_default();
+        settings.trust_store_password = option("ssl.truststore.password").map(str::to_owned);
+    }
     match (config.https_ca_location.as_deref(), &config.https_ca_pem) {
         (Some("probe"), None) => settings.trust = None,
         (Some(path), None) => settings.trust = Some(Store::File(path.into())),

@@ -32,7 +32,7 @@ pub(crate) enum Source {
     /// The program.
     Program(AnyProvider),
     /// A provider, or a file.
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
 }
 
 /// The token of a client. Whoever needs it waits for the one request that is under way; a task on the client's I/O thread,

@@ -24,6 +24,7 @@ internal sealed unsafe class EventLoop
     private const uint CallEvent = 2;
     private const uint BatchReadyEvent = 3;
     private const uint RebalanceEvent = 4;
+    private const uint TokenRequestEvent = 5;
 
     private static readonly Lazy<EventLoop> Made = new(() => new EventLoop());
 
@@ -116,6 +117,9 @@ internal sealed unsafe class EventLoop
                 break;
             case BatchReadyEvent:
                 Told((IntPtr)happened.source)?.Ready();
+                break;
+            case TokenRequestEvent:
+                TokenRequests.Answer(happened.token, (ottla_token_request*)happened.@object);
                 break;
             case RebalanceEvent:
                 var step = new RebalanceHandle((ottla_rebalance*)happened.@object);

@@ -21,6 +21,9 @@ internal abstract unsafe class NativeHandle<T> : SafeHandle
 
     public override bool IsInvalid => handle == IntPtr.Zero;
 
+    /// <summary>What lives as long as the object, on .NET's side.</summary>
+    internal object? Keeps { get; init; }
+
     /// <summary>The object's address, to be compared with others.</summary>
     internal IntPtr Address => handle;
 

@@ -22,11 +22,24 @@ function security() {
     const store = read('ssl.keystore.location')
     config.ssl = { ca: [read('ssl.truststore.location')], cert: store, key: store }
   }
-  if (known['sasl.mechanism']) {
+  if (known['sasl.mechanism'] === 'OAUTHBEARER') {
+    config.sasl = { mechanism: 'oauthbearer', oauthBearerProvider: () => token(known) }
+  } else if (known['sasl.mechanism']) {
     const [username, password] = [known['sasl.username'], known['sasl.password']]
     config.sasl = { mechanism: known['sasl.mechanism'].toLowerCase(), username, password }
   }
   return config
+}
+
+// A token by the client credentials grant.
+async function token(known) {
+  const [id, secret] = ['id', 'secret'].map((name) => known[`sasl.oauthbearer.client.credentials.client.${name}`])
+  const answer = await fetch(known['sasl.oauthbearer.token.endpoint.url'], {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}` },
+    body: new URLSearchParams({ grant_type: 'client_credentials' }),
+  })
+  return { value: (await answer.json()).access_token }
 }
 
 // Writes a record, and reads it.

@@ -9,10 +9,13 @@
 import asyncio
 import base64
 import json
+import logging
 import os
 import sys
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 DEADLINE_S = 60
 # As short as a broker takes by default, so that a dead member is soon known.
@@ -90,9 +93,39 @@ def renamed(names):
     return {name: known[key] for name, key in names if key in known}
 
 
+def token():
+    """A token by the client credentials grant, as the properties say."""
+    known = properties()
+    names = ["id", "secret"]
+    client = ":".join(known[f"sasl.oauthbearer.client.credentials.client.{name}"] for name in names)
+    request = urllib.request.Request(
+        known["sasl.oauthbearer.token.endpoint.url"],
+        urllib.parse.urlencode({"grant_type": "client_credentials"}).encode(),
+        {"authorization": "Basic " + base64.b64encode(client.encode()).decode()},
+    )
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        return json.load(answer)["access_token"]
+
+
 class Confluent:
     @staticmethod
     def security():
+        config = Confluent.named_as_in_librdkafka()
+        if config.get("sasl.mechanism") == "OAUTHBEARER":
+            config |= {"sasl.oauthbearer.method": "oidc", "error_cb": Confluent.give_up}
+        return config
+
+    @staticmethod
+    def give_up(error):
+        """Who cannot log in tries again for ever, unless it is told not to."""
+        from confluent_kafka import KafkaError
+
+        if error.code() == KafkaError._AUTHENTICATION:
+            print(error.str(), file=sys.stderr, flush=True)
+            os._exit(1)
+
+    @staticmethod
+    def named_as_in_librdkafka():
         return renamed(
             [
                 ("security.protocol", "security.protocol"),
@@ -102,6 +135,9 @@ class Confluent:
                 ("sasl.mechanism", "sasl.mechanism"),
                 ("sasl.username", "sasl.username"),
                 ("sasl.password", "sasl.password"),
+                ("sasl.oauthbearer.client.id", "sasl.oauthbearer.client.credentials.client.id"),
+                ("sasl.oauthbearer.client.secret", "sasl.oauthbearer.client.credentials.client.secret"),
+                ("sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.token.endpoint.url"),
             ]
         )
 
@@ -195,6 +231,22 @@ class Confluent:
 class KafkaPython:
     @staticmethod
     def security():
+        config = KafkaPython.named_as_there()
+        if config.get("sasl_mechanism") == "OAUTHBEARER":
+            from kafka.net.sasl.oauth import AbstractTokenProvider
+
+            class Tokens(AbstractTokenProvider):
+                def token(self):
+                    return token()
+
+            config["sasl_oauth_token_provider"] = Tokens()
+            # Who cannot log in says so in its log alone, and tries again.
+            logging.basicConfig(level=logging.WARNING)
+            config["bootstrap_timeout_ms"] = 5000
+        return config
+
+    @staticmethod
+    def named_as_there():
         return renamed(
             [
                 ("security_protocol", "security.protocol"),

@@ -222,14 +222,12 @@ fn whatever_happens_the_rules_hold() {
                         assert!(is_coming, "seed {seed}: waits for nothing");
                     }
                 },
-                1 => {
-                    if refresh.poll(clock.now()) {
-                        assert!(!under_way, "seed {seed}: two requests");
-                        if let Some(end) = last_end {
-                            assert!(clock.now_ms - end >= 80, "seed {seed}: too soon");
-                        }
-                        under_way = true;
+                1 if refresh.poll(clock.now()) => {
+                    assert!(!under_way, "seed {seed}: two requests");
+                    if let Some(end) = last_end {
+                        assert!(clock.now_ms - end >= 80, "seed {seed}: too soon");
                     }
+                    under_way = true;
                 }
                 _ if under_way => {
                     under_way = false;

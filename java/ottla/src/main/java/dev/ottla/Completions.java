@@ -1,5 +1,7 @@
 package dev.ottla;
 
+import java.io.IOException;
+import java.lang.ref.WeakReference;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
@@ -30,6 +32,10 @@ final class Completions implements Runnable {
     private final AtomicLong tokens = new AtomicLong();
     private final Map<Long, Started<?>> started = new ConcurrentHashMap<>();
     private final Map<Long, Client> clients = new ConcurrentHashMap<>();
+    /** Those who give tokens, by number, as long as a client has them. */
+    private final Map<Long, WeakReference<OAuthBearerProvider>> providers = new ConcurrentHashMap<>();
+    /** From whom a client gets its tokens. */
+    private final Map<Long, OAuthBearerProvider> bearers = new ConcurrentHashMap<>();
     private final Queue<Due> due = new ConcurrentLinkedQueue<>();
     /** The thread is about to wait without looking at {@link #due}. */
     private volatile boolean isDozing;
@@ -103,9 +109,26 @@ final class Completions implements Runnable {
         }
     }
 
+    /** As {@link #add(long, Client)}, with who gives it its tokens, or null. */
+    void add(long number, Client client, OAuthBearerProvider provider) {
+        if (provider != null) {
+            bearers.put(number, provider);
+        }
+        add(number, client);
+    }
+
+    /** A number for who gives tokens, until no client has it any more. */
+    long number(OAuthBearerProvider provider) {
+        providers.values().removeIf(known -> known.get() == null);
+        long number = tokens.incrementAndGet();
+        providers.put(number, new WeakReference<>(provider));
+        return number;
+    }
+
     /** It is told no more. */
     void remove(long number) {
         clients.remove(number);
+        bearers.remove(number);
         if (clients.isEmpty()) {
             Native.queueNudge(queue);
         }
@@ -210,10 +233,38 @@ final class Completions implements Runnable {
                         rebalance.done();
                     }
                 }
+                case 6 -> giveToken(providers.get(in.i64()), in.i64());
                 case 5 -> log(in.u8(), in.text(), in.text());
                 default -> throw new IllegalStateException("the native library is of another release than the jar");
             }
         }
+    }
+
+    /** Asks for a token, on a thread that may take its time. */
+    private static void giveToken(WeakReference<OAuthBearerProvider> known, long request) {
+        OAuthBearerProvider provider = known == null ? null : known.get();
+        if (provider == null) {
+            failToken(request, "the client is gone", true);
+            return;
+        }
+        Thread asking = new Thread(() -> {
+            try {
+                OAuthBearerToken token = provider.token();
+                long endMs = token.expires() == null ? -1 : token.expires().toEpochMilli();
+                String principal = token.principal() == null ? "" : token.principal();
+                In.answer(Native.tokenGive(request, new Out()
+                        .text(token.value()).i64(endMs).text(principal).map(token.extensions(), Out::text, Out::text).bytes()));
+            } catch (Throwable e) {
+                boolean passes = e instanceof IOException || e instanceof OttlaException failure && failure.isRetriable();
+                failToken(request, e.toString(), passes);
+            }
+        }, "ottla-token");
+        asking.setDaemon(true);
+        asking.start();
+    }
+
+    private static void failToken(long request, String why, boolean passes) {
+        In.answer(Native.tokenFail(request, new Out().text(why).bool(passes).bytes()));
     }
 
     private void ended(In in) {

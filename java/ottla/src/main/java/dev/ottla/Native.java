@@ -107,6 +107,10 @@ final class Native {
 
     static native void consumerFree(long consumer);
 
+    static native byte[] tokenGive(long request, byte[] token);
+
+    static native byte[] tokenFail(long request, byte[] why);
+
     static native byte[] adminNew(byte[] config);
 
     static native void adminCall(long admin, byte[] request, long queue, long token);

@@ -32,8 +32,9 @@ public final class OttlaAdmin implements AutoCloseable {
     private final AtomicBoolean isClosed = new AtomicBoolean();
 
     private OttlaAdmin(Map<?, ?> configs) {
-        number = In.answer(Native.adminNew(Settings.of(configs).encoded())).i64();
-        Completions.SHARED.add(number, NOBODY);
+        Settings settings = Settings.of(configs);
+        number = In.answer(Native.adminNew(settings.encoded())).i64();
+        Completions.SHARED.add(number, NOBODY, settings.provider());
         long freed = number;
         forgotten = Forgotten.watch(this, () -> free(freed));
     }

@@ -173,7 +173,7 @@ public final class OttlaConsumer<K, V> implements AutoCloseable {
         Completions completions = Completions.SHARED;
         number = In.answer(Native.consumerNew(completions.queue(), settings.encoded())).i64();
         core = new Core(number);
-        completions.add(number, core);
+        completions.add(number, core, settings.provider());
         Core abandoned = core;
         forgotten = Forgotten.watch(this, abandoned::free);
     }

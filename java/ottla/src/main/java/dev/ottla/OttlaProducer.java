@@ -64,7 +64,7 @@ public final class OttlaProducer<K, V> implements AutoCloseable {
         Completions completions = Completions.SHARED;
         number = In.answer(Native.producerNew(completions.queue(), settings.encoded())).i64();
         accumulator = new Accumulator(number, settings.number("linger.ms", 5), settings.number("max.block.ms", 60_000));
-        completions.add(number, accumulator);
+        completions.add(number, accumulator, settings.provider());
         Accumulator abandoned = accumulator;
         forgotten = Forgotten.watch(this, abandoned::abandon);
     }

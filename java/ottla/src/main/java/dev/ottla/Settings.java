@@ -14,7 +14,7 @@ import java.util.function.Supplier;
 /** What a client is configured with: Kafka's keys, of which those that name Java's classes are for this half. */
 final class Settings {
     private static final Set<String> OURS = Set.of(
-            "key.serializer", "value.serializer", "key.deserializer", "value.deserializer");
+            "key.serializer", "value.serializer", "key.deserializer", "value.deserializer", OAuthBearerProvider.CONFIG);
 
     /** As they were given, for serializers. */
     private final Map<String, Object> given = new LinkedHashMap<>();
@@ -71,7 +71,21 @@ final class Settings {
                 pairs.put(name, text(value));
             }
         });
-        return new Out().map(pairs, Out::text, Out::text).bytes();
+        Out out = new Out().map(pairs, Out::text, Out::text);
+        OAuthBearerProvider provider = provider();
+        if (provider == null) {
+            return out.i64(0).bytes();
+        }
+        return out.i64(Completions.SHARED.number(provider)).i64(Completions.SHARED.queue()).bytes();
+    }
+
+    /** Who gives the client its tokens; null for nobody of the program. */
+    OAuthBearerProvider provider() {
+        Object provider = byName.get(OAuthBearerProvider.CONFIG);
+        if (provider == null || provider instanceof OAuthBearerProvider) {
+            return (OAuthBearerProvider) provider;
+        }
+        throw new IllegalArgumentException("`" + OAuthBearerProvider.CONFIG + "` is an OAuthBearerProvider, not " + provider.getClass().getName());
     }
 
     <T> Serializer<T> serializer(String name, Serializer<T> handed) {
