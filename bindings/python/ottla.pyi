@@ -51,6 +51,7 @@ class Producer:
         *,
         key_serializer: Optional[Callable[[Any], Any]] = None,
         value_serializer: Optional[Callable[[Any], Any]] = None,
+        oauth_cb: Optional[Callable[..., Any]] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Producer: ...
     def send(
@@ -171,6 +172,7 @@ class Consumer:
         on_assigned: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_revoked: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_lost: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
+        oauth_cb: Optional[Callable[..., Any]] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Consumer: ...
     def subscribe(self, topics: Iterable[str]) -> None: ...
@@ -211,6 +213,8 @@ class Admin:
         bootstrap_servers: _Servers = None,
         config: Optional[Mapping[str, Any]] = None,
         /,
+        *,
+        oauth_cb: Optional[Callable[..., Any]] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Admin: ...
     def create_topics(

@@ -233,6 +233,9 @@ impl Broker {
             let socket = tokio::net::TcpListener::from_std(socket)
                 .map_err(|error| StartError::listen(address, error))?;
             tracing::info!(%address, listener = endpoint.name, protocol = ?endpoint.protocol, "listening");
+            if let Some(tokens) = listening.sasl.as_ref().and_then(|sasl| sasl.tokens.as_ref()) {
+                control.spawn(Arc::clone(tokens.keys()).keep_fresh());
+            }
             addresses.push(address);
             let listener = Listener {
                 rates: Arc::clone(&rates),

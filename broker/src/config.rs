@@ -654,7 +654,7 @@ pub struct BrokerConfig {
     ///
     /// `ssl.principal.mapping.rules`: `DEFAULT` by default.
     pub ssl_principal_mapping_rules: String,
-    /// Time after which a client that logged in must do so anew (KIP-368); 0 for never.
+    /// Time after which a client that logged in must do so anew (KIP-368); 0 for never. Who logged in by a token must in any case before that ends.
     ///
     /// `connections.max.reauth.ms`: `0` ms by default.
     pub connections_max_reauth: Duration,
@@ -662,7 +662,7 @@ pub struct BrokerConfig {
     ///
     /// `connection.failed.authentication.delay.ms`: `100` ms by default.
     pub connection_failed_authentication_delay: Duration,
-    /// Mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`; GSSAPI is not served.
+    /// Mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `OAUTHBEARER`, `PLAIN`; GSSAPI is not served.
     ///
     /// `sasl.enabled.mechanisms`: `GSSAPI` by default.
     pub sasl_enabled_mechanisms: Vec<String>,
@@ -750,10 +750,62 @@ pub struct BrokerConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
+    /// Takes tokens for anybody; without it `sasl.oauthbearer.expected.audience` must be set.
+    ///
+    /// `sasl.oauthbearer.allow.unverified.audience`: `false` by default.
+    pub sasl_oauthbearer_allow_unverified_audience: bool,
+    /// Takes tokens of any issuer whose keys are in the set; without it `sasl.oauthbearer.expected.issuer` must be set.
+    ///
+    /// `sasl.oauthbearer.allow.unverified.issuer`: `false` by default.
+    pub sasl_oauthbearer_allow_unverified_issuer: bool,
+    /// How much the clocks of this machine and of whoever makes tokens may differ.
+    ///
+    /// `sasl.oauthbearer.clock.skew.seconds`: `30` by default, 0 to 86400.
+    pub sasl_oauthbearer_clock_skew_seconds: i32,
+    /// Audiences (`aud`), one of which a token must have.
+    ///
+    /// `sasl.oauthbearer.expected.audience`: empty by default.
+    pub sasl_oauthbearer_expected_audience: Vec<String>,
+    /// Issuer (`iss`) that a token must have.
+    ///
+    /// `sasl.oauthbearer.expected.issuer`: none by default.
+    pub sasl_oauthbearer_expected_issuer: Option<String>,
+    /// Time after which the provider's keys are asked for anew; a token of a key that is not known has them asked for at once.
+    ///
+    /// `sasl.oauthbearer.jwks.endpoint.refresh.ms`: `3600000` ms by default, at least 1.
+    pub sasl_oauthbearer_jwks_endpoint_refresh: Duration,
+    /// Longest pause before the keys are asked for again.
+    ///
+    /// `sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms`: `10000` ms by default, at least 1.
+    pub sasl_oauthbearer_jwks_endpoint_retry_backoff_max: Duration,
+    /// Pause before the keys are asked for again where that failed; doubled at each failure in a row.
+    ///
+    /// `sasl.oauthbearer.jwks.endpoint.retry.backoff.ms`: `100` ms by default, at least 1.
+    pub sasl_oauthbearer_jwks_endpoint_retry_backoff: Duration,
+    /// Where the keys are that check tokens: a set of them (JWKS) at a provider, as `https://...`, or in a file, as `file:///...`.
+    ///
+    /// `sasl.oauthbearer.jwks.endpoint.url`: none by default.
+    pub sasl_oauthbearer_jwks_endpoint_url: Option<String>,
 }
 
 impl std::default::Default for BrokerConfig {
@@ -928,6 +980,27 @@ impl BrokerConfig {
             ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
             sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
+            sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
+            sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
+            sasl_oauthbearer_allow_unverified_audience: values
+                .bool("sasl.oauthbearer.allow.unverified.audience"),
+            sasl_oauthbearer_allow_unverified_issuer: values.bool("sasl.oauthbearer.allow.unverified.issuer"),
+            sasl_oauthbearer_clock_skew_seconds: values.i32("sasl.oauthbearer.clock.skew.seconds"),
+            sasl_oauthbearer_expected_audience: values.list("sasl.oauthbearer.expected.audience").to_vec(),
+            sasl_oauthbearer_expected_issuer: values
+                .opt_str("sasl.oauthbearer.expected.issuer")
+                .map(str::to_owned),
+            sasl_oauthbearer_jwks_endpoint_refresh: values
+                .duration("sasl.oauthbearer.jwks.endpoint.refresh.ms"),
+            sasl_oauthbearer_jwks_endpoint_retry_backoff_max: values
+                .duration("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"),
+            sasl_oauthbearer_jwks_endpoint_retry_backoff: values
+                .duration("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"),
+            sasl_oauthbearer_jwks_endpoint_url: values
+                .opt_str("sasl.oauthbearer.jwks.endpoint.url")
+                .map(str::to_owned),
         }
     }
 
@@ -1222,6 +1295,48 @@ impl BrokerConfig {
             settings.set("sasl.jaas.config", value.reveal());
         }
         settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
+        settings.set(
+            "sasl.login.connect.timeout.ms",
+            self.sasl_login_connect_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.read.timeout.ms",
+            self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
+        settings.set(
+            "sasl.oauthbearer.allow.unverified.audience",
+            self.sasl_oauthbearer_allow_unverified_audience.to_string(),
+        );
+        settings.set(
+            "sasl.oauthbearer.allow.unverified.issuer",
+            self.sasl_oauthbearer_allow_unverified_issuer.to_string(),
+        );
+        settings
+            .set("sasl.oauthbearer.clock.skew.seconds", self.sasl_oauthbearer_clock_skew_seconds.to_string());
+        settings.set("sasl.oauthbearer.expected.audience", self.sasl_oauthbearer_expected_audience.join(","));
+        if let Some(value) = &self.sasl_oauthbearer_expected_issuer {
+            settings.set("sasl.oauthbearer.expected.issuer", value.as_str());
+        }
+        settings.set(
+            "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+            self.sasl_oauthbearer_jwks_endpoint_refresh.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+            self.sasl_oauthbearer_jwks_endpoint_retry_backoff_max
+                .as_millis()
+                .min(i64::MAX as u128)
+                .to_string(),
+        );
+        settings.set(
+            "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+            self.sasl_oauthbearer_jwks_endpoint_retry_backoff.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        if let Some(value) = &self.sasl_oauthbearer_jwks_endpoint_url {
+            settings.set("sasl.oauthbearer.jwks.endpoint.url", value.as_str());
+        }
         settings
     }
 
@@ -4128,7 +4243,7 @@ static BROKER_KEYS: [Key; 337] = [
         kind: Type::Millis64,
         default: Some("0"),
         range: Range::Int { min: 0, max: i64::MAX, or: None },
-        doc: "time after which a client that logged in must do so anew (KIP-368); 0 for never",
+        doc: "time after which a client that logged in must do so anew (KIP-368); 0 for never. Who logged in by a token must in any case before that ends",
         ..Key::EMPTY
     },
     Key {
@@ -4144,7 +4259,7 @@ static BROKER_KEYS: [Key; 337] = [
         kind: Type::List,
         default: Some("GSSAPI"),
         update: Update::PerBroker,
-        doc: "mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`; GSSAPI is not served",
+        doc: "mechanisms that are offered: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `OAUTHBEARER`, `PLAIN`; GSSAPI is not served",
         ..Key::EMPTY
     },
     Key {

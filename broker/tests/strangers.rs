@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod client;
+
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
+
+use client::Client;
 
 use ottla_broker::Broker;
 use ottla_config::Settings;
@@ -21,7 +25,7 @@ use ottla_protocol::{
         alter_client_quotas::{EntityData, OpData, RequestEntryData},
     },
 };
-use ottla_transport::sasl::{ClientExchange, Login, Mechanism, ScramHash};
+use ottla_transport::sasl::{ClientExchange, Credentials, Login, Mechanism, ScramHash};
 use tempfile::TempDir;
 
 const PLAIN: Mechanism = Mechanism::Plain;
@@ -61,86 +65,6 @@ impl Test {
 
     fn connect(&self) -> Client {
         Client::connect(self.broker.addresses()[0])
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    next_id: i32,
-}
-
-impl Client {
-    fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, next_id: 0 }
-    }
-
-    fn call<R: Api>(&mut self, version: i16, request: &R) -> R::Response {
-        self.try_call(version, request).expect("the broker answers")
-    }
-
-    /// The answer, unless the broker closes the connection.
-    fn try_call<R: Api>(&mut self, version: i16, request: &R) -> Option<R::Response> {
-        self.next_id += 1;
-        let pieces = frame::request(request, version, self.next_id, None).unwrap();
-        // A broker that has closed already is found out by reading.
-        let _ = self.stream.write_all(&pieces.concat());
-        let bytes = self.frame()?;
-        Some(frame::read_response::<R>(bytes, version, self.next_id).unwrap())
-    }
-
-    fn frame(&mut self) -> Option<Bytes> {
-        let mut size = [0; frame::SIZE_BYTES];
-        match self.stream.read_exact(&mut size) {
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                return None;
-            }
-            read => read.unwrap(),
-        }
-        let mut bytes = vec![0; i32::from_be_bytes(size) as usize];
-        self.stream.read_exact(&mut bytes).unwrap();
-        Some(Bytes::from(bytes))
-    }
-
-    fn is_closed(&mut self) -> bool {
-        self.frame().is_none()
-    }
-
-    fn is_closed_by_now(&self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
-        let read = (&self.stream).read(&mut [0]);
-        !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
-    }
-
-    fn handshake(&mut self, mechanism: &str) -> SaslHandshakeResponse {
-        self.call(1, &SaslHandshakeRequest { mechanism: mechanism.into() })
-    }
-
-    fn token(&mut self, token: Vec<u8>) -> SaslAuthenticateResponse {
-        self.call(2, &SaslAuthenticateRequest { auth_bytes: token.into() })
-    }
-
-    /// Logs in; gives the last answer.
-    fn log_in(&mut self, mechanism: Mechanism, user: &str, password: &str) -> SaslAuthenticateResponse {
-        assert_eq!(self.handshake(mechanism.name()).error_code, ErrorCode::NONE);
-        let login = Login { user: user.into(), password: password.into() };
-        let mut exchange = ClientExchange::new(mechanism, login, ottla_transport::sasl::nonce());
-        let mut token = exchange.first();
-        loop {
-            let answer = self.token(token);
-            if answer.error_code.is_error() {
-                return answer;
-            }
-            match exchange.answer(&answer.auth_bytes).unwrap() {
-                Some(next) => token = next,
-                None => return answer,
-            }
-        }
-    }
-
-    fn asks_metadata(&mut self) -> Option<()> {
-        self.try_call(12, &MetadataRequest { topics: Some(Vec::new()), ..Default::default() }).map(drop)
     }
 }
 
@@ -198,13 +122,20 @@ fn what_is_wrong_is_answered_with_kafkas_code_and_ends_the_connection() {
     let mut client = test.connect();
     assert_eq!(client.token(b"\0alice\0wonder".to_vec()).error_code, ErrorCode::ILLEGAL_SASL_STATE);
     assert!(client.is_closed(), "a token without a handshake");
+    for version in [0, 4] {
+        let mut client = test.connect();
+        client.handshake("PLAIN");
+        let answer = client.call(version, &ApiVersionsRequest::default());
+        assert_eq!(answer.error_code, ErrorCode::ILLEGAL_SASL_STATE, "tokens are due");
+        assert!(client.is_closed());
+    }
 }
 
 #[test]
 fn a_message_that_was_overheard_lets_nobody_in() {
     let test = Test::start(&[]);
     let login = Login { user: "alice".into(), password: "wonder".into() };
-    let mut exchange = ClientExchange::new(SCRAM, login, "overheard".into());
+    let mut exchange = ClientExchange::new(Credentials::of_login(SCRAM, login).unwrap(), "overheard".into());
     let (mut alice, first) = (test.connect(), exchange.first());
     alice.handshake(SCRAM.name());
     let challenge = alice.token(first.clone());

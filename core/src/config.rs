@@ -266,6 +266,34 @@ impl GroupProtocol {
     }
 }
 
+/// `sasl.oauthbearer.method`: librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OauthbearerMethod {
+    /// `default`.
+    #[default]
+    Default,
+    /// `oidc`.
+    Oidc,
+}
+
+impl OauthbearerMethod {
+    /// Kafka's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Oidc => "oidc",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "default" => Self::Default,
+            "oidc" => Self::Oidc,
+            other => unreachable!("the table has no word `{other}`"),
+        }
+    }
+}
+
 /// What a producer can be told.
 ///
 /// One field for each key that is applied; the keys, and those without effect, are in [`PRODUCER`].
@@ -403,7 +431,7 @@ pub struct ProducerConfig {
     ///
     /// `partitioner.ignore.keys`: `false` by default.
     pub partitioner_ignore_keys: bool,
-    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    /// How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
     ///
     /// `sasl.mechanism`: `GSSAPI` by default.
     pub sasl_mechanism: String,
@@ -415,6 +443,26 @@ pub struct ProducerConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it.
+    ///
+    /// `sasl.oauthbearer.header.urlencode`: `false` by default.
+    pub sasl_oauthbearer_header_urlencode: bool,
+    /// Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough.
+    ///
+    /// `sasl.oauthbearer.method`: `default` by default.
+    pub sasl_oauthbearer_method: OauthbearerMethod,
+    /// Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.extensions`: empty by default.
+    pub sasl_oauthbearer_extensions: Vec<String>,
+    /// Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`.
+    ///
+    /// `https.ca.location`: none by default.
+    pub https_ca_location: Option<String>,
+    /// Librdkafka's: the same as PEM text.
+    ///
+    /// `https.ca.pem`: none by default.
+    pub https_ca_pem: Option<String>,
     /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
     ///
     /// `enable.ssl.certificate.verification`: `true` by default.
@@ -475,10 +523,66 @@ pub struct ProducerConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
+    /// Time before a token's end by which it is refreshed, if its life is long enough.
+    ///
+    /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
+    pub sasl_login_refresh_buffer_seconds: i16,
+    /// Least time between two refreshes, if a token's life is long enough.
+    ///
+    /// `sasl.login.refresh.min.period.seconds`: `60` by default, 0 to 900.
+    pub sasl_login_refresh_min_period_seconds: i16,
+    /// Share of a token's life after which it is refreshed.
+    ///
+    /// `sasl.login.refresh.window.factor`: `0.8` by default, 0.5 to 1.
+    pub sasl_login_refresh_window_factor: f64,
+    /// Most that is added to that share, by chance, so that clients do not all ask at once.
+    ///
+    /// `sasl.login.refresh.window.jitter`: `0.05` by default, 0 to 0.25.
+    pub sasl_login_refresh_window_jitter: f64,
+    /// Longest pause before a token is asked for again.
+    ///
+    /// `sasl.login.retry.backoff.max.ms`: `10000` ms by default.
+    pub sasl_login_retry_backoff_max: Duration,
+    /// Pause before a token is asked for again where that failed; doubled at each failure in a row.
+    ///
+    /// `sasl.login.retry.backoff.ms`: `100` ms by default.
+    pub sasl_login_retry_backoff: Duration,
+    /// Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.id`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_id: Option<String>,
+    /// Its secret; or `clientSecret` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.secret`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_secret: Option<Secret>,
+    /// Scope to ask for; or `scope` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.scope`: none by default.
+    pub sasl_oauthbearer_scope: Option<String>,
+    /// Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh.
+    ///
+    /// `sasl.oauthbearer.token.endpoint.url`: none by default.
+    pub sasl_oauthbearer_token_endpoint_url: Option<String>,
 }
 
 impl std::default::Default for ProducerConfig {
@@ -539,6 +643,11 @@ impl ProducerConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            sasl_oauthbearer_header_urlencode: values.bool("sasl.oauthbearer.header.urlencode"),
+            sasl_oauthbearer_method: OauthbearerMethod::of(values.str("sasl.oauthbearer.method")),
+            sasl_oauthbearer_extensions: values.list("sasl.oauthbearer.extensions").to_vec(),
+            https_ca_location: values.opt_str("https.ca.location").map(str::to_owned),
+            https_ca_pem: values.opt_str("https.ca.pem").map(str::to_owned),
             enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
@@ -557,6 +666,26 @@ impl ProducerConfig {
             ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
             sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
+            sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
+            sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
+            sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
+            sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
+            sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
+            sasl_login_refresh_window_jitter: values.f64("sasl.login.refresh.window.jitter"),
+            sasl_login_retry_backoff_max: values.duration("sasl.login.retry.backoff.max.ms"),
+            sasl_login_retry_backoff: values.duration("sasl.login.retry.backoff.ms"),
+            sasl_oauthbearer_client_credentials_client_id: values
+                .opt_str("sasl.oauthbearer.client.credentials.client.id")
+                .map(str::to_owned),
+            sasl_oauthbearer_client_credentials_client_secret: values
+                .opt_secret("sasl.oauthbearer.client.credentials.client.secret")
+                .cloned(),
+            sasl_oauthbearer_scope: values.opt_str("sasl.oauthbearer.scope").map(str::to_owned),
+            sasl_oauthbearer_token_endpoint_url: values
+                .opt_str("sasl.oauthbearer.token.endpoint.url")
+                .map(str::to_owned),
         }
     }
 
@@ -640,6 +769,15 @@ impl ProducerConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings.set("sasl.oauthbearer.header.urlencode", self.sasl_oauthbearer_header_urlencode.to_string());
+        settings.set("sasl.oauthbearer.method", self.sasl_oauthbearer_method.as_str());
+        settings.set("sasl.oauthbearer.extensions", self.sasl_oauthbearer_extensions.join(","));
+        if let Some(value) = &self.https_ca_location {
+            settings.set("https.ca.location", value.as_str());
+        }
+        if let Some(value) = &self.https_ca_pem {
+            settings.set("https.ca.pem", value.as_str());
+        }
         settings
             .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
@@ -680,6 +818,43 @@ impl ProducerConfig {
             settings.set("sasl.jaas.config", value.reveal());
         }
         settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
+        settings.set(
+            "sasl.login.connect.timeout.ms",
+            self.sasl_login_connect_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.read.timeout.ms",
+            self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
+        settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
+        settings.set(
+            "sasl.login.refresh.min.period.seconds",
+            self.sasl_login_refresh_min_period_seconds.to_string(),
+        );
+        settings.set("sasl.login.refresh.window.factor", self.sasl_login_refresh_window_factor.to_string());
+        settings.set("sasl.login.refresh.window.jitter", self.sasl_login_refresh_window_jitter.to_string());
+        settings.set(
+            "sasl.login.retry.backoff.max.ms",
+            self.sasl_login_retry_backoff_max.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.retry.backoff.ms",
+            self.sasl_login_retry_backoff.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_id {
+            settings.set("sasl.oauthbearer.client.credentials.client.id", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_secret {
+            settings.set("sasl.oauthbearer.client.credentials.client.secret", value.reveal());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_scope {
+            settings.set("sasl.oauthbearer.scope", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_token_endpoint_url {
+            settings.set("sasl.oauthbearer.token.endpoint.url", value.as_str());
+        }
         settings
     }
 
@@ -854,7 +1029,7 @@ pub struct ConsumerConfig {
     ///
     /// `auto.commit.interval.ms`: `5000` ms by default.
     pub auto_commit_interval: Duration,
-    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    /// How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
     ///
     /// `sasl.mechanism`: `GSSAPI` by default.
     pub sasl_mechanism: String,
@@ -866,6 +1041,26 @@ pub struct ConsumerConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it.
+    ///
+    /// `sasl.oauthbearer.header.urlencode`: `false` by default.
+    pub sasl_oauthbearer_header_urlencode: bool,
+    /// Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough.
+    ///
+    /// `sasl.oauthbearer.method`: `default` by default.
+    pub sasl_oauthbearer_method: OauthbearerMethod,
+    /// Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.extensions`: empty by default.
+    pub sasl_oauthbearer_extensions: Vec<String>,
+    /// Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`.
+    ///
+    /// `https.ca.location`: none by default.
+    pub https_ca_location: Option<String>,
+    /// Librdkafka's: the same as PEM text.
+    ///
+    /// `https.ca.pem`: none by default.
+    pub https_ca_pem: Option<String>,
     /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
     ///
     /// `enable.ssl.certificate.verification`: `true` by default.
@@ -926,10 +1121,66 @@ pub struct ConsumerConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
+    /// Time before a token's end by which it is refreshed, if its life is long enough.
+    ///
+    /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
+    pub sasl_login_refresh_buffer_seconds: i16,
+    /// Least time between two refreshes, if a token's life is long enough.
+    ///
+    /// `sasl.login.refresh.min.period.seconds`: `60` by default, 0 to 900.
+    pub sasl_login_refresh_min_period_seconds: i16,
+    /// Share of a token's life after which it is refreshed.
+    ///
+    /// `sasl.login.refresh.window.factor`: `0.8` by default, 0.5 to 1.
+    pub sasl_login_refresh_window_factor: f64,
+    /// Most that is added to that share, by chance, so that clients do not all ask at once.
+    ///
+    /// `sasl.login.refresh.window.jitter`: `0.05` by default, 0 to 0.25.
+    pub sasl_login_refresh_window_jitter: f64,
+    /// Longest pause before a token is asked for again.
+    ///
+    /// `sasl.login.retry.backoff.max.ms`: `10000` ms by default.
+    pub sasl_login_retry_backoff_max: Duration,
+    /// Pause before a token is asked for again where that failed; doubled at each failure in a row.
+    ///
+    /// `sasl.login.retry.backoff.ms`: `100` ms by default.
+    pub sasl_login_retry_backoff: Duration,
+    /// Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.id`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_id: Option<String>,
+    /// Its secret; or `clientSecret` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.secret`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_secret: Option<Secret>,
+    /// Scope to ask for; or `scope` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.scope`: none by default.
+    pub sasl_oauthbearer_scope: Option<String>,
+    /// Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh.
+    ///
+    /// `sasl.oauthbearer.token.endpoint.url`: none by default.
+    pub sasl_oauthbearer_token_endpoint_url: Option<String>,
 }
 
 impl std::default::Default for ConsumerConfig {
@@ -996,6 +1247,11 @@ impl ConsumerConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            sasl_oauthbearer_header_urlencode: values.bool("sasl.oauthbearer.header.urlencode"),
+            sasl_oauthbearer_method: OauthbearerMethod::of(values.str("sasl.oauthbearer.method")),
+            sasl_oauthbearer_extensions: values.list("sasl.oauthbearer.extensions").to_vec(),
+            https_ca_location: values.opt_str("https.ca.location").map(str::to_owned),
+            https_ca_pem: values.opt_str("https.ca.pem").map(str::to_owned),
             enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
@@ -1014,6 +1270,26 @@ impl ConsumerConfig {
             ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
             sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
+            sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
+            sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
+            sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
+            sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
+            sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
+            sasl_login_refresh_window_jitter: values.f64("sasl.login.refresh.window.jitter"),
+            sasl_login_retry_backoff_max: values.duration("sasl.login.retry.backoff.max.ms"),
+            sasl_login_retry_backoff: values.duration("sasl.login.retry.backoff.ms"),
+            sasl_oauthbearer_client_credentials_client_id: values
+                .opt_str("sasl.oauthbearer.client.credentials.client.id")
+                .map(str::to_owned),
+            sasl_oauthbearer_client_credentials_client_secret: values
+                .opt_secret("sasl.oauthbearer.client.credentials.client.secret")
+                .cloned(),
+            sasl_oauthbearer_scope: values.opt_str("sasl.oauthbearer.scope").map(str::to_owned),
+            sasl_oauthbearer_token_endpoint_url: values
+                .opt_str("sasl.oauthbearer.token.endpoint.url")
+                .map(str::to_owned),
         }
     }
 
@@ -1116,6 +1392,15 @@ impl ConsumerConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings.set("sasl.oauthbearer.header.urlencode", self.sasl_oauthbearer_header_urlencode.to_string());
+        settings.set("sasl.oauthbearer.method", self.sasl_oauthbearer_method.as_str());
+        settings.set("sasl.oauthbearer.extensions", self.sasl_oauthbearer_extensions.join(","));
+        if let Some(value) = &self.https_ca_location {
+            settings.set("https.ca.location", value.as_str());
+        }
+        if let Some(value) = &self.https_ca_pem {
+            settings.set("https.ca.pem", value.as_str());
+        }
         settings
             .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
@@ -1156,6 +1441,43 @@ impl ConsumerConfig {
             settings.set("sasl.jaas.config", value.reveal());
         }
         settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
+        settings.set(
+            "sasl.login.connect.timeout.ms",
+            self.sasl_login_connect_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.read.timeout.ms",
+            self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
+        settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
+        settings.set(
+            "sasl.login.refresh.min.period.seconds",
+            self.sasl_login_refresh_min_period_seconds.to_string(),
+        );
+        settings.set("sasl.login.refresh.window.factor", self.sasl_login_refresh_window_factor.to_string());
+        settings.set("sasl.login.refresh.window.jitter", self.sasl_login_refresh_window_jitter.to_string());
+        settings.set(
+            "sasl.login.retry.backoff.max.ms",
+            self.sasl_login_retry_backoff_max.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.retry.backoff.ms",
+            self.sasl_login_retry_backoff.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_id {
+            settings.set("sasl.oauthbearer.client.credentials.client.id", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_secret {
+            settings.set("sasl.oauthbearer.client.credentials.client.secret", value.reveal());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_scope {
+            settings.set("sasl.oauthbearer.scope", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_token_endpoint_url {
+            settings.set("sasl.oauthbearer.token.endpoint.url", value.as_str());
+        }
         settings
     }
 
@@ -1246,7 +1568,7 @@ pub struct AdminConfig {
     ///
     /// `default.api.timeout.ms`: `60000` ms by default.
     pub default_api_timeout: Duration,
-    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    /// How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
     ///
     /// `sasl.mechanism`: `GSSAPI` by default.
     pub sasl_mechanism: String,
@@ -1258,6 +1580,26 @@ pub struct AdminConfig {
     ///
     /// `sasl.password`: none by default.
     pub sasl_password: Option<Secret>,
+    /// Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it.
+    ///
+    /// `sasl.oauthbearer.header.urlencode`: `false` by default.
+    pub sasl_oauthbearer_header_urlencode: bool,
+    /// Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough.
+    ///
+    /// `sasl.oauthbearer.method`: `default` by default.
+    pub sasl_oauthbearer_method: OauthbearerMethod,
+    /// Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.extensions`: empty by default.
+    pub sasl_oauthbearer_extensions: Vec<String>,
+    /// Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`.
+    ///
+    /// `https.ca.location`: none by default.
+    pub https_ca_location: Option<String>,
+    /// Librdkafka's: the same as PEM text.
+    ///
+    /// `https.ca.pem`: none by default.
+    pub https_ca_pem: Option<String>,
     /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
     ///
     /// `enable.ssl.certificate.verification`: `true` by default.
@@ -1318,10 +1660,66 @@ pub struct AdminConfig {
     ///
     /// `sasl.jaas.config`: none by default.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`: `false` by default.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`: `10000` ms by default.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`: `10000` ms by default.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`: `scope` by default.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`: `sub` by default.
+    pub sasl_oauthbearer_sub_claim_name: String,
+    /// Time before a token's end by which it is refreshed, if its life is long enough.
+    ///
+    /// `sasl.login.refresh.buffer.seconds`: `300` by default, 0 to 3600.
+    pub sasl_login_refresh_buffer_seconds: i16,
+    /// Least time between two refreshes, if a token's life is long enough.
+    ///
+    /// `sasl.login.refresh.min.period.seconds`: `60` by default, 0 to 900.
+    pub sasl_login_refresh_min_period_seconds: i16,
+    /// Share of a token's life after which it is refreshed.
+    ///
+    /// `sasl.login.refresh.window.factor`: `0.8` by default, 0.5 to 1.
+    pub sasl_login_refresh_window_factor: f64,
+    /// Most that is added to that share, by chance, so that clients do not all ask at once.
+    ///
+    /// `sasl.login.refresh.window.jitter`: `0.05` by default, 0 to 0.25.
+    pub sasl_login_refresh_window_jitter: f64,
+    /// Longest pause before a token is asked for again.
+    ///
+    /// `sasl.login.retry.backoff.max.ms`: `10000` ms by default.
+    pub sasl_login_retry_backoff_max: Duration,
+    /// Pause before a token is asked for again where that failed; doubled at each failure in a row.
+    ///
+    /// `sasl.login.retry.backoff.ms`: `100` ms by default.
+    pub sasl_login_retry_backoff: Duration,
+    /// Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.id`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_id: Option<String>,
+    /// Its secret; or `clientSecret` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.secret`: none by default.
+    pub sasl_oauthbearer_client_credentials_client_secret: Option<Secret>,
+    /// Scope to ask for; or `scope` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.scope`: none by default.
+    pub sasl_oauthbearer_scope: Option<String>,
+    /// Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh.
+    ///
+    /// `sasl.oauthbearer.token.endpoint.url`: none by default.
+    pub sasl_oauthbearer_token_endpoint_url: Option<String>,
 }
 
 impl std::default::Default for AdminConfig {
@@ -1367,6 +1765,11 @@ impl AdminConfig {
             sasl_mechanism: values.str("sasl.mechanism").to_owned(),
             sasl_username: values.opt_str("sasl.username").map(str::to_owned),
             sasl_password: values.opt_secret("sasl.password").cloned(),
+            sasl_oauthbearer_header_urlencode: values.bool("sasl.oauthbearer.header.urlencode"),
+            sasl_oauthbearer_method: OauthbearerMethod::of(values.str("sasl.oauthbearer.method")),
+            sasl_oauthbearer_extensions: values.list("sasl.oauthbearer.extensions").to_vec(),
+            https_ca_location: values.opt_str("https.ca.location").map(str::to_owned),
+            https_ca_pem: values.opt_str("https.ca.pem").map(str::to_owned),
             enable_ssl_certificate_verification: values.bool("enable.ssl.certificate.verification"),
             ssl_enabled_protocols: values.list("ssl.enabled.protocols").to_vec(),
             ssl_endpoint_identification_algorithm: values
@@ -1385,6 +1788,26 @@ impl AdminConfig {
             ssl_truststore_type: values.str("ssl.truststore.type").to_owned(),
             sasl_jaas_config: values.opt_secret("sasl.jaas.config").cloned(),
             sasl_plain_without_tls: values.bool("ottla.sasl.plain.without.tls"),
+            sasl_login_connect_timeout: values.duration("sasl.login.connect.timeout.ms"),
+            sasl_login_read_timeout: values.duration("sasl.login.read.timeout.ms"),
+            sasl_oauthbearer_scope_claim_name: values.str("sasl.oauthbearer.scope.claim.name").to_owned(),
+            sasl_oauthbearer_sub_claim_name: values.str("sasl.oauthbearer.sub.claim.name").to_owned(),
+            sasl_login_refresh_buffer_seconds: values.i16("sasl.login.refresh.buffer.seconds"),
+            sasl_login_refresh_min_period_seconds: values.i16("sasl.login.refresh.min.period.seconds"),
+            sasl_login_refresh_window_factor: values.f64("sasl.login.refresh.window.factor"),
+            sasl_login_refresh_window_jitter: values.f64("sasl.login.refresh.window.jitter"),
+            sasl_login_retry_backoff_max: values.duration("sasl.login.retry.backoff.max.ms"),
+            sasl_login_retry_backoff: values.duration("sasl.login.retry.backoff.ms"),
+            sasl_oauthbearer_client_credentials_client_id: values
+                .opt_str("sasl.oauthbearer.client.credentials.client.id")
+                .map(str::to_owned),
+            sasl_oauthbearer_client_credentials_client_secret: values
+                .opt_secret("sasl.oauthbearer.client.credentials.client.secret")
+                .cloned(),
+            sasl_oauthbearer_scope: values.opt_str("sasl.oauthbearer.scope").map(str::to_owned),
+            sasl_oauthbearer_token_endpoint_url: values
+                .opt_str("sasl.oauthbearer.token.endpoint.url")
+                .map(str::to_owned),
         }
     }
 
@@ -1450,6 +1873,15 @@ impl AdminConfig {
         if let Some(value) = &self.sasl_password {
             settings.set("sasl.password", value.reveal());
         }
+        settings.set("sasl.oauthbearer.header.urlencode", self.sasl_oauthbearer_header_urlencode.to_string());
+        settings.set("sasl.oauthbearer.method", self.sasl_oauthbearer_method.as_str());
+        settings.set("sasl.oauthbearer.extensions", self.sasl_oauthbearer_extensions.join(","));
+        if let Some(value) = &self.https_ca_location {
+            settings.set("https.ca.location", value.as_str());
+        }
+        if let Some(value) = &self.https_ca_pem {
+            settings.set("https.ca.pem", value.as_str());
+        }
         settings
             .set("enable.ssl.certificate.verification", self.enable_ssl_certificate_verification.to_string());
         settings.set("ssl.enabled.protocols", self.ssl_enabled_protocols.join(","));
@@ -1490,6 +1922,43 @@ impl AdminConfig {
             settings.set("sasl.jaas.config", value.reveal());
         }
         settings.set("ottla.sasl.plain.without.tls", self.sasl_plain_without_tls.to_string());
+        settings.set(
+            "sasl.login.connect.timeout.ms",
+            self.sasl_login_connect_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.read.timeout.ms",
+            self.sasl_login_read_timeout.as_millis().min(i32::MAX as u128).to_string(),
+        );
+        settings.set("sasl.oauthbearer.scope.claim.name", self.sasl_oauthbearer_scope_claim_name.as_str());
+        settings.set("sasl.oauthbearer.sub.claim.name", self.sasl_oauthbearer_sub_claim_name.as_str());
+        settings.set("sasl.login.refresh.buffer.seconds", self.sasl_login_refresh_buffer_seconds.to_string());
+        settings.set(
+            "sasl.login.refresh.min.period.seconds",
+            self.sasl_login_refresh_min_period_seconds.to_string(),
+        );
+        settings.set("sasl.login.refresh.window.factor", self.sasl_login_refresh_window_factor.to_string());
+        settings.set("sasl.login.refresh.window.jitter", self.sasl_login_refresh_window_jitter.to_string());
+        settings.set(
+            "sasl.login.retry.backoff.max.ms",
+            self.sasl_login_retry_backoff_max.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        settings.set(
+            "sasl.login.retry.backoff.ms",
+            self.sasl_login_retry_backoff.as_millis().min(i64::MAX as u128).to_string(),
+        );
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_id {
+            settings.set("sasl.oauthbearer.client.credentials.client.id", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_client_credentials_client_secret {
+            settings.set("sasl.oauthbearer.client.credentials.client.secret", value.reveal());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_scope {
+            settings.set("sasl.oauthbearer.scope", value.as_str());
+        }
+        if let Some(value) = &self.sasl_oauthbearer_token_endpoint_url {
+            settings.set("sasl.oauthbearer.token.endpoint.url", value.as_str());
+        }
         settings
     }
 
@@ -2201,7 +2670,7 @@ static PRODUCER_CONSUMER_KEYS: [Key; 4] = [
     },
 ];
 
-static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
+static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 42] = [
     Key {
         name: "client.id",
         kind: Type::String,
@@ -2395,7 +2864,7 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
         kind: Type::String,
         default: Some("GSSAPI"),
         aliases: &[Alias { name: "sasl.mechanisms", scale: 1 }],
-        doc: "how to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served",
+        doc: "how to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served",
         ..Key::EMPTY
     },
     Key {
@@ -2411,6 +2880,37 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
         ..Key::EMPTY
     },
     Key {
+        name: "sasl.oauthbearer.header.urlencode",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.method",
+        kind: Type::Enum(&[
+            Choice { text: "default", same: &[], served: true },
+            Choice { text: "oidc", same: &[], served: true },
+        ]),
+        default: Some("default"),
+        doc: "librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.extensions",
+        kind: Type::List,
+        default: Some(""),
+        doc: "librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "https.ca.location",
+        kind: Type::String,
+        doc: "librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`",
+        ..Key::EMPTY
+    },
+    Key { name: "https.ca.pem", kind: Type::String, doc: "librdkafka's: the same as PEM text", ..Key::EMPTY },
+    Key {
         name: "enable.ssl.certificate.verification",
         kind: Type::Bool,
         default: Some("true"),
@@ -2425,11 +2925,22 @@ static PRODUCER_CONSUMER_ADMIN_KEYS: [Key; 36] = [
         ..Key::EMPTY
     },
     Key {
-        name: "sasl.oauthbearer.header.urlencode",
+        name: "sasl.oauthbearer.config",
+        kind: Type::String,
+        effect: Effect::Known {
+            why: "librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens",
+        },
+        doc: "librdkafka: what is in tokens that it makes itself",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "enable.sasl.oauthbearer.unsecure.jwt",
         kind: Type::Bool,
         default: Some("false"),
-        effect: Effect::Known { why: "OAUTHBEARER is not served yet" },
-        doc: "encodes client id and secret for the token request's header",
+        effect: Effect::Known {
+            why: "librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens",
+        },
+        doc: "librdkafka: makes tokens itself, which nobody signs",
         ..Key::EMPTY
     },
     Key {
@@ -2584,7 +3095,7 @@ pub struct ClientConfig {
     ///
     /// `receive.buffer.bytes`.
     pub receive_buffer_bytes: Option<usize>,
-    /// How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
+    /// How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served.
     ///
     /// `sasl.mechanism`.
     pub sasl_mechanism: String,
@@ -2596,6 +3107,26 @@ pub struct ClientConfig {
     ///
     /// `sasl.password`.
     pub sasl_password: Option<Secret>,
+    /// Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it.
+    ///
+    /// `sasl.oauthbearer.header.urlencode`.
+    pub sasl_oauthbearer_header_urlencode: bool,
+    /// Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough.
+    ///
+    /// `sasl.oauthbearer.method`.
+    pub sasl_oauthbearer_method: OauthbearerMethod,
+    /// Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.extensions`.
+    pub sasl_oauthbearer_extensions: Vec<String>,
+    /// Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`.
+    ///
+    /// `https.ca.location`.
+    pub https_ca_location: Option<String>,
+    /// Librdkafka's: the same as PEM text.
+    ///
+    /// `https.ca.pem`.
+    pub https_ca_pem: Option<String>,
     /// Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`.
     ///
     /// `enable.ssl.certificate.verification`.
@@ -2656,10 +3187,66 @@ pub struct ClientConfig {
     ///
     /// `sasl.jaas.config`.
     pub sasl_jaas_config: Option<Secret>,
-    /// Allows PLAIN on connections without TLS, where anybody on the way can read the password.
+    /// Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token.
     ///
     /// `ottla.sasl.plain.without.tls`.
     pub sasl_plain_without_tls: bool,
+    /// Longest wait for a connection to the provider of tokens or keys.
+    ///
+    /// `sasl.login.connect.timeout.ms`.
+    pub sasl_login_connect_timeout: Duration,
+    /// Longest wait for its answer, or for a token of the program's own.
+    ///
+    /// `sasl.login.read.timeout.ms`.
+    pub sasl_login_read_timeout: Duration,
+    /// Claim of a token that holds what it allows.
+    ///
+    /// `sasl.oauthbearer.scope.claim.name`.
+    pub sasl_oauthbearer_scope_claim_name: String,
+    /// Claim of a token that says whose it is.
+    ///
+    /// `sasl.oauthbearer.sub.claim.name`.
+    pub sasl_oauthbearer_sub_claim_name: String,
+    /// Time before a token's end by which it is refreshed, if its life is long enough.
+    ///
+    /// `sasl.login.refresh.buffer.seconds`.
+    pub sasl_login_refresh_buffer_seconds: i16,
+    /// Least time between two refreshes, if a token's life is long enough.
+    ///
+    /// `sasl.login.refresh.min.period.seconds`.
+    pub sasl_login_refresh_min_period_seconds: i16,
+    /// Share of a token's life after which it is refreshed.
+    ///
+    /// `sasl.login.refresh.window.factor`.
+    pub sasl_login_refresh_window_factor: f64,
+    /// Most that is added to that share, by chance, so that clients do not all ask at once.
+    ///
+    /// `sasl.login.refresh.window.jitter`.
+    pub sasl_login_refresh_window_jitter: f64,
+    /// Longest pause before a token is asked for again.
+    ///
+    /// `sasl.login.retry.backoff.max.ms`.
+    pub sasl_login_retry_backoff_max: Duration,
+    /// Pause before a token is asked for again where that failed; doubled at each failure in a row.
+    ///
+    /// `sasl.login.retry.backoff.ms`.
+    pub sasl_login_retry_backoff: Duration,
+    /// Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.id`.
+    pub sasl_oauthbearer_client_credentials_client_id: Option<String>,
+    /// Its secret; or `clientSecret` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.client.credentials.client.secret`.
+    pub sasl_oauthbearer_client_credentials_client_secret: Option<Secret>,
+    /// Scope to ask for; or `scope` of `sasl.jaas.config`.
+    ///
+    /// `sasl.oauthbearer.scope`.
+    pub sasl_oauthbearer_scope: Option<String>,
+    /// Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh.
+    ///
+    /// `sasl.oauthbearer.token.endpoint.url`.
+    pub sasl_oauthbearer_token_endpoint_url: Option<String>,
 }
 
 impl From<&ProducerConfig> for ClientConfig {
@@ -2685,6 +3272,11 @@ impl From<&ProducerConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            sasl_oauthbearer_header_urlencode: config.sasl_oauthbearer_header_urlencode,
+            sasl_oauthbearer_method: config.sasl_oauthbearer_method,
+            sasl_oauthbearer_extensions: config.sasl_oauthbearer_extensions.clone(),
+            https_ca_location: config.https_ca_location.clone(),
+            https_ca_pem: config.https_ca_pem.clone(),
             enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
@@ -2701,6 +3293,24 @@ impl From<&ProducerConfig> for ClientConfig {
             ssl_truststore_type: config.ssl_truststore_type.clone(),
             sasl_jaas_config: config.sasl_jaas_config.clone(),
             sasl_plain_without_tls: config.sasl_plain_without_tls,
+            sasl_login_connect_timeout: config.sasl_login_connect_timeout,
+            sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
+            sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
+            sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
+            sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,
+            sasl_login_refresh_window_jitter: config.sasl_login_refresh_window_jitter,
+            sasl_login_retry_backoff_max: config.sasl_login_retry_backoff_max,
+            sasl_login_retry_backoff: config.sasl_login_retry_backoff,
+            sasl_oauthbearer_client_credentials_client_id: config
+                .sasl_oauthbearer_client_credentials_client_id
+                .clone(),
+            sasl_oauthbearer_client_credentials_client_secret: config
+                .sasl_oauthbearer_client_credentials_client_secret
+                .clone(),
+            sasl_oauthbearer_scope: config.sasl_oauthbearer_scope.clone(),
+            sasl_oauthbearer_token_endpoint_url: config.sasl_oauthbearer_token_endpoint_url.clone(),
         }
     }
 }
@@ -2728,6 +3338,11 @@ impl From<&ConsumerConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            sasl_oauthbearer_header_urlencode: config.sasl_oauthbearer_header_urlencode,
+            sasl_oauthbearer_method: config.sasl_oauthbearer_method,
+            sasl_oauthbearer_extensions: config.sasl_oauthbearer_extensions.clone(),
+            https_ca_location: config.https_ca_location.clone(),
+            https_ca_pem: config.https_ca_pem.clone(),
             enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
@@ -2744,6 +3359,24 @@ impl From<&ConsumerConfig> for ClientConfig {
             ssl_truststore_type: config.ssl_truststore_type.clone(),
             sasl_jaas_config: config.sasl_jaas_config.clone(),
             sasl_plain_without_tls: config.sasl_plain_without_tls,
+            sasl_login_connect_timeout: config.sasl_login_connect_timeout,
+            sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
+            sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
+            sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
+            sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,
+            sasl_login_refresh_window_jitter: config.sasl_login_refresh_window_jitter,
+            sasl_login_retry_backoff_max: config.sasl_login_retry_backoff_max,
+            sasl_login_retry_backoff: config.sasl_login_retry_backoff,
+            sasl_oauthbearer_client_credentials_client_id: config
+                .sasl_oauthbearer_client_credentials_client_id
+                .clone(),
+            sasl_oauthbearer_client_credentials_client_secret: config
+                .sasl_oauthbearer_client_credentials_client_secret
+                .clone(),
+            sasl_oauthbearer_scope: config.sasl_oauthbearer_scope.clone(),
+            sasl_oauthbearer_token_endpoint_url: config.sasl_oauthbearer_token_endpoint_url.clone(),
         }
     }
 }
@@ -2771,6 +3404,11 @@ impl From<&AdminConfig> for ClientConfig {
             sasl_mechanism: config.sasl_mechanism.clone(),
             sasl_username: config.sasl_username.clone(),
             sasl_password: config.sasl_password.clone(),
+            sasl_oauthbearer_header_urlencode: config.sasl_oauthbearer_header_urlencode,
+            sasl_oauthbearer_method: config.sasl_oauthbearer_method,
+            sasl_oauthbearer_extensions: config.sasl_oauthbearer_extensions.clone(),
+            https_ca_location: config.https_ca_location.clone(),
+            https_ca_pem: config.https_ca_pem.clone(),
             enable_ssl_certificate_verification: config.enable_ssl_certificate_verification,
             ssl_enabled_protocols: config.ssl_enabled_protocols.clone(),
             ssl_endpoint_identification_algorithm: config.ssl_endpoint_identification_algorithm.clone(),
@@ -2787,6 +3425,24 @@ impl From<&AdminConfig> for ClientConfig {
             ssl_truststore_type: config.ssl_truststore_type.clone(),
             sasl_jaas_config: config.sasl_jaas_config.clone(),
             sasl_plain_without_tls: config.sasl_plain_without_tls,
+            sasl_login_connect_timeout: config.sasl_login_connect_timeout,
+            sasl_login_read_timeout: config.sasl_login_read_timeout,
+            sasl_oauthbearer_scope_claim_name: config.sasl_oauthbearer_scope_claim_name.clone(),
+            sasl_oauthbearer_sub_claim_name: config.sasl_oauthbearer_sub_claim_name.clone(),
+            sasl_login_refresh_buffer_seconds: config.sasl_login_refresh_buffer_seconds,
+            sasl_login_refresh_min_period_seconds: config.sasl_login_refresh_min_period_seconds,
+            sasl_login_refresh_window_factor: config.sasl_login_refresh_window_factor,
+            sasl_login_refresh_window_jitter: config.sasl_login_refresh_window_jitter,
+            sasl_login_retry_backoff_max: config.sasl_login_retry_backoff_max,
+            sasl_login_retry_backoff: config.sasl_login_retry_backoff,
+            sasl_oauthbearer_client_credentials_client_id: config
+                .sasl_oauthbearer_client_credentials_client_id
+                .clone(),
+            sasl_oauthbearer_client_credentials_client_secret: config
+                .sasl_oauthbearer_client_credentials_client_secret
+                .clone(),
+            sasl_oauthbearer_scope: config.sasl_oauthbearer_scope.clone(),
+            sasl_oauthbearer_token_endpoint_url: config.sasl_oauthbearer_token_endpoint_url.clone(),
         }
     }
 }

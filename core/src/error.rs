@@ -31,6 +31,8 @@ struct Inner {
     message: String,
     /// What to do about it.
     hint: Option<String>,
+    /// It is of a kind that mostly does not pass by itself, and this one does.
+    passes: bool,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
@@ -78,7 +80,14 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind; `message` says what went wrong.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner = Inner { kind, context: Vec::new(), message: message.into(), hint: None, source: None };
+        let inner = Inner {
+            kind,
+            context: Vec::new(),
+            message: message.into(),
+            hint: None,
+            passes: false,
+            source: None,
+        };
         Self(Arc::new(inner))
     }
 
@@ -127,6 +136,12 @@ impl Error {
         self.edit(|inner| inner.source = Some(Arc::new(source)))
     }
 
+    /// Says that it may pass by itself, though it is of a kind that does not: a login that fails as nobody can be asked now.
+    #[cold]
+    pub(crate) fn passing(self) -> Self {
+        self.edit(|inner| inner.passes = true)
+    }
+
     fn edit(mut self, edit: impl FnOnce(&mut Inner)) -> Self {
         edit(Arc::make_mut(&mut self.0));
         self
@@ -148,6 +163,7 @@ impl Error {
     /// Whether the same call may succeed later, unchanged.
     pub fn is_retriable(&self) -> bool {
         match self.0.kind {
+            _ if self.0.passes => true,
             ErrorKind::Broker(code) => code.is_retriable(),
             ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::BufferFull => true,
             ErrorKind::RecordTooLarge
@@ -168,6 +184,7 @@ impl Error {
     /// Whether configuration or authorization is wrong: trying again is of no use before a person acted.
     pub fn is_fatal(&self) -> bool {
         match self.0.kind {
+            _ if self.0.passes => false,
             ErrorKind::Broker(code) => code.class() == ErrorClass::Fatal,
             ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Tls | ErrorKind::Authentication => true,
             _ => false,
@@ -176,7 +193,7 @@ impl Error {
 
     /// Whether no broker will have this client before somebody has changed something.
     pub(crate) fn keeps_out(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Tls | ErrorKind::Authentication)
+        matches!(self.0.kind, ErrorKind::Tls | ErrorKind::Authentication) && !self.0.passes
     }
 
     /// Whether somebody who goes on for ever tries again: what keeps a client out may be mended while it runs.

@@ -37,7 +37,9 @@ pub use admin::{
     NewTopic, PartitionDescription, PatternFilter, PatternType, QuotaEntity, QuotaFilter, QuotaName,
     QuotaNameFilter, ResourceType, ScramCredentialInfo, ScramMechanism, TopicDescription, TopicListing,
 };
-pub use cluster::{ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition};
+pub use cluster::{
+    ListedOffset, OffsetAndMetadata, OffsetSpec, Token, TokenError, TokenProvider, TopicPartition,
+};
 pub use consumer::{
     Batch, BatchIter, BatchPlace, Commit, Consumer, Event, Events, Health, LogTruncation, Rebalance,
     RebalanceKind, Rebalances, RecordView, Stalled, WaitsFor, Watermarks,

@@ -3,6 +3,7 @@ import { type EventLoop, eventLoop } from './event-loop.js'
 import { closed } from './errors.js'
 import { type Admin as NativeAdmin, type Token, native } from './native.js'
 import { settings, textOf } from './settings.js'
+import type { WithTokens } from './tokens.js'
 import { within } from './signal.js'
 import {
   type ClusterDescription,
@@ -24,7 +25,7 @@ import {
 } from './types.js'
 
 /** The settings of an admin client: Kafka's keys, as they are or in camel case. */
-export interface AdminConfig extends Keys {
+export interface AdminConfig extends Keys, WithTokens {
   /** Where the cluster is: `bootstrap.servers`. */
   brokers?: string | readonly string[] | undefined
 }
@@ -59,7 +60,8 @@ export class Admin implements AsyncDisposable {
 
   constructor(config: AdminConfig) {
     this.#loop = eventLoop()
-    this.#native = new (native().Admin)(this.#loop.native, settings(config, []))
+    const provider = this.#loop.addProvider(this, config.oauthBearerProvider)
+    this.#native = new (native().Admin)(this.#loop.native, settings(config, []), provider)
   }
 
   // ---- topics

@@ -210,7 +210,7 @@ export interface ProducerConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
+  /** How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
@@ -222,6 +222,26 @@ export interface ProducerConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it. By default `false`. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough. By default `default`. */
+  saslOauthbearerMethod?: 'default' | 'oidc' | undefined
+  /** As `saslOauthbearerMethod`. */
+  'sasl.oauthbearer.method'?: 'default' | 'oidc' | undefined
+  /** Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`. */
+  saslOauthbearerExtensions?: string | readonly string[] | undefined
+  /** As `saslOauthbearerExtensions`. */
+  'sasl.oauthbearer.extensions'?: string | readonly string[] | undefined
+  /** Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`. */
+  httpsCaLocation?: string | undefined
+  /** As `httpsCaLocation`. */
+  'https.ca.location'?: string | undefined
+  /** Librdkafka's: the same as PEM text. */
+  httpsCaPem?: string | undefined
+  /** As `httpsCaPem`. */
+  'https.ca.pem'?: string | undefined
   /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
   enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
   /** As `enableSslCertificateVerification`. */
@@ -230,10 +250,14 @@ export interface ProducerConfig {
   securityProviders?: string | undefined
   /** As `securityProviders`. */
   'security.providers'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: what is in tokens that it makes itself. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  saslOauthbearerConfig?: string | undefined
+  /** As `saslOauthbearerConfig`. */
+  'sasl.oauthbearer.config'?: string | undefined
+  /** Librdkafka: makes tokens itself, which nobody signs. By default `false`. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  enableSaslOauthbearerUnsecureJwt?: boolean | 'true' | 'false' | undefined
+  /** As `enableSaslOauthbearerUnsecureJwt`. */
+  'enable.sasl.oauthbearer.unsecure.jwt'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -366,186 +390,150 @@ export interface ProducerConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosKinitCmd?: string | undefined
-  /** As `saslKerberosKinitCmd`. */
-  'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
-  /** As `saslKerberosMinTimeBeforeRelogin`. */
-  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosServiceName?: string | undefined
-  /** As `saslKerberosServiceName`. */
-  'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewJitter`. */
-  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewWindowFactor`. */
-  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginCallbackHandlerClass?: string | undefined
-  /** As `saslLoginCallbackHandlerClass`. */
-  'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginClass?: string | undefined
-  /** As `saslLoginClass`. */
-  'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshBufferSeconds`. */
-  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshMinPeriodSeconds`. */
-  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowFactor`. */
-  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowJitter`. */
-  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMaxMs`. */
-  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMs`. */
-  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
-  /** As `saslOauthbearerAssertionAlgorithm`. */
-  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimAud?: string | undefined
-  /** As `saslOauthbearerAssertionClaimAud`. */
-  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
-  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimIss?: string | undefined
-  /** As `saslOauthbearerAssertionClaimIss`. */
-  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
-  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
-  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimSub?: string | undefined
-  /** As `saslOauthbearerAssertionClaimSub`. */
-  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionFile?: string | undefined
-  /** As `saslOauthbearerAssertionFile`. */
-  'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
-  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
-  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionTemplateFile?: string | undefined
-  /** As `saslOauthbearerAssertionTemplateFile`. */
-  'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientId?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientId`. */
-  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientSecret?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientSecret`. */
-  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtRetrieverClass?: string | undefined
-  /** As `saslOauthbearerJwtRetrieverClass`. */
-  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtValidatorClass?: string | undefined
-  /** As `saslOauthbearerJwtValidatorClass`. */
-  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScope?: string | undefined
-  /** As `saslOauthbearerScope`. */
-  'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that holds what it allows. By default `scope`. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that says whose it is. By default `sub`. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
+  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshBufferSeconds`. */
+  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
+  /** Least time between two refreshes, if a token's life is long enough. By default `60`. */
+  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshMinPeriodSeconds`. */
+  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
+  /** Share of a token's life after which it is refreshed. By default `0.8`. */
+  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowFactor`. */
+  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
+  /** Most that is added to that share, by chance, so that clients do not all ask at once. By default `0.05`. */
+  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowJitter`. */
+  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
+  /** Longest pause before a token is asked for again. By default `10000`. */
+  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMaxMs`. */
+  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
+  /** Pause before a token is asked for again where that failed; doubled at each failure in a row. By default `100`. */
+  saslLoginRetryBackoffMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMs`. */
+  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
+  /** Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientId?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientId`. */
+  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
+  /** Its secret; or `clientSecret` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientSecret?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientSecret`. */
+  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
+  /** Scope to ask for; or `scope` of `sasl.jaas.config`. */
+  saslOauthbearerScope?: string | undefined
+  /** As `saslOauthbearerScope`. */
+  'sasl.oauthbearer.scope'?: string | undefined
+  /** Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosKinitCmd?: string | undefined
+  /** As `saslKerberosKinitCmd`. */
+  'sasl.kerberos.kinit.cmd'?: string | undefined
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
+  /** As `saslKerberosMinTimeBeforeRelogin`. */
+  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosServiceName?: string | undefined
+  /** As `saslKerberosServiceName`. */
+  'sasl.kerberos.service.name'?: string | undefined
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewJitter`. */
+  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewWindowFactor`. */
+  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginCallbackHandlerClass?: string | undefined
+  /** As `saslLoginCallbackHandlerClass`. */
+  'sasl.login.callback.handler.class'?: string | undefined
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginClass?: string | undefined
+  /** As `saslLoginClass`. */
+  'sasl.login.class'?: string | undefined
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
+  /** As `saslOauthbearerAssertionAlgorithm`. */
+  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimAud?: string | undefined
+  /** As `saslOauthbearerAssertionClaimAud`. */
+  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
+  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimIss?: string | undefined
+  /** As `saslOauthbearerAssertionClaimIss`. */
+  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
+  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
+  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimSub?: string | undefined
+  /** As `saslOauthbearerAssertionClaimSub`. */
+  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionFile?: string | undefined
+  /** As `saslOauthbearerAssertionFile`. */
+  'sasl.oauthbearer.assertion.file'?: string | undefined
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
+  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
+  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionTemplateFile?: string | undefined
+  /** As `saslOauthbearerAssertionTemplateFile`. */
+  'sasl.oauthbearer.assertion.template.file'?: string | undefined
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtRetrieverClass?: string | undefined
+  /** As `saslOauthbearerJwtRetrieverClass`. */
+  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtValidatorClass?: string | undefined
+  /** As `saslOauthbearerJwtValidatorClass`. */
+  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
 }
 
 /** The keys of a consumer. */
@@ -766,7 +754,7 @@ export interface ConsumerConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
+  /** How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
@@ -778,6 +766,26 @@ export interface ConsumerConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it. By default `false`. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough. By default `default`. */
+  saslOauthbearerMethod?: 'default' | 'oidc' | undefined
+  /** As `saslOauthbearerMethod`. */
+  'sasl.oauthbearer.method'?: 'default' | 'oidc' | undefined
+  /** Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`. */
+  saslOauthbearerExtensions?: string | readonly string[] | undefined
+  /** As `saslOauthbearerExtensions`. */
+  'sasl.oauthbearer.extensions'?: string | readonly string[] | undefined
+  /** Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`. */
+  httpsCaLocation?: string | undefined
+  /** As `httpsCaLocation`. */
+  'https.ca.location'?: string | undefined
+  /** Librdkafka's: the same as PEM text. */
+  httpsCaPem?: string | undefined
+  /** As `httpsCaPem`. */
+  'https.ca.pem'?: string | undefined
   /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
   enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
   /** As `enableSslCertificateVerification`. */
@@ -786,10 +794,14 @@ export interface ConsumerConfig {
   securityProviders?: string | undefined
   /** As `securityProviders`. */
   'security.providers'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: what is in tokens that it makes itself. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  saslOauthbearerConfig?: string | undefined
+  /** As `saslOauthbearerConfig`. */
+  'sasl.oauthbearer.config'?: string | undefined
+  /** Librdkafka: makes tokens itself, which nobody signs. By default `false`. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  enableSaslOauthbearerUnsecureJwt?: boolean | 'true' | 'false' | undefined
+  /** As `enableSaslOauthbearerUnsecureJwt`. */
+  'enable.sasl.oauthbearer.unsecure.jwt'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -924,186 +936,150 @@ export interface ConsumerConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosKinitCmd?: string | undefined
-  /** As `saslKerberosKinitCmd`. */
-  'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
-  /** As `saslKerberosMinTimeBeforeRelogin`. */
-  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosServiceName?: string | undefined
-  /** As `saslKerberosServiceName`. */
-  'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewJitter`. */
-  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewWindowFactor`. */
-  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginCallbackHandlerClass?: string | undefined
-  /** As `saslLoginCallbackHandlerClass`. */
-  'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginClass?: string | undefined
-  /** As `saslLoginClass`. */
-  'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshBufferSeconds`. */
-  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshMinPeriodSeconds`. */
-  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowFactor`. */
-  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowJitter`. */
-  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMaxMs`. */
-  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMs`. */
-  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
-  /** As `saslOauthbearerAssertionAlgorithm`. */
-  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimAud?: string | undefined
-  /** As `saslOauthbearerAssertionClaimAud`. */
-  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
-  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimIss?: string | undefined
-  /** As `saslOauthbearerAssertionClaimIss`. */
-  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
-  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
-  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimSub?: string | undefined
-  /** As `saslOauthbearerAssertionClaimSub`. */
-  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionFile?: string | undefined
-  /** As `saslOauthbearerAssertionFile`. */
-  'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
-  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
-  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionTemplateFile?: string | undefined
-  /** As `saslOauthbearerAssertionTemplateFile`. */
-  'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientId?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientId`. */
-  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientSecret?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientSecret`. */
-  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtRetrieverClass?: string | undefined
-  /** As `saslOauthbearerJwtRetrieverClass`. */
-  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtValidatorClass?: string | undefined
-  /** As `saslOauthbearerJwtValidatorClass`. */
-  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScope?: string | undefined
-  /** As `saslOauthbearerScope`. */
-  'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that holds what it allows. By default `scope`. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that says whose it is. By default `sub`. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
+  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshBufferSeconds`. */
+  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
+  /** Least time between two refreshes, if a token's life is long enough. By default `60`. */
+  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshMinPeriodSeconds`. */
+  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
+  /** Share of a token's life after which it is refreshed. By default `0.8`. */
+  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowFactor`. */
+  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
+  /** Most that is added to that share, by chance, so that clients do not all ask at once. By default `0.05`. */
+  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowJitter`. */
+  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
+  /** Longest pause before a token is asked for again. By default `10000`. */
+  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMaxMs`. */
+  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
+  /** Pause before a token is asked for again where that failed; doubled at each failure in a row. By default `100`. */
+  saslLoginRetryBackoffMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMs`. */
+  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
+  /** Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientId?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientId`. */
+  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
+  /** Its secret; or `clientSecret` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientSecret?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientSecret`. */
+  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
+  /** Scope to ask for; or `scope` of `sasl.jaas.config`. */
+  saslOauthbearerScope?: string | undefined
+  /** As `saslOauthbearerScope`. */
+  'sasl.oauthbearer.scope'?: string | undefined
+  /** Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosKinitCmd?: string | undefined
+  /** As `saslKerberosKinitCmd`. */
+  'sasl.kerberos.kinit.cmd'?: string | undefined
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
+  /** As `saslKerberosMinTimeBeforeRelogin`. */
+  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosServiceName?: string | undefined
+  /** As `saslKerberosServiceName`. */
+  'sasl.kerberos.service.name'?: string | undefined
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewJitter`. */
+  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewWindowFactor`. */
+  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginCallbackHandlerClass?: string | undefined
+  /** As `saslLoginCallbackHandlerClass`. */
+  'sasl.login.callback.handler.class'?: string | undefined
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginClass?: string | undefined
+  /** As `saslLoginClass`. */
+  'sasl.login.class'?: string | undefined
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
+  /** As `saslOauthbearerAssertionAlgorithm`. */
+  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimAud?: string | undefined
+  /** As `saslOauthbearerAssertionClaimAud`. */
+  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
+  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimIss?: string | undefined
+  /** As `saslOauthbearerAssertionClaimIss`. */
+  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
+  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
+  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimSub?: string | undefined
+  /** As `saslOauthbearerAssertionClaimSub`. */
+  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionFile?: string | undefined
+  /** As `saslOauthbearerAssertionFile`. */
+  'sasl.oauthbearer.assertion.file'?: string | undefined
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
+  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
+  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionTemplateFile?: string | undefined
+  /** As `saslOauthbearerAssertionTemplateFile`. */
+  'sasl.oauthbearer.assertion.template.file'?: string | undefined
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtRetrieverClass?: string | undefined
+  /** As `saslOauthbearerJwtRetrieverClass`. */
+  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtValidatorClass?: string | undefined
+  /** As `saslOauthbearerJwtValidatorClass`. */
+  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
 }
 
 /** The keys of an admin client. */
@@ -1218,7 +1194,7 @@ export interface AdminConfig {
   configProviders?: string | readonly string[] | undefined
   /** As `configProviders`. */
   'config.providers'?: string | readonly string[] | undefined
-  /** How to log in: `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
+  /** How to log in: `OAUTHBEARER`, `SCRAM-SHA-512`, `SCRAM-SHA-256`, or `PLAIN`; GSSAPI is not served. By default `GSSAPI`. */
   saslMechanism?: string | undefined
   /** As `saslMechanism`. */
   'sasl.mechanism'?: string | undefined
@@ -1230,6 +1206,26 @@ export interface AdminConfig {
   saslPassword?: string | undefined
   /** As `saslPassword`. */
   'sasl.password'?: string | undefined
+  /** Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it. By default `false`. */
+  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerHeaderUrlencode`. */
+  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka's: with `oidc` tokens come from `sasl.oauthbearer.token.endpoint.url`, which alone is enough. By default `default`. */
+  saslOauthbearerMethod?: 'default' | 'oidc' | undefined
+  /** As `saslOauthbearerMethod`. */
+  'sasl.oauthbearer.method'?: 'default' | 'oidc' | undefined
+  /** Librdkafka's: extensions that go to the broker with a token, as `name=value,name=value`; or `extension_name` of `sasl.jaas.config`. */
+  saslOauthbearerExtensions?: string | readonly string[] | undefined
+  /** As `saslOauthbearerExtensions`. */
+  'sasl.oauthbearer.extensions'?: string | readonly string[] | undefined
+  /** Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or `probe` for those that the system trusts; without it those of `ssl.truststore.location`. */
+  httpsCaLocation?: string | undefined
+  /** As `httpsCaLocation`. */
+  'https.ca.location'?: string | undefined
+  /** Librdkafka's: the same as PEM text. */
+  httpsCaPem?: string | undefined
+  /** As `httpsCaPem`. */
+  'https.ca.pem'?: string | undefined
   /** Librdkafka's: checks the broker's certificate. With `false` any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by `ssl.truststore.location`. By default `true`. */
   enableSslCertificateVerification?: boolean | 'true' | 'false' | undefined
   /** As `enableSslCertificateVerification`. */
@@ -1238,10 +1234,14 @@ export interface AdminConfig {
   securityProviders?: string | undefined
   /** As `securityProviders`. */
   'security.providers'?: string | undefined
-  /** Encodes client id and secret for the token request's header. By default `false`. Without effect: OAUTHBEARER is not served yet. */
-  saslOauthbearerHeaderUrlencode?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerHeaderUrlencode`. */
-  'sasl.oauthbearer.header.urlencode'?: boolean | 'true' | 'false' | undefined
+  /** Librdkafka: what is in tokens that it makes itself. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  saslOauthbearerConfig?: string | undefined
+  /** As `saslOauthbearerConfig`. */
+  'sasl.oauthbearer.config'?: string | undefined
+  /** Librdkafka: makes tokens itself, which nobody signs. By default `false`. Without effect: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+  enableSaslOauthbearerUnsecureJwt?: boolean | 'true' | 'false' | undefined
+  /** As `enableSaslOauthbearerUnsecureJwt`. */
+  'enable.sasl.oauthbearer.unsecure.jwt'?: boolean | 'true' | 'false' | undefined
   /** Librdkafka: how much it logs. By default `6`. Without effect: librdkafka's; log through the program's own logger. */
   logLevel?: number | bigint | string | undefined
   /** As `logLevel`. */
@@ -1360,184 +1360,148 @@ export interface AdminConfig {
   saslJaasConfig?: string | undefined
   /** As `saslJaasConfig`. */
   'sasl.jaas.config'?: string | undefined
-  /** Allows PLAIN on connections without TLS, where anybody on the way can read the password. By default `false`. */
+  /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token. By default `false`. */
   ottlaSaslPlainWithoutTls?: boolean | 'true' | 'false' | undefined
   /** As `ottlaSaslPlainWithoutTls`. */
   'ottla.sasl.plain.without.tls'?: boolean | 'true' | 'false' | undefined
-  /** Java class that answers the client's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslClientCallbackHandlerClass?: string | undefined
-  /** As `saslClientCallbackHandlerClass`. */
-  'sasl.client.callback.handler.class'?: string | undefined
-  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosKinitCmd?: string | undefined
-  /** As `saslKerberosKinitCmd`. */
-  'sasl.kerberos.kinit.cmd'?: string | undefined
-  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
-  /** As `saslKerberosMinTimeBeforeRelogin`. */
-  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
-  /** Kerberos principal that brokers run as. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosServiceName?: string | undefined
-  /** As `saslKerberosServiceName`. */
-  'sasl.kerberos.service.name'?: string | undefined
-  /** Random part of the renewal time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewJitter`. */
-  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
-  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
-  /** As `saslKerberosTicketRenewWindowFactor`. */
-  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
-  /** Java class that answers the login's callbacks. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginCallbackHandlerClass?: string | undefined
-  /** As `saslLoginCallbackHandlerClass`. */
-  'sasl.login.callback.handler.class'?: string | undefined
-  /** Java class of the login. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginClass?: string | undefined
-  /** As `saslLoginClass`. */
-  'sasl.login.class'?: string | undefined
-  /** Wait for a connection to the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for a connection to the provider of tokens or keys. By default `10000`. */
   saslLoginConnectTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginConnectTimeoutMs`. */
   'sasl.login.connect.timeout.ms'?: number | bigint | string | undefined
-  /** Wait for an answer of the token's provider. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Longest wait for its answer, or for a token of the program's own. By default `10000`. */
   saslLoginReadTimeoutMs?: number | bigint | string | undefined
   /** As `saslLoginReadTimeoutMs`. */
   'sasl.login.read.timeout.ms'?: number | bigint | string | undefined
-  /** Time before a credential's end in which it is not refreshed any more. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshBufferSeconds`. */
-  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
-  /** Least time between two refreshes. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
-  /** As `saslLoginRefreshMinPeriodSeconds`. */
-  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
-  /** Share of a credential's life after which it is refreshed. By default `0.8`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowFactor`. */
-  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
-  /** Random part of the refresh time. By default `0.05`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
-  /** As `saslLoginRefreshWindowJitter`. */
-  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
-  /** Longest pause before a login is tried again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMaxMs`. */
-  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before a login is first tried again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslLoginRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslLoginRetryBackoffMs`. */
-  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Takes tokens whose audience is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedAudience?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedAudience`. */
-  'sasl.oauthbearer.allow.unverified.audience'?: boolean | 'true' | 'false' | undefined
-  /** Takes tokens whose issuer is not checked. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAllowUnverifiedIssuer?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAllowUnverifiedIssuer`. */
-  'sasl.oauthbearer.allow.unverified.issuer'?: boolean | 'true' | 'false' | undefined
-  /** Algorithm that signs the assertion. By default `RS256`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
-  /** As `saslOauthbearerAssertionAlgorithm`. */
-  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
-  /** Audience claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimAud?: string | undefined
-  /** As `saslOauthbearerAssertionClaimAud`. */
-  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
-  /** Life of the assertion. By default `300`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
-  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
-  /** Issuer claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimIss?: string | undefined
-  /** As `saslOauthbearerAssertionClaimIss`. */
-  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
-  /** Adds a random id to the assertion. By default `false`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
-  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
-  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
-  /** How far back the assertion's life begins. By default `60`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
-  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
-  /** Subject claim of the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionClaimSub?: string | undefined
-  /** As `saslOauthbearerAssertionClaimSub`. */
-  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
-  /** File with a ready assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionFile?: string | undefined
-  /** As `saslOauthbearerAssertionFile`. */
-  'sasl.oauthbearer.assertion.file'?: string | undefined
-  /** File of the key that signs the assertion. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
-  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
-  /** Passphrase of that key. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
-  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
-  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
-  /** File with the assertion's fixed header and claims. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerAssertionTemplateFile?: string | undefined
-  /** As `saslOauthbearerAssertionTemplateFile`. */
-  'sasl.oauthbearer.assertion.template.file'?: string | undefined
-  /** Client id for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientId?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientId`. */
-  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
-  /** Client secret for the client credentials grant. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClientCredentialsClientSecret?: string | undefined
-  /** As `saslOauthbearerClientCredentialsClientSecret`. */
-  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
-  /** Difference between clocks that is tolerated. By default `30`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerClockSkewSeconds?: number | bigint | string | undefined
-  /** As `saslOauthbearerClockSkewSeconds`. */
-  'sasl.oauthbearer.clock.skew.seconds'?: number | bigint | string | undefined
-  /** Audiences one of which a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedAudience?: string | readonly string[] | undefined
-  /** As `saslOauthbearerExpectedAudience`. */
-  'sasl.oauthbearer.expected.audience'?: string | readonly string[] | undefined
-  /** Issuer that a token must have. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerExpectedIssuer?: string | undefined
-  /** As `saslOauthbearerExpectedIssuer`. */
-  'sasl.oauthbearer.expected.issuer'?: string | undefined
-  /** Time between refreshes of the provider's keys. By default `3600000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRefreshMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRefreshMs`. */
-  'sasl.oauthbearer.jwks.endpoint.refresh.ms'?: number | bigint | string | undefined
-  /** Longest pause before the keys are asked for again. By default `10000`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMaxMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMaxMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms'?: number | bigint | string | undefined
-  /** Pause before the keys are first asked for again. By default `100`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointRetryBackoffMs?: number | bigint | string | undefined
-  /** As `saslOauthbearerJwksEndpointRetryBackoffMs`. */
-  'sasl.oauthbearer.jwks.endpoint.retry.backoff.ms'?: number | bigint | string | undefined
-  /** Where the provider's keys are. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwksEndpointUrl?: string | undefined
-  /** As `saslOauthbearerJwksEndpointUrl`. */
-  'sasl.oauthbearer.jwks.endpoint.url'?: string | undefined
-  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtRetrieverClass?: string | undefined
-  /** As `saslOauthbearerJwtRetrieverClass`. */
-  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
-  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerJwtValidatorClass?: string | undefined
-  /** As `saslOauthbearerJwtValidatorClass`. */
-  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
-  /** Scope to ask for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-  saslOauthbearerScope?: string | undefined
-  /** As `saslOauthbearerScope`. */
-  'sasl.oauthbearer.scope'?: string | undefined
-  /** Claim that holds the scope. By default `scope`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that holds what it allows. By default `scope`. */
   saslOauthbearerScopeClaimName?: string | undefined
   /** As `saslOauthbearerScopeClaimName`. */
   'sasl.oauthbearer.scope.claim.name'?: string | undefined
-  /** Claim that holds the subject. By default `sub`. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Claim of a token that says whose it is. By default `sub`. */
   saslOauthbearerSubClaimName?: string | undefined
   /** As `saslOauthbearerSubClaimName`. */
   'sasl.oauthbearer.sub.claim.name'?: string | undefined
-  /** Where tokens are asked for. Without effect: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+  /** Time before a token's end by which it is refreshed, if its life is long enough. By default `300`. */
+  saslLoginRefreshBufferSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshBufferSeconds`. */
+  'sasl.login.refresh.buffer.seconds'?: number | bigint | string | undefined
+  /** Least time between two refreshes, if a token's life is long enough. By default `60`. */
+  saslLoginRefreshMinPeriodSeconds?: number | bigint | string | undefined
+  /** As `saslLoginRefreshMinPeriodSeconds`. */
+  'sasl.login.refresh.min.period.seconds'?: number | bigint | string | undefined
+  /** Share of a token's life after which it is refreshed. By default `0.8`. */
+  saslLoginRefreshWindowFactor?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowFactor`. */
+  'sasl.login.refresh.window.factor'?: number | bigint | string | undefined
+  /** Most that is added to that share, by chance, so that clients do not all ask at once. By default `0.05`. */
+  saslLoginRefreshWindowJitter?: number | bigint | string | undefined
+  /** As `saslLoginRefreshWindowJitter`. */
+  'sasl.login.refresh.window.jitter'?: number | bigint | string | undefined
+  /** Longest pause before a token is asked for again. By default `10000`. */
+  saslLoginRetryBackoffMaxMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMaxMs`. */
+  'sasl.login.retry.backoff.max.ms'?: number | bigint | string | undefined
+  /** Pause before a token is asked for again where that failed; doubled at each failure in a row. By default `100`. */
+  saslLoginRetryBackoffMs?: number | bigint | string | undefined
+  /** As `saslLoginRetryBackoffMs`. */
+  'sasl.login.retry.backoff.ms'?: number | bigint | string | undefined
+  /** Client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientId?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientId`. */
+  'sasl.oauthbearer.client.credentials.client.id'?: string | undefined
+  /** Its secret; or `clientSecret` of `sasl.jaas.config`. */
+  saslOauthbearerClientCredentialsClientSecret?: string | undefined
+  /** As `saslOauthbearerClientCredentialsClientSecret`. */
+  'sasl.oauthbearer.client.credentials.client.secret'?: string | undefined
+  /** Scope to ask for; or `scope` of `sasl.jaas.config`. */
+  saslOauthbearerScope?: string | undefined
+  /** As `saslOauthbearerScope`. */
+  'sasl.oauthbearer.scope'?: string | undefined
+  /** Where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh. */
   saslOauthbearerTokenEndpointUrl?: string | undefined
   /** As `saslOauthbearerTokenEndpointUrl`. */
   'sasl.oauthbearer.token.endpoint.url'?: string | undefined
+  /** Java class that answers the client's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslClientCallbackHandlerClass?: string | undefined
+  /** As `saslClientCallbackHandlerClass`. */
+  'sasl.client.callback.handler.class'?: string | undefined
+  /** Path of `kinit`. By default `/usr/bin/kinit`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosKinitCmd?: string | undefined
+  /** As `saslKerberosKinitCmd`. */
+  'sasl.kerberos.kinit.cmd'?: string | undefined
+  /** Least milliseconds between two Kerberos logins. By default `60000`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosMinTimeBeforeRelogin?: number | bigint | string | undefined
+  /** As `saslKerberosMinTimeBeforeRelogin`. */
+  'sasl.kerberos.min.time.before.relogin'?: number | bigint | string | undefined
+  /** Kerberos principal that brokers run as. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosServiceName?: string | undefined
+  /** As `saslKerberosServiceName`. */
+  'sasl.kerberos.service.name'?: string | undefined
+  /** Random part of the renewal time. By default `0.05`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewJitter?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewJitter`. */
+  'sasl.kerberos.ticket.renew.jitter'?: number | bigint | string | undefined
+  /** Share of a ticket's life after which it is renewed. By default `0.8`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslKerberosTicketRenewWindowFactor?: number | bigint | string | undefined
+  /** As `saslKerberosTicketRenewWindowFactor`. */
+  'sasl.kerberos.ticket.renew.window.factor'?: number | bigint | string | undefined
+  /** Java class that answers the login's callbacks. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginCallbackHandlerClass?: string | undefined
+  /** As `saslLoginCallbackHandlerClass`. */
+  'sasl.login.callback.handler.class'?: string | undefined
+  /** Java class of the login. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslLoginClass?: string | undefined
+  /** As `saslLoginClass`. */
+  'sasl.login.class'?: string | undefined
+  /** Algorithm that signs the assertion. By default `RS256`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionAlgorithm?: 'RS256' | 'ES256' | undefined
+  /** As `saslOauthbearerAssertionAlgorithm`. */
+  'sasl.oauthbearer.assertion.algorithm'?: 'RS256' | 'ES256' | undefined
+  /** Audience claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimAud?: string | undefined
+  /** As `saslOauthbearerAssertionClaimAud`. */
+  'sasl.oauthbearer.assertion.claim.aud'?: string | undefined
+  /** Life of the assertion. By default `300`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimExpSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimExpSeconds`. */
+  'sasl.oauthbearer.assertion.claim.exp.seconds'?: number | bigint | string | undefined
+  /** Issuer claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimIss?: string | undefined
+  /** As `saslOauthbearerAssertionClaimIss`. */
+  'sasl.oauthbearer.assertion.claim.iss'?: string | undefined
+  /** Adds a random id to the assertion. By default `false`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimJtiInclude?: boolean | 'true' | 'false' | undefined
+  /** As `saslOauthbearerAssertionClaimJtiInclude`. */
+  'sasl.oauthbearer.assertion.claim.jti.include'?: boolean | 'true' | 'false' | undefined
+  /** How far back the assertion's life begins. By default `60`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimNbfSeconds?: number | bigint | string | undefined
+  /** As `saslOauthbearerAssertionClaimNbfSeconds`. */
+  'sasl.oauthbearer.assertion.claim.nbf.seconds'?: number | bigint | string | undefined
+  /** Subject claim of the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionClaimSub?: string | undefined
+  /** As `saslOauthbearerAssertionClaimSub`. */
+  'sasl.oauthbearer.assertion.claim.sub'?: string | undefined
+  /** File with a ready assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionFile?: string | undefined
+  /** As `saslOauthbearerAssertionFile`. */
+  'sasl.oauthbearer.assertion.file'?: string | undefined
+  /** File of the key that signs the assertion. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyFile?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyFile`. */
+  'sasl.oauthbearer.assertion.private.key.file'?: string | undefined
+  /** Passphrase of that key. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionPrivateKeyPassphrase?: string | undefined
+  /** As `saslOauthbearerAssertionPrivateKeyPassphrase`. */
+  'sasl.oauthbearer.assertion.private.key.passphrase'?: string | undefined
+  /** File with the assertion's fixed header and claims. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerAssertionTemplateFile?: string | undefined
+  /** As `saslOauthbearerAssertionTemplateFile`. */
+  'sasl.oauthbearer.assertion.template.file'?: string | undefined
+  /** Java class that gets tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtRetrieverClass?: string | undefined
+  /** As `saslOauthbearerJwtRetrieverClass`. */
+  'sasl.oauthbearer.jwt.retriever.class'?: string | undefined
+  /** Java class that checks tokens. By default `org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator`. Without effect: Kerberos, Java classes and assertions of the client's own are not served. */
+  saslOauthbearerJwtValidatorClass?: string | undefined
+  /** As `saslOauthbearerJwtValidatorClass`. */
+  'sasl.oauthbearer.jwt.validator.class'?: string | undefined
 }

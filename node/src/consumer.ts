@@ -6,6 +6,7 @@ import { type EventLoop, eventLoop } from './event-loop.js'
 import { type Consumer as NativeConsumer, type Token, native } from './native.js'
 import { ConsumerRecord, type Deserializer, type Deserializers, RecordBatch } from './record.js'
 import { settings } from './settings.js'
+import type { WithTokens } from './tokens.js'
 import { within } from './signal.js'
 import {
   type CommittedOffset,
@@ -27,7 +28,7 @@ export type RebalanceListener<K, V> = (
 ) => void | Promise<void>
 
 /** The settings of a consumer: Kafka's keys, as they are or in camel case. */
-export interface ConsumerConfig<K = Buffer, V = Buffer> extends Omit<Keys, 'keyDeserializer' | 'valueDeserializer'> {
+export interface ConsumerConfig<K = Buffer, V = Buffer> extends Omit<Keys, 'keyDeserializer' | 'valueDeserializer'>, WithTokens {
   /** Where the cluster is: `bootstrap.servers`. */
   brokers?: string | readonly string[] | undefined
   /** What to subscribe to, with the other members of `groupId`. */
@@ -93,7 +94,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     this.#listeners = { assigned: config.onAssigned, revoked: config.onRevoked, lost: config.onLost }
     const listens = Object.values(this.#listeners).some((listener) => listener !== undefined)
     const number = this.#loop.addConsumer(this)
-    this.#native = new (native().Consumer)(this.#loop.native, number, settings(config, OWN), listens)
+    const provider = this.#loop.addProvider(this, config.oauthBearerProvider)
+    this.#native = new (native().Consumer)(this.#loop.native, number, settings(config, OWN), listens, provider)
     if (config.topics !== undefined) this.subscribe(config.topics)
   }
 

@@ -2,6 +2,7 @@
 
 import { makeError } from './errors.js'
 import { type EventLoop as NativeEventLoop, type Place, type Token, native } from './native.js'
+import { type OAuthBearerProvider, described, givenBy } from './tokens.js'
 
 /** What is told about a producer. */
 export interface Delivered {
@@ -32,6 +33,7 @@ const REFUSED = 2
 const DELIVERIES = 3
 const REBALANCE = 4
 const LINE = 5
+const TOKEN_REQUEST = 6
 
 /** Longest that a timer can be set to. */
 const FOR_EVER_MS = 0x7fffffff
@@ -44,6 +46,9 @@ class EventLoop {
   readonly #waiters = new Map<Token, Waiter>()
   readonly #producers = new Registry<Delivered>()
   readonly #consumers = new Registry<Rebalanced>()
+  /** Clients that get their tokens from the program, and from whom there. */
+  readonly #bearers = new Registry<object>()
+  readonly #providers = new WeakMap<object, OAuthBearerProvider>()
   /** What is awaited: as long as there is something, the process lives. */
   #awaited = 0
   readonly #alive = setInterval(() => {}, FOR_EVER_MS).unref()
@@ -97,6 +102,14 @@ class EventLoop {
     return this.#consumers.add(consumer)
   }
 
+  /** A number for who gives a client its tokens, if somebody does. */
+  addProvider(client: object, provider: OAuthBearerProvider | undefined): number | undefined {
+    if (provider === undefined) return undefined
+    if (typeof provider !== 'function') throw new TypeError('`oauthBearerProvider` is a function that gives a token')
+    this.#providers.set(client, provider)
+    return this.#bearers.add(client)
+  }
+
   #ended(token: Token): Waiter | undefined {
     const waiter = this.#waiters.get(token)
     if (waiter !== undefined) {
@@ -131,6 +144,9 @@ class EventLoop {
           void this.#step(this.#consumers.get(whose), step, kind, partitions)
           break
         }
+        case TOKEN_REQUEST:
+          void this.#giveToken(this.#bearers.get(whose), value as number)
+          break
         case LINE: {
           const [part, text] = value as [string, string]
           this.#log(whose, part, text)
@@ -148,6 +164,16 @@ class EventLoop {
       process.nextTick(() => {
         throw error
       })
+    }
+  }
+
+  async #giveToken(client: object | undefined, request: number): Promise<void> {
+    const provider = client && this.#providers.get(client)
+    try {
+      if (provider === undefined) throw new Error('the client is gone')
+      this.native.giveToken(request, await givenBy(provider))
+    } catch (error) {
+      this.native.failToken(request, ...described(error))
     }
   }
 

@@ -38,6 +38,7 @@ export {
 export { ConsumerRecord, type Deserializer, RecordBatch } from './record.js'
 export * as serde from './serde.js'
 export type { Headers, Payload } from './slab.js'
+export type { OAuthBearerProvider, OAuthBearerToken } from './tokens.js'
 export type {
   BrokerDescription,
   ClusterDescription,

@@ -23,10 +23,19 @@ export interface Committed extends At {
 /** Of each that has come: what it is, whose it is, its value. */
 export type Told = unknown[]
 
+export interface GivenToken {
+  value: string
+  endMs?: number | undefined
+  principal?: string | undefined
+  extensions: [string, string][]
+}
+
 export interface EventLoop {
   drain(): Told
   rebalanced(step: number): void
   setLogLevel(level: number): void
+  giveToken(request: number, given: GivenToken): void
+  failToken(request: number, why: string, passes: boolean): void
 }
 
 export interface Deliveries {
@@ -118,9 +127,15 @@ type Settings = [string, string][]
 
 export interface Native {
   EventLoop: new (wake: () => void, makeError: MakeError) => EventLoop
-  Producer: new (loop: EventLoop, number: number, settings: Settings) => Producer
-  Consumer: new (loop: EventLoop, number: number, settings: Settings, listens: boolean) => Consumer
-  Admin: new (loop: EventLoop, settings: Settings) => Admin
+  Producer: new (loop: EventLoop, number: number, settings: Settings, provider: number | undefined) => Producer
+  Consumer: new (
+    loop: EventLoop,
+    number: number,
+    settings: Settings,
+    listens: boolean,
+    provider: number | undefined
+  ) => Consumer
+  Admin: new (loop: EventLoop, settings: Settings, provider: number | undefined) => Admin
 }
 
 /** The packages that may hold the native half for this machine, the likeliest first. */

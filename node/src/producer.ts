@@ -9,12 +9,13 @@ import { type Producer as NativeProducer, type Token, native } from './native.js
 import { settings } from './settings.js'
 import { within } from './signal.js'
 import { type Headers, type Payload, Slab, bytesMax, checked } from './slab.js'
+import type { WithTokens } from './tokens.js'
 
 /** Makes bytes of a key or value. */
 export type Serializer<T> = (value: T, topic: string) => Payload
 
 /** The settings of a producer: Kafka's keys, as they are or in camel case. */
-export interface ProducerConfig<K = Payload, V = Payload> extends Omit<Keys, 'keySerializer' | 'valueSerializer'> {
+export interface ProducerConfig<K = Payload, V = Payload> extends Omit<Keys, 'keySerializer' | 'valueSerializer'>, WithTokens {
   /** Where the cluster is: `bootstrap.servers`. */
   brokers?: string | readonly string[] | undefined
   keySerializer?: Serializer<K> | undefined
@@ -89,7 +90,8 @@ export class Producer<K = Payload, V = Payload> implements AsyncDisposable {
     this.#keySerializer = config.keySerializer
     this.#valueSerializer = config.valueSerializer
     const number = this.#loop.addProducer(this)
-    this.#native = new (native().Producer)(this.#loop.native, number, settings(config, OWN))
+    const provider = this.#loop.addProvider(this, config.oauthBearerProvider)
+    this.#native = new (native().Producer)(this.#loop.native, number, settings(config, OWN), provider)
     watch(this)
   }
 

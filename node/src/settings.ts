@@ -10,11 +10,14 @@ export interface Shorthands {
 
 const KEYS: Record<string, string> = { brokers: 'bootstrap.servers', startFrom: 'auto.offset.reset' }
 
+/** No setting, but what every client may be given. */
+const PROVIDER = 'oauthBearerProvider'
+
 /** Pairs of all settings but those of `own`, which are this half's. What is undefined is as good as not given. */
 export function settings(config: object, own: readonly string[]): [string, string][] {
   const given = new Map<string, [string, string]>()
   for (const [name, value] of Object.entries(config)) {
-    if (value === undefined || value === null || own.includes(name)) continue
+    if (value === undefined || value === null || own.includes(name) || name === PROVIDER) continue
     const key = KEYS[name] ?? name
     const text = textOf(key, value)
     const spelled = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/[.-]/g, '_')

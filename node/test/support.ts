@@ -27,6 +27,9 @@ export function broker(): { readonly brokers: string } {
   }
 }
 
+/** Where tokens are that tests log in with. */
+export const tokens = process.env['OTTLA_TEST_TOKENS'] ?? '../tests/tokens'
+
 let number = 0
 
 /** A name that no other test has. */

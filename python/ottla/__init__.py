@@ -34,6 +34,7 @@ from ._types import (
     OffsetAndMetadata,
     OwnRecord,
     PartitionDescription,
+    Token,
     TopicDescription,
     TopicPartition,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Record",
     "RecordBatch",
     "RecordMetadata",
+    "Token",
     "TopicDescription",
     "TopicPartition",
     "__version__",

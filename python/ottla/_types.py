@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Generator, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Generator, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from ._ottla import Consumer, DeliveryFuture, Record, RecordBatch, RecordMetadata
@@ -25,6 +25,21 @@ class OffsetAndMetadata(NamedTuple):
     offset: int
     metadata: str = ""
     leader_epoch: Optional[int] = None
+
+
+class Token(NamedTuple):
+    """A token that `oauth_cb` gives: a JWT says itself when it ends, and whose it is; of another, this does.
+
+    `expires` is a `datetime`, or in seconds since 1970. `extensions` go to the broker with it.
+    """
+
+    value: str
+    expires: Union[datetime, float, None] = None
+    principal: Optional[str] = None
+    extensions: Optional[Mapping[str, str]] = None
+
+    def __repr__(self) -> str:
+        return f"Token(expires={self.expires!r}, principal={self.principal!r})"
 
 
 class NewTopic(NamedTuple):

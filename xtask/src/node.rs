@@ -78,6 +78,7 @@ fn run_tests(built: &Path) -> anyhow::Result<bool> {
         .args(["--test", "--test-reporter=spec"])
         .args(files)
         .env("NODE_PATH", tree::path("node/node_modules"))
+        .env("OTTLA_TEST_TOKENS", tree::path("tests/tokens"))
         .current_dir(npm::installed())
         .status()
         .context("running `node --test`")?;

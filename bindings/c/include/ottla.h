@@ -383,6 +383,8 @@ enum ottla_event_kind
     OTTLA_EV_BATCH_READY = 3,
     // A step of a rebalance of the consumer `source`: object is an ottla_rebalance, which the receiver acknowledges.
     OTTLA_EV_REBALANCE = 4,
+    // A client needs a token: object is an ottla_token_request, which the receiver answers; token says for which settings.
+    OTTLA_EV_TOKEN_REQUEST = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -488,6 +490,10 @@ typedef struct ottla_rebalance ottla_rebalance;
 // What a call gives. Belongs to whoever was given it: free it with ottla_result_free(). All that its functions point to lives
 // with it; a list that the call does not give is empty.
 typedef struct ottla_result ottla_result;
+
+// A client needs a token. Answer it with ottla_token_request_give() or ottla_token_request_fail(), at once or later, on any
+// thread. The client waits `sasl.login.read.timeout.ms` for that, and no longer; an answer that comes too late does nothing.
+typedef struct ottla_token_request ottla_token_request;
 
 // The name of a topic, read once.
 typedef struct ottla_topic ottla_topic;
@@ -769,6 +775,10 @@ typedef struct {
     // How many they are.
     size_t member_count;
 } ottla_group_info;
+
+// Is told that a client needs a token: the request belongs to who is told. Called on an I/O thread of the client, which it must not
+// block; to answer the request is all that it may do with the library.
+typedef void (*ottla_token_fn)(ottla_token_request *request, void *user);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1292,6 +1302,41 @@ OTTLA_API const ottla_group_info *ottla_result_groups(const ottla_result *result
 
 // Frees a result. NULL does nothing. [any][cb]
 OTTLA_API void ottla_result_free(ottla_result *result);
+
+// Has clients that are made of these settings, and log in by `sasl.mechanism=OAUTHBEARER`, ask `ask` for their tokens: when they
+// first connect, and before each token ends. NULL ends it, for clients made later. `user` must live as long as the clients. [one]
+OTTLA_API
+ottla_status ottla_config_set_token_fn(ottla_config *config,
+                                       ottla_token_fn ask,
+                                       void *user,
+                                       ottla_error **err);
+
+// As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request, and whose token is
+// `token`. Somebody must drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
+OTTLA_API
+ottla_status ottla_config_set_token_queue(ottla_config *config,
+                                          const ottla_queue *events,
+                                          uint64_t token,
+                                          ottla_error **err);
+
+// Answers a request with a token, and frees it, whatever comes of it. `expires_ms` is when the token ends, in milliseconds since the
+// epoch; below 0 it is read from the token, if that is a JWT. `principal` says whose it is, for logs and errors; NULL where that is in the
+// token. `extensions` are `extension_count` pairs of a name and a value, which go to the broker with it. [any][cb]
+OTTLA_API
+ottla_status ottla_token_request_give(ottla_token_request *request,
+                                      const char *value,
+                                      int64_t expires_ms,
+                                      const char *principal,
+                                      const char *const *extensions,
+                                      size_t extension_count,
+                                      ottla_error **err);
+
+// Says that there is no token, and why, and frees the request; NULL does nothing. With `passes` not 0 it is tried again by itself, and
+// whoever waits goes on to; else who waits is told at once. No secret belongs into `why`. [any][cb]
+OTTLA_API
+void ottla_token_request_fail(ottla_token_request *request,
+                              const char *why,
+                              int32_t passes);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -76,7 +76,8 @@ pub extern "C" fn ottla_admin_new(
 ) -> ottla_status {
     ffi!(err => {
         write(out, ptr::null_mut());
-        let admin = Admin::new(borrow(config)?.config.admin()?)?;
+        let config = &borrow(config)?.config;
+        let admin = Admin::with_tokens(config.admin()?, config.tokens())?;
         write(out, give_shared(Arc::new(ottla_admin { admin })));
         Ok(())
     })

@@ -81,7 +81,8 @@ pub extern "C" fn ottla_consumer_new(
 ) -> ottla_status {
     ffi!(err => {
         write(out, ptr::null_mut());
-        let consumer = Consumer::new(borrow(config)?.config.consumer()?)?;
+        let config = &borrow(config)?.config;
+        let consumer = Consumer::with_tokens(config.consumer()?, config.tokens())?;
         let events = if events.is_null() { None } else { Some(Arc::downgrade(&share(events)?)) };
         write(out, give_shared(Arc::new(ottla_consumer { consumer, events, is_announced: AtomicBool::new(false) })));
         Ok(())

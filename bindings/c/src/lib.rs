@@ -20,3 +20,4 @@ pub mod producer;
 pub mod queue;
 pub mod rebalance;
 pub mod result;
+pub mod tokens;

@@ -118,7 +118,8 @@ pub extern "C" fn ottla_producer_new(
 ) -> ottla_status {
     ffi!(err => {
         write(out, ptr::null_mut());
-        let producer = Producer::new(borrow(config)?.config.producer()?)?;
+        let config = &borrow(config)?.config;
+        let producer = Producer::with_tokens(config.producer()?, config.tokens())?;
         let handle = Arc::new(ottla_producer { producer, has_events: !events.is_null() });
         if !events.is_null() {
             let queue = Arc::downgrade(&crate::border::share(events)?);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ottla_bindings::{
-    BindingError, CompletionQueue, Result, Wake,
+    BindingError, CompletionQueue, Result, TokenRequest, Wake,
     core::{Rebalance, ReportBatch},
     fork::Guarded,
 };
@@ -20,6 +20,7 @@ use crate::{
     producer::ottla_producer,
     rebalance::ottla_rebalance,
     result::ottla_result,
+    tokens::ottla_token_request,
 };
 
 /// What an event is about.
@@ -36,6 +37,8 @@ pub enum ottla_event_kind {
     OTTLA_EV_BATCH_READY = 3,
     /// A step of a rebalance of the consumer `source`: object is an ottla_rebalance, which the receiver acknowledges.
     OTTLA_EV_REBALANCE = 4,
+    /// A client needs a token: object is an ottla_token_request, which the receiver answers; token says for which settings.
+    OTTLA_EV_TOKEN_REQUEST = 5,
 }
 
 /// Something that happened; filled by the library.
@@ -127,6 +130,8 @@ pub(crate) enum Item {
     Ready { consumer: usize },
     /// A step of a rebalance.
     Rebalance { consumer: usize, step: Rebalance },
+    /// A client needs a token.
+    TokenRequest { token: u64, request: TokenRequest },
 }
 
 /// Deliveries of one producer, from the `next`-th of the first batch on.
@@ -249,6 +254,11 @@ fn event(item: Item) -> ottla_event {
             event.kind = ottla_event_kind::OTTLA_EV_REBALANCE as u32;
             event.source = ptr::without_provenance(consumer);
             event.object = give(ottla_rebalance::new(step)).cast();
+        }
+        Item::TokenRequest { token, request } => {
+            event.token = token;
+            event.kind = ottla_event_kind::OTTLA_EV_TOKEN_REQUEST as u32;
+            event.object = ottla_token_request::owned(request).cast();
         }
         // Expanded where they are drained.
         Item::Deliveries(_) | Item::Left(_) => {}

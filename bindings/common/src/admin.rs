@@ -11,6 +11,7 @@ use crate::{
     },
     error::Result,
     handle::Handle,
+    tokens::TokenRequests,
 };
 
 /// What became of each thing that was asked about, in the order of the question.
@@ -25,7 +26,12 @@ pub struct Admin {
 impl Admin {
     /// Makes one. Connections come when they are needed.
     pub fn new(config: AdminConfig) -> Result<Self> {
-        Ok(Self { handle: Handle::new(core::Admin::new(config)?) })
+        Self::with_tokens(config, None)
+    }
+
+    /// As [`Self::new`]; it asks there for its tokens, if it needs any.
+    pub fn with_tokens(config: AdminConfig, tokens: Option<TokenRequests>) -> Result<Self> {
+        Ok(Self { handle: Handle::new(client(config, tokens)?) })
     }
 
     /// Creates topics, or with `validate_only` says whether they could be.
@@ -150,4 +156,11 @@ impl Admin {
 
 fn outcomes<K, T>(of_core: Vec<(K, core::Result<T>)>) -> Outcomes<K, T> {
     of_core.into_iter().map(|(key, outcome)| (key, outcome.map_err(Into::into))).collect()
+}
+
+fn client(config: AdminConfig, tokens: Option<TokenRequests>) -> Result<core::Admin> {
+    Ok(match tokens {
+        Some(tokens) => core::Admin::with_tokens(config, tokens)?,
+        None => core::Admin::new(config)?,
+    })
 }

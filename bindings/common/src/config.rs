@@ -9,6 +9,7 @@ use crate::{
         config::{ADMIN, AdminConfig, CONSUMER, ConsumerConfig, PRODUCER, ProducerConfig},
     },
     error::{BindingError, CONFIG, Result},
+    tokens::TokenRequests,
 };
 
 /// Settings of a client that is to be made. Usable for several.
@@ -29,6 +30,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     settings: Settings,
+    tokens: Option<TokenRequests>,
 }
 
 /// What a key may be of.
@@ -112,6 +114,16 @@ impl Config {
     pub fn env(&mut self, prefix: &str) -> &mut Self {
         self.settings.env(prefix, std::env::vars_os());
         self
+    }
+
+    /// Has clients that log in by `sasl.mechanism=OAUTHBEARER` ask there for their tokens; others never do.
+    pub fn set_tokens(&mut self, tokens: Option<TokenRequests>) {
+        self.tokens = tokens;
+    }
+
+    /// Where clients ask for their tokens, if the program has said.
+    pub fn tokens(&self) -> Option<TokenRequests> {
+        self.tokens.clone()
     }
 
     /// What a producer makes of it.

@@ -19,6 +19,7 @@ use crate::{
     },
     error::{BindingError, Result, TIMEOUT},
     handle::Handle,
+    tokens::TokenRequests,
 };
 
 /// A handle on a consumer. Clones share it; the last one that is dropped frees it, which leaves the group in the background, as
@@ -66,7 +67,12 @@ struct Woken {
 impl Consumer {
     /// Makes one. Connections come in the background.
     pub fn new(config: ConsumerConfig) -> Result<Self> {
-        Ok(Self { handle: Handle::new(core::Consumer::new(config)?), reading: Arc::default() })
+        Self::with_tokens(config, None)
+    }
+
+    /// As [`Self::new`]; it asks there for its tokens, if it needs any.
+    pub fn with_tokens(config: ConsumerConfig, tokens: Option<TokenRequests>) -> Result<Self> {
+        Ok(Self { handle: Handle::new(client(config, tokens)?), reading: Arc::default() })
     }
 
     // ---- what is read
@@ -423,4 +429,11 @@ impl Consumer {
             Ok(commit) => Call::new(self.handle.clone(), async move { commit.await.map_err(Into::into) }),
         }
     }
+}
+
+fn client(config: ConsumerConfig, tokens: Option<TokenRequests>) -> Result<core::Consumer> {
+    Ok(match tokens {
+        Some(tokens) => core::Consumer::with_tokens(config, tokens)?,
+        None => core::Consumer::new(config)?,
+    })
 }

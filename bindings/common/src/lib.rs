@@ -16,6 +16,7 @@
 //!   or a function, then one drain of all that is there.
 //! - Deliveries come batch by batch ([`Producer::take_deliveries`]), records as one buffer and a table of 64 bytes for each
 //!   ([`RecordBatch`]), records to be sent as one buffer and a table of 32 bytes for each ([`packed`]).
+//! - A client that logs in by tokens of the program's own asks by a [`TokenRequest`], which is answered from anywhere.
 //! - There is one error, [`BindingError`], whose numbers every language shares, and one way to configure, [`Config`].
 
 pub mod admin;
@@ -34,6 +35,7 @@ pub mod panic;
 mod producer;
 mod queue;
 mod sync;
+mod tokens;
 mod turn;
 #[cfg(unix)]
 mod wake;
@@ -47,6 +49,7 @@ pub use consumer::{Consumer, Next};
 pub use error::{BindingError, Result};
 pub use producer::{OwnedRecord, Producer};
 pub use queue::{CompletionQueue, Wake};
+pub use tokens::{TokenRequest, TokenRequests};
 #[cfg(unix)]
 pub use wake::WakeFd;
 

@@ -21,6 +21,7 @@ use crate::{
     handle::Handle,
     outcomes::Outcomes,
     packed::{self, Packed},
+    tokens::TokenRequests,
     turn::{Giver, Turn, turn},
 };
 
@@ -39,9 +40,14 @@ pub struct Producer {
 impl Producer {
     /// Makes one. Connections come in the background.
     pub fn new(config: ProducerConfig) -> Result<Self> {
+        Self::with_tokens(config, None)
+    }
+
+    /// As [`Self::new`]; it asks there for its tokens, if it needs any.
+    pub fn with_tokens(config: ProducerConfig, tokens: Option<TokenRequests>) -> Result<Self> {
         let max_block = config.max_block;
         Ok(Self {
-            handle: Handle::new(core::Producer::new(config)?),
+            handle: Handle::new(client(config, tokens)?),
             topics: Arc::default(),
             backlog: Arc::default(),
             max_block,
@@ -533,4 +539,11 @@ fn append(client: &core::Producer, record: &Record<'_>, token: Option<u64>) -> c
         Some(token) => client.try_send(record, token),
         None => client.try_send_and_forget(record),
     }
+}
+
+fn client(config: ProducerConfig, tokens: Option<TokenRequests>) -> Result<core::Producer> {
+    Ok(match tokens {
+        Some(tokens) => core::Producer::with_tokens(config, tokens)?,
+        None => core::Producer::new(config)?,
+    })
 }

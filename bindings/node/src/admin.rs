@@ -17,6 +17,7 @@ use crate::{
     convert::{At, Committed, Place, config, i64_of, partitions_of, place_of},
     event_loop::{EventLoop, OrThrow},
     held::Held,
+    tokens,
 };
 
 /// An admin client.
@@ -127,10 +128,17 @@ pub(crate) struct Listed {
 #[napi]
 impl Admin {
     #[napi(constructor)]
-    pub fn new(env: &Env, event_loop: &EventLoop, settings: Vec<(String, String)>) -> napi::Result<Self> {
+    pub fn new(
+        env: &Env,
+        event_loop: &EventLoop,
+        settings: Vec<(String, String)>,
+        provider: Option<u32>,
+    ) -> napi::Result<Self> {
         let shared = Rc::clone(&event_loop.shared);
-        let config = config(&settings).and_then(|config| config.admin()).or_throw(env, &shared)?;
-        let admin = bindings::Admin::new(config).or_throw(env, &shared)?;
+        let mut config = config(&settings).or_throw(env, &shared)?;
+        tokens::set(&mut config, &shared, provider);
+        let made = config.admin().and_then(|keys| bindings::Admin::with_tokens(keys, config.tokens()));
+        let admin = made.or_throw(env, &shared)?;
         Ok(Self { held: Held::new(admin, shared) })
     }
 

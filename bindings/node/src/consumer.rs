@@ -16,6 +16,7 @@ use crate::{
     convert::{At, Committed, Place, config, i64_of, ms, partitions_of, place_of},
     event_loop::{Ended, EventLoop, OrThrow},
     held::Held,
+    tokens,
 };
 
 /// Bytes that the memory in which a batch is put together keeps, at most, for the next one.
@@ -52,10 +53,13 @@ impl Consumer {
         number: u32,
         settings: Vec<(String, String)>,
         listens: bool,
+        provider: Option<u32>,
     ) -> napi::Result<Self> {
         let shared = Rc::clone(&event_loop.shared);
-        let config = config(&settings).and_then(|config| config.consumer()).or_throw(env, &shared)?;
-        let consumer = bindings::Consumer::new(config).or_throw(env, &shared)?;
+        let mut config = config(&settings).or_throw(env, &shared)?;
+        tokens::set(&mut config, &shared, provider);
+        let made = config.consumer().and_then(|keys| bindings::Consumer::with_tokens(keys, config.tokens()));
+        let consumer = made.or_throw(env, &shared)?;
         if listens {
             let queue = Arc::clone(&shared.queue);
             let take = move |rebalance| queue.push(Ended::Rebalance { consumer: number, rebalance });

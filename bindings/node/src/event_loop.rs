@@ -9,7 +9,7 @@ use napi::{
 };
 use napi_derive::napi;
 use ottla_bindings::{
-    BindingError, Call, CompletionQueue,
+    BindingError, Call, CompletionQueue, TokenRequest,
     core::{Rebalance, RebalanceKind},
     log::LogLevel,
 };
@@ -32,6 +32,8 @@ pub(crate) enum Ended {
     Deliveries(u32),
     /// A step of a rebalance of the consumer of this number.
     Rebalance { consumer: u32, rebalance: Rebalance },
+    /// A client needs a token of the provider of this number.
+    TokenRequest { provider: u32, request: TokenRequest },
     /// A line of the log.
     Line { level: LogLevel, part: String, text: String },
 }
@@ -43,6 +45,7 @@ const REFUSED: u32 = 2;
 const DELIVERIES: u32 = 3;
 const REBALANCE: u32 = 4;
 const LINE: u32 = 5;
+const TOKEN_REQUEST: u32 = 6;
 
 /// The side of one of JavaScript's threads that is turned to the library.
 #[napi]
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     make_error: FunctionRef<MakeError, Unknown<'static>>,
     /// Steps that JavaScript has been told of and is not done with.
     rebalances: RefCell<HashMap<u32, Rebalance>>,
+    /// Requests that it has been told of and has not answered.
+    pub(crate) token_requests: RefCell<HashMap<u32, TokenRequest>>,
 }
 
 #[napi]
@@ -73,7 +78,12 @@ impl EventLoop {
             // Refused when the thread is ending: then nobody asks any more.
             wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         })));
-        let shared = Shared { queue, make_error: make_error.create_ref()?, rebalances: RefCell::default() };
+        let shared = Shared {
+            queue,
+            make_error: make_error.create_ref()?,
+            rebalances: RefCell::default(),
+            token_requests: RefCell::default(),
+        };
         Ok(Self { shared: Rc::new(shared) })
     }
 
@@ -129,6 +139,14 @@ impl EventLoop {
                 let step = (0..).find(|step| !steps.contains_key(step)).unwrap_or(u32::MAX);
                 steps.insert(step, rebalance);
                 entry(told, REBALANCE, f64::from(consumer), (step, kind, partitions))
+            }
+            Ended::TokenRequest { provider, request } => {
+                let mut requests = shared.token_requests.borrow_mut();
+                // Those that were given up need no answer.
+                requests.retain(|_, request| !request.is_over());
+                let number = (0..).find(|number| !requests.contains_key(number)).unwrap_or(u32::MAX);
+                requests.insert(number, request);
+                entry(told, TOKEN_REQUEST, f64::from(provider), number)
             }
             Ended::Line { level, part, text } => entry(told, LINE, f64::from(level as u8), (part, text)),
         }

@@ -15,3 +15,4 @@ mod event_loop;
 mod held;
 mod log;
 mod producer;
+mod tokens;

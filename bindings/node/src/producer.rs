@@ -13,6 +13,7 @@ use crate::{
     convert::{config, ms},
     event_loop::{Ended, EventLoop, OrThrow},
     held::Held,
+    tokens,
 };
 
 /// A producer, by its number among those of its thread.
@@ -39,10 +40,13 @@ impl Producer {
         event_loop: &EventLoop,
         number: u32,
         settings: Vec<(String, String)>,
+        provider: Option<u32>,
     ) -> napi::Result<Self> {
         let shared = Rc::clone(&event_loop.shared);
-        let config = config(&settings).and_then(|config| config.producer()).or_throw(env, &shared)?;
-        let producer = bindings::Producer::new(config).or_throw(env, &shared)?;
+        let mut config = config(&settings).or_throw(env, &shared)?;
+        tokens::set(&mut config, &shared, provider);
+        let made = config.producer().and_then(|keys| bindings::Producer::with_tokens(keys, config.tokens()));
+        let producer = made.or_throw(env, &shared)?;
         let queue = Arc::clone(&shared.queue);
         producer
             .on_refusal(move |token, error| queue.push(Ended::Refused { producer: number, token, error }));

@@ -47,16 +47,19 @@ static BROKER: Class = Class::new("Broker");
 #[pymethods]
 impl Admin {
     #[new]
-    #[pyo3(signature = (bootstrap_servers=None, config=None, /, **options))]
+    #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, oauth_cb=None, **options))]
     fn new(
         py: Python<'_>,
         bootstrap_servers: Option<&Bound<'_, PyAny>>,
         config: Option<&Bound<'_, PyDict>>,
+        oauth_cb: Option<Py<PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let event_loop = EventLoop::among(options)?;
-        let config = config::config(py, bootstrap_servers, config, options)?.admin().or_raise(py)?;
-        Ok(Self { admin: bindings::Admin::new(config).or_raise(py)?, event_loop })
+        let tokens = (oauth_cb, event_loop.as_ref());
+        let config = config::config(py, bootstrap_servers, config, options, tokens)?;
+        let keys = config.admin().or_raise(py)?;
+        Ok(Self { admin: bindings::Admin::with_tokens(keys, config.tokens()).or_raise(py)?, event_loop })
     }
 
     /// Creates topics: `NewTopic`s, or names for the broker's defaults. With `validate_only` says whether they could be.

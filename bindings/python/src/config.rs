@@ -7,17 +7,23 @@ use pyo3::{
     types::{PyBool, PyDict, PyList, PyString, PyTuple},
 };
 
-use crate::error::OrRaise;
+use crate::{error::OrRaise, event_loop::EventLoop, tokens};
 
-/// The settings that a client was given. `servers` is where the brokers are, or a dict with all.
+/// Under which name a program gives its function for tokens, also among settings, as confluent-kafka has it.
+const OAUTH_CB: &str = "oauth_cb";
+
+/// The settings that a client was given. `servers` is where the brokers are, or a dict with all. `tokens_of_program` is what `oauth_cb`
+/// is, and the event loop of a client that has one.
 pub(crate) fn config(
     py: Python<'_>,
     servers: Option<&Bound<'_, PyAny>>,
     settings: Option<&Bound<'_, PyDict>>,
     options: Option<&Bound<'_, PyDict>>,
+    tokens_of_program: (Option<Py<PyAny>>, Option<&Py<EventLoop>>),
 ) -> PyResult<Config> {
+    let (oauth_cb, event_loop) = tokens_of_program;
     let mut config = Config::new();
-    let mut given = Given { config: &mut config, seen: Vec::new() };
+    let mut given = Given { config: &mut config, seen: Vec::new(), oauth_cb };
     if let Some(servers) = servers.filter(|servers| !servers.is_none()) {
         match servers.cast::<PyDict>() {
             Ok(dict) => given.all(py, dict)?,
@@ -27,6 +33,9 @@ pub(crate) fn config(
     for dict in [settings, options].into_iter().flatten() {
         given.all(py, dict)?;
     }
+    if let Some(callback) = given.oauth_cb {
+        tokens::set(py, &mut config, callback, event_loop)?;
+    }
     Ok(config)
 }
 
@@ -34,12 +43,19 @@ struct Given<'a> {
     config: &'a mut Config,
     /// Keys in snake case with what was given for them.
     seen: Vec<(String, String)>,
+    oauth_cb: Option<Py<PyAny>>,
 }
 
 impl Given<'_> {
     fn all(&mut self, py: Python<'_>, settings: &Bound<'_, PyDict>) -> PyResult<()> {
         for (key, value) in settings {
             let key: String = key.extract().map_err(|_| PyTypeError::new_err("a setting's name is a str"))?;
+            if key == OAUTH_CB {
+                if !value.is_none() && self.oauth_cb.replace(value.unbind()).is_some() {
+                    return Err(PyTypeError::new_err(format!("`{OAUTH_CB}` is given twice")));
+                }
+                continue;
+            }
             // None is as good as not given: so options can be passed through.
             if !value.is_none() {
                 self.one(py, &key, &value)?;

@@ -68,7 +68,7 @@ impl Consumer {
     #[new]
     #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, group=None, topics=None, start=None,
                         key_deserializer=None, value_deserializer=None, on_assigned=None, on_revoked=None, on_lost=None,
-                        **options))]
+                        oauth_cb=None, **options))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         py: Python<'_>,
@@ -82,6 +82,7 @@ impl Consumer {
         on_assigned: Option<Py<PyAny>>,
         on_revoked: Option<Py<PyAny>>,
         on_lost: Option<Py<PyAny>>,
+        oauth_cb: Option<Py<PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let event_loop = EventLoop::among(options)?;
@@ -97,8 +98,10 @@ impl Consumer {
             }
             all.set_item(key, value)?;
         }
-        let config = config::config(py, bootstrap_servers, config, Some(&all))?.consumer().or_raise(py)?;
-        let consumer = bindings::Consumer::new(config).or_raise(py)?;
+        let tokens = (oauth_cb, event_loop.as_ref());
+        let config = config::config(py, bootstrap_servers, config, Some(&all), tokens)?;
+        let keys = config.consumer().or_raise(py)?;
+        let consumer = bindings::Consumer::with_tokens(keys, config.tokens()).or_raise(py)?;
         let listener = Listener { assigned: on_assigned, revoked: on_revoked, lost: on_lost };
         let is_listening =
             listener.assigned.is_some() || listener.revoked.is_some() || listener.lost.is_some();

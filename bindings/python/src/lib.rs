@@ -16,6 +16,7 @@ mod log;
 mod per_process;
 mod producer;
 mod record;
+mod tokens;
 mod wait;
 
 use pyo3::prelude::*;

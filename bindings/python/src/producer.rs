@@ -86,18 +86,22 @@ impl Given<'_, '_> {
 impl Producer {
     #[new]
     #[pyo3(signature = (bootstrap_servers=None, config=None, /, *, key_serializer=None, value_serializer=None,
-                        **options))]
+                        oauth_cb=None, **options))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         py: Python<'_>,
         bootstrap_servers: Option<&Bound<'_, PyAny>>,
         config: Option<&Bound<'_, PyDict>>,
         key_serializer: Option<Py<PyAny>>,
         value_serializer: Option<Py<PyAny>>,
+        oauth_cb: Option<Py<PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let event_loop = EventLoop::among(options)?;
-        let config = config::config(py, bootstrap_servers, config, options)?.producer().or_raise(py)?;
-        let producer = bindings::Producer::new(config).or_raise(py)?;
+        let tokens = (oauth_cb, event_loop.as_ref());
+        let config = config::config(py, bootstrap_servers, config, options, tokens)?;
+        let keys = config.producer().or_raise(py)?;
+        let producer = bindings::Producer::with_tokens(keys, config.tokens()).or_raise(py)?;
         let event_loop = match event_loop {
             None => None,
             Some(event_loop) => {

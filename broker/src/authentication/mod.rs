@@ -1,7 +1,10 @@
-//! Who connects: what a listener asks of its clients ([`settings`]), and a connection's login ([`sasl`]).
+//! Who connects: what a listener asks of its clients ([`settings`]), and a connection's login ([`sasl`]). Tokens of OAUTHBEARER are judged by
+//! what a listener says of them ([`tokens`]) and the keys of a provider ([`keys`]).
 
+pub(crate) mod keys;
 pub(crate) mod sasl;
 pub(crate) mod settings;
+pub(crate) mod tokens;
 
 use std::{fmt, sync::Arc};
 

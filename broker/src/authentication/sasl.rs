@@ -8,7 +8,10 @@ use ottla_protocol::{
     messages::{SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse},
     types::Str,
 };
-use ottla_transport::sasl::{self, Mechanism, PlainServer, SaslError, ScramServer, ServerStep};
+use ottla_transport::{
+    jwt::TokenError,
+    sasl::{self, Mechanism, OauthBearerServer, PlainServer, SaslError, ScramServer, ServerStep},
+};
 
 use super::{Listening, Principal, settings::Offered};
 use crate::metadata::Image;
@@ -35,6 +38,7 @@ struct Exchange {
 enum Server {
     Plain,
     Scram(ScramServer),
+    OauthBearer(OauthBearerServer),
 }
 
 /// Where a login is after a token.
@@ -62,6 +66,8 @@ pub(crate) struct LoggedIn {
 pub(crate) enum Denied {
     /// Nobody logs in here, or not now.
     OutOfTurn,
+    /// Something else than a token follows a handshake.
+    Interrupted,
     /// The mechanism is not offered.
     Mechanism(Str),
     /// The exchange failed.
@@ -70,10 +76,18 @@ pub(crate) enum Denied {
     Changed,
 }
 
+impl Denied {
+    /// Whether it says nothing of the client: this broker has no keys to judge it by, of which the log speaks already.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Exchange(_, SaslError::Token(TokenError::NoKeys)))
+    }
+}
+
 impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OutOfTurn => f.write_str("a login comes where none is due"),
+            Self::Interrupted => f.write_str("ApiVersions comes between a handshake and its tokens"),
             Self::Mechanism(name) => {
                 let shown: String = name.chars().take(32).collect();
                 write!(f, "the mechanism `{}` is not offered", shown.escape_debug())
@@ -102,9 +116,25 @@ impl Login {
         self.exchange.as_ref().is_some_and(|exchange| exchange.is_bare)
     }
 
+    /// Whether a handshake is behind it, so that tokens are due.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// Whether it is not known yet who the client is.
     pub(crate) fn is_first(&self) -> bool {
         self.before.is_none()
+    }
+
+    /// Why the client was told that it cannot log in, if the exchange is not over yet: a client may leave it there.
+    pub(crate) fn refusal(&self) -> Option<Denied> {
+        match &self.exchange.as_ref()?.server {
+            Server::OauthBearer(server) => {
+                let error = server.refusal()?.clone();
+                Some(Denied::Exchange(Mechanism::OauthBearer, SaslError::Token(error)))
+            }
+            Server::Plain | Server::Scram(_) => None,
+        }
     }
 
     /// Takes a handshake: the answer, and why it ends here if it does.
@@ -129,20 +159,25 @@ impl Login {
         let server = match offered.mechanism {
             Mechanism::Plain => Server::Plain,
             Mechanism::Scram(hash) => Server::Scram(ScramServer::new(hash)),
+            Mechanism::OauthBearer => Server::OauthBearer(OauthBearerServer::default()),
         };
         self.exchange = Some(Exchange { offered, server, is_bare: version == 0 });
         (SaslHandshakeResponse { error_code: ErrorCode::NONE, mechanisms }, None)
     }
 
-    /// Takes a token; `image` knows the users of SCRAM.
-    pub(crate) fn token(&mut self, token: &[u8], image: &Image) -> Result<Progress, Denied> {
+    /// Takes a token at a time, in milliseconds since 1970; `image` knows the users of SCRAM.
+    pub(crate) fn token(&mut self, token: &[u8], image: &Image, now_ms: i64) -> Result<Progress, Denied> {
         let (Some(sasl), Some(exchange)) = (&self.listening.sasl, &mut self.exchange) else {
             return Err(Denied::OutOfTurn);
         };
         let Offered { mechanism, lifetime } = exchange.offered;
-        let step = match (&mut exchange.server, mechanism, &sasl.plain) {
-            (Server::Plain, _, Some(users)) => PlainServer::step(users, token),
-            (Server::Scram(server), Mechanism::Scram(hash), _) => {
+        let step = match (&mut exchange.server, mechanism, &sasl.plain, &sasl.tokens) {
+            (Server::Plain, _, Some(users), _) => PlainServer::step(users, token),
+            (Server::OauthBearer(server), _, _, Some(tokens)) => {
+                let now = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
+                server.step(token, |token| tokens.judge(token, now))
+            }
+            (Server::Scram(server), Mechanism::Scram(hash), ..) => {
                 server.step(token, &sasl::nonce(), &sasl.secret, |user| {
                     image.scram_credential(user, hash).cloned()
                 })
@@ -151,7 +186,9 @@ impl Login {
         };
         match step.map_err(|error| Denied::Exchange(mechanism, error))? {
             ServerStep::Challenge(token) => Ok(Progress::Challenge(token)),
-            ServerStep::Done { user, token } => {
+            ServerStep::Done { user, token, lifetime: shown } => {
+                // The session ends with what was shown for it, or before (KIP-368).
+                let lifetime = [lifetime, shown].into_iter().flatten().min();
                 let principal = Principal::user(&user);
                 if self.before.as_ref().is_some_and(|before| *before != (mechanism, principal.clone())) {
                     return Err(Denied::Changed);
@@ -190,6 +227,8 @@ pub(crate) fn answer(progress: &Result<Progress, Denied>) -> SaslAuthenticateRes
             // What exactly was wrong, a stranger is not told.
             let message = match denied {
                 Denied::Changed => "a session keeps its user and its mechanism".to_owned(),
+                // As Kafka's, what the client was told by the mechanism.
+                Denied::Exchange(_, SaslError::Token(_)) => OauthBearerServer::REFUSAL.to_owned(),
                 Denied::Exchange(mechanism, _) => {
                     format!("authentication failed: invalid credentials with SASL mechanism {mechanism}")
                 }

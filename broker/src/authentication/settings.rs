@@ -13,6 +13,7 @@ use ottla_transport::{
     tls::{self, PrincipalRules, TlsAcceptor, TlsSettings},
 };
 
+use super::tokens::Tokens;
 use crate::{
     StartError,
     config::{BROKER, BrokerConfig, ClientAuth},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// What the key of a mechanism that is not served begins with, behind its listener's name.
-const OTHER_MECHANISMS: [&str; 2] = ["gssapi.", "oauthbearer."];
+const OTHER_MECHANISMS: [&str; 1] = ["gssapi."];
 
 /// A listener at work.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Sasl {
     pub(crate) mechanisms: Vec<Offered>,
     /// The users of PLAIN, if that is offered.
     pub(crate) plain: Option<PlainUsers>,
+    /// How tokens are judged, if OAUTHBEARER is offered.
+    pub(crate) tokens: Option<Tokens>,
     /// Makes the salts of users that there are not.
     pub(crate) secret: [u8; 32],
 }
@@ -127,17 +130,20 @@ impl Sasl {
         own: &mut [(Mechanism, Settings)],
     ) -> Result<Self, StartError> {
         const ENABLED: &str = "sasl.enabled.mechanisms";
-        let mut sasl = Self { mechanisms: Vec::new(), plain: None, secret: sasl::salt() };
+        let mut sasl = Self { mechanisms: Vec::new(), plain: None, tokens: None, secret: sasl::salt() };
         for name in &config.sasl_enabled_mechanisms {
             let mechanism = Mechanism::named(name).ok_or_else(|| {
                 let served = Mechanism::ALL.map(|mechanism| format!("`{mechanism}`")).join(", ");
                 StartError::setting(ENABLED, format!("`{name}` is not served; there are {served}"))
             })?;
             let own = own.iter_mut().find(|(of, _)| *of == mechanism).map(|(_, own)| std::mem::take(own));
-            let values = BROKER.parse_over(values, &own.unwrap_or_default()).map_err(StartError::config)?;
+            let own = own.unwrap_or_default();
+            let values = BROKER.parse_over(values, &own).map_err(StartError::config)?;
             let config = BrokerConfig::from_values(&values);
-            if mechanism == Mechanism::Plain {
-                sasl.plain = Some(plain_users(endpoint, &config)?);
+            match mechanism {
+                Mechanism::Plain => sasl.plain = Some(plain_users(endpoint, &config)?),
+                Mechanism::OauthBearer => sasl.tokens = Some(Tokens::new(endpoint, &values, &own)?),
+                Mechanism::Scram(_) => {}
             }
             let lifetime = Some(config.connections_max_reauth).filter(|time| !time.is_zero());
             sasl.mechanisms.push(Offered { mechanism, lifetime });

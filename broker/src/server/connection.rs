@@ -17,8 +17,9 @@ use std::{collections::VecDeque, future::Future, io, net::SocketAddr, pin::Pin, 
 
 use bytes::{BufMut, BytesMut};
 use ottla_protocol::{
+    error_code::ErrorCode,
     frame::RequestFrame,
-    messages::{ApiKey, SaslAuthenticateRequest},
+    messages::{ApiKey, ApiVersionsResponse, SaslAuthenticateRequest},
     types::Str,
     wire::{Malformed, Piece},
 };
@@ -41,6 +42,7 @@ use crate::{
     },
     handlers::{Context, RequestContext},
     quota::{Held, timed},
+    time::now_ms,
 };
 
 /// Requests of one connection that are read and not answered; past that, TCP makes the client wait.
@@ -230,6 +232,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             Err(Ended::NotLoggedIn(key)) => {
                 tracing::warn!(%peer, client, "connection closed: {key} comes before a login; check the client's `security.protocol`");
             }
+            Err(Ended::Denied(denied)) if denied.is_ours() => {
+                tracing::debug!(%peer, client, "connection closed: a login failed: {denied}");
+            }
             Err(Ended::Denied(denied)) => {
                 let listener = &*self.session.listening.name;
                 tracing::warn!(%peer, client, listener, "connection closed: a login failed: {denied}");
@@ -265,7 +270,11 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Reads and answers until the login is done; false if the client went away.
     async fn hear_out(&mut self) -> Result<bool, Ended> {
         loop {
-            let Some(frame) = self.reader.next().await.map_err(Ended::Frame)? else { return Ok(false) };
+            let read = self.reader.next().await;
+            if let (Ok(None) | Err(_), Some(denied)) = (&read, self.login.as_ref().and_then(Login::refusal)) {
+                return Err(Ended::Denied(denied));
+            }
+            let Some(frame) = read.map_err(Ended::Frame)? else { return Ok(false) };
             let bare = self.login.as_ref().is_some_and(Login::expects_bare_token);
             let answer = if bare {
                 self.bare_token(&frame)
@@ -277,6 +286,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 let rq = self.context_of(&request, None);
                 let request = dispatch::admit(request, bytes).map_err(Ended::Refused)?;
                 match request.key {
+                    ApiKey::ApiVersions if self.login.as_ref().is_some_and(Login::is_under_way) => {
+                        Some(self.interrupted(&request).map_err(Ended::Refused)?)
+                    }
                     ApiKey::ApiVersions => {
                         dispatch::answer(request, rq, Arc::clone(&self.cx)).await.map_err(Ended::Refused)?
                     }
@@ -318,7 +330,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         let SaslAuthenticateRequest { auth_bytes, .. } = dispatch::read(request)?;
         let progress = match &mut self.login {
-            Some(login) => login.token(&auth_bytes, &self.cx.image.load()),
+            Some(login) => login.token(&auth_bytes, &self.cx.image.load(), now_ms()),
             None => Err(Denied::OutOfTurn),
         };
         let answer = dispatch::respond(key, version, id, &sasl::answer(&progress))?;
@@ -330,10 +342,19 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         Ok(answer)
     }
 
+    /// Versions are asked for between a handshake and its tokens: Kafka refuses that, and ends the connection.
+    fn interrupted(&mut self, request: &Request) -> Result<Answer, Refused> {
+        self.denied = Some(Denied::Interrupted);
+        let response =
+            ApiVersionsResponse { error_code: ErrorCode::ILLEGAL_SASL_STATE, ..Default::default() };
+        let version = Some(request.frame.version).filter(|version| request.key.versions().contains(version));
+        dispatch::respond(request.key, version.unwrap_or_default(), request.frame.correlation_id, &response)
+    }
+
     /// A token without a header, after a handshake of version 0. A failure is told by closing.
     fn bare_token(&mut self, frame: &Frame) -> Option<Answer> {
         let login = self.login.as_mut()?;
-        let progress = login.token(&frame.bytes, &self.cx.image.load());
+        let progress = login.token(&frame.bytes, &self.cx.image.load(), now_ms());
         let token = match &progress {
             Ok(Progress::Challenge(token) | Progress::Done(LoggedIn { token, .. })) => Some(token.clone()),
             Err(_) => None,

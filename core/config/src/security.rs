@@ -176,14 +176,189 @@ pub static SECURITY: [Key; 66] = [
         name: "ottla.sasl.plain.without.tls",
         kind: Type::Bool,
         default: Some("false"),
-        doc: "allows PLAIN on connections without TLS, where anybody on the way can read the password",
+        doc: "allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.connect.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        kafka_default: Some("null"),
+        doc: "longest wait for a connection to the provider of tokens or keys",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.read.timeout.ms",
+        kind: Type::Millis32,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        kafka_default: Some("null"),
+        doc: "longest wait for its answer, or for a token of the program's own",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.scope.claim.name",
+        kind: Type::String,
+        default: Some("scope"),
+        doc: "claim of a token that holds what it allows",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.sub.claim.name",
+        kind: Type::String,
+        default: Some("sub"),
+        doc: "claim of a token that says whose it is",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.buffer.seconds",
+        kind: Type::I16,
+        default: Some("300"),
+        range: Range::Int { min: 0, max: 3600, or: None },
+        update: Update::PerBroker,
+        doc: "time before a token's end by which it is refreshed, if its life is long enough",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.min.period.seconds",
+        kind: Type::I16,
+        default: Some("60"),
+        range: Range::Int { min: 0, max: 900, or: None },
+        update: Update::PerBroker,
+        doc: "least time between two refreshes, if a token's life is long enough",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.window.factor",
+        kind: Type::F64,
+        default: Some("0.8"),
+        range: Range::Float { min: 0.5, max: 1.0 },
+        update: Update::PerBroker,
+        doc: "share of a token's life after which it is refreshed",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.refresh.window.jitter",
+        kind: Type::F64,
+        default: Some("0.05"),
+        range: Range::Float { min: 0.0, max: 0.25 },
+        update: Update::PerBroker,
+        doc: "most that is added to that share, by chance, so that clients do not all ask at once",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.retry.backoff.max.ms",
+        kind: Type::Millis64,
+        default: Some("10000"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "longest pause before a token is asked for again",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.login.retry.backoff.ms",
+        kind: Type::Millis64,
+        default: Some("100"),
+        range: Range::Int { min: 0, max: i64::MAX, or: None },
+        doc: "pause before a token is asked for again where that failed; doubled at each failure in a row",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.client.credentials.client.id",
+        kind: Type::String,
+        aliases: &[Alias { name: "sasl.oauthbearer.client.id", scale: 1 }],
+        doc: "client id, for tokens by the client credentials grant; or `clientId` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.client.credentials.client.secret",
+        kind: Type::Password,
+        aliases: &[Alias { name: "sasl.oauthbearer.client.secret", scale: 1 }],
+        doc: "its secret; or `clientSecret` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.scope",
+        kind: Type::String,
+        doc: "scope to ask for; or `scope` of `sasl.jaas.config`",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.token.endpoint.url",
+        kind: Type::String,
+        doc: "where tokens come from: the token endpoint of a provider, as `https://...`, which is asked by the client credentials grant; or a file with a token, as `file:///...`, read again at each refresh",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.allow.unverified.audience",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "takes tokens for anybody; without it `sasl.oauthbearer.expected.audience` must be set",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.allow.unverified.issuer",
+        kind: Type::Bool,
+        default: Some("false"),
+        doc: "takes tokens of any issuer whose keys are in the set; without it `sasl.oauthbearer.expected.issuer` must be set",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.clock.skew.seconds",
+        kind: Type::I32,
+        default: Some("30"),
+        range: Range::Int { min: 0, max: 86400, or: None },
+        doc: "how much the clocks of this machine and of whoever makes tokens may differ",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.expected.audience",
+        kind: Type::List,
+        default: Some(""),
+        doc: "audiences (`aud`), one of which a token must have",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.expected.issuer",
+        kind: Type::String,
+        doc: "issuer (`iss`) that a token must have",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+        kind: Type::Millis64,
+        default: Some("3600000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "time after which the provider's keys are asked for anew; a token of a key that is not known has them asked for at once",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+        kind: Type::Millis64,
+        default: Some("10000"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "longest pause before the keys are asked for again",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+        kind: Type::Millis64,
+        default: Some("100"),
+        range: Range::Int { min: 1, max: i64::MAX, or: None },
+        doc: "pause before the keys are asked for again where that failed; doubled at each failure in a row",
+        ..Key::EMPTY
+    },
+    Key {
+        name: "sasl.oauthbearer.jwks.endpoint.url",
+        kind: Type::String,
+        doc: "where the keys are that check tokens: a set of them (JWKS) at a provider, as `https://...`, or in a file, as `file:///...`",
         ..Key::EMPTY
     },
     Key {
         name: "sasl.client.callback.handler.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that answers the client's callbacks",
         ..Key::EMPTY
@@ -193,7 +368,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::String,
         default: Some("/usr/bin/kinit"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "path of `kinit`",
@@ -204,7 +379,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::I64,
         default: Some("60000"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "least milliseconds between two Kerberos logins",
@@ -214,7 +389,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.kerberos.service.name",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "Kerberos principal that brokers run as",
@@ -225,7 +400,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::F64,
         default: Some("0.05"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "random part of the renewal time",
@@ -236,7 +411,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::F64,
         default: Some("0.8"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         update: Update::PerBroker,
         doc: "share of a ticket's life after which it is renewed",
@@ -246,7 +421,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.login.callback.handler.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that answers the login's callbacks",
         ..Key::EMPTY
@@ -255,115 +430,9 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.login.class",
         kind: Type::Class,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class of the login",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.connect.timeout.ms",
-        kind: Type::Millis32,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "wait for a connection to the token's provider",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.read.timeout.ms",
-        kind: Type::Millis32,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "wait for an answer of the token's provider",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.buffer.seconds",
-        kind: Type::I16,
-        default: Some("300"),
-        range: Range::Int { min: 0, max: 3600, or: None },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "time before a credential's end in which it is not refreshed any more",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.min.period.seconds",
-        kind: Type::I16,
-        default: Some("60"),
-        range: Range::Int { min: 0, max: 900, or: None },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "least time between two refreshes",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.window.factor",
-        kind: Type::F64,
-        default: Some("0.8"),
-        range: Range::Float { min: 0.5, max: 1.0 },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "share of a credential's life after which it is refreshed",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.refresh.window.jitter",
-        kind: Type::F64,
-        default: Some("0.05"),
-        range: Range::Float { min: 0.0, max: 0.25 },
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        update: Update::PerBroker,
-        doc: "random part of the refresh time",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.retry.backoff.max.ms",
-        kind: Type::Millis64,
-        default: Some("10000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "longest pause before a login is tried again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.login.retry.backoff.ms",
-        kind: Type::Millis64,
-        default: Some("100"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "pause before a login is first tried again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.allow.unverified.audience",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "takes tokens whose audience is not checked",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.allow.unverified.issuer",
-        kind: Type::Bool,
-        default: Some("false"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "takes tokens whose issuer is not checked",
         ..Key::EMPTY
     },
     Key {
@@ -374,7 +443,7 @@ pub static SECURITY: [Key; 66] = [
         ]),
         default: Some("RS256"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "algorithm that signs the assertion",
         ..Key::EMPTY
@@ -383,7 +452,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.aud",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "audience claim of the assertion",
         ..Key::EMPTY
@@ -394,7 +463,7 @@ pub static SECURITY: [Key; 66] = [
         default: Some("300"),
         range: Range::Int { min: 0, max: 86400, or: None },
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "life of the assertion",
         ..Key::EMPTY
@@ -403,7 +472,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.iss",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "issuer claim of the assertion",
         ..Key::EMPTY
@@ -413,7 +482,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Bool,
         default: Some("false"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "adds a random id to the assertion",
         ..Key::EMPTY
@@ -424,7 +493,7 @@ pub static SECURITY: [Key; 66] = [
         default: Some("60"),
         range: Range::Int { min: 0, max: 3600, or: None },
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "how far back the assertion's life begins",
         ..Key::EMPTY
@@ -433,7 +502,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.claim.sub",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "subject claim of the assertion",
         ..Key::EMPTY
@@ -442,7 +511,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file with a ready assertion",
         ..Key::EMPTY
@@ -451,7 +520,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.private.key.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file of the key that signs the assertion",
         ..Key::EMPTY
@@ -460,7 +529,7 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.private.key.passphrase",
         kind: Type::Password,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "passphrase of that key",
         ..Key::EMPTY
@@ -469,95 +538,9 @@ pub static SECURITY: [Key; 66] = [
         name: "sasl.oauthbearer.assertion.template.file",
         kind: Type::String,
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "file with the assertion's fixed header and claims",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.client.credentials.client.id",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "client id for the client credentials grant",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.client.credentials.client.secret",
-        kind: Type::Password,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "client secret for the client credentials grant",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.clock.skew.seconds",
-        kind: Type::I32,
-        default: Some("30"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "difference between clocks that is tolerated",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.expected.audience",
-        kind: Type::List,
-        default: Some(""),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "audiences one of which a token must have",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.expected.issuer",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "issuer that a token must have",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.refresh.ms",
-        kind: Type::Millis64,
-        default: Some("3600000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "time between refreshes of the provider's keys",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
-        kind: Type::Millis64,
-        default: Some("10000"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "longest pause before the keys are asked for again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
-        kind: Type::Millis64,
-        default: Some("100"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "pause before the keys are first asked for again",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.jwks.endpoint.url",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "where the provider's keys are",
         ..Key::EMPTY
     },
     Key {
@@ -565,7 +548,7 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Class,
         default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that gets tokens",
         ..Key::EMPTY
@@ -575,47 +558,9 @@ pub static SECURITY: [Key; 66] = [
         kind: Type::Class,
         default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
         effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
+            why: "Kerberos, Java classes and assertions of the client's own are not served",
         },
         doc: "Java class that checks tokens",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.scope",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "scope to ask for",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.scope.claim.name",
-        kind: Type::String,
-        default: Some("scope"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the scope",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.sub.claim.name",
-        kind: Type::String,
-        default: Some("sub"),
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "claim that holds the subject",
-        ..Key::EMPTY
-    },
-    Key {
-        name: "sasl.oauthbearer.token.endpoint.url",
-        kind: Type::String,
-        effect: Effect::Known {
-            why: "of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet",
-        },
-        doc: "where tokens are asked for",
         ..Key::EMPTY
     },
 ];

@@ -125,6 +125,11 @@ impl Settings {
         taken
     }
 
+    /// The settings whose names begin with `prefix`. Case does not matter, nor what separates words.
+    pub fn beginning(&self, prefix: &str) -> impl Iterator<Item = &Setting> {
+        self.settings.iter().filter(move |setting| begins(&setting.key, prefix))
+    }
+
     /// The names of the keys, as they were written.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.settings.iter().map(|setting| setting.key.as_str())

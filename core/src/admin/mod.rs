@@ -29,8 +29,8 @@ pub use self::{
 };
 use crate::{
     cluster::{
-        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TopicPartition, list_offsets::list_offsets,
-        runtime::Runtime,
+        Cluster, ClusterSettings, ListedOffset, OffsetSpec, TokenProvider, TopicPartition,
+        list_offsets::list_offsets, runtime::Runtime, tokens::AnyProvider,
     },
     config::{AdminConfig, ClientConfig, IsolationLevel},
     error::{Error, Result},
@@ -59,11 +59,22 @@ pub struct Admin {
 impl Admin {
     /// Checks `config` and starts. Connections are made when they are needed, in the background.
     pub fn new(config: AdminConfig) -> Result<Self> {
+        Self::start(config, None)
+    }
+
+    /// As [`Self::new`], for `sasl.mechanism=OAUTHBEARER` with tokens that the program gets itself. With another mechanism, or
+    /// none, it is not asked.
+    pub fn with_tokens(config: AdminConfig, tokens: impl TokenProvider) -> Result<Self> {
+        Self::start(config, Some(AnyProvider::new(tokens)))
+    }
+
+    fn start(config: AdminConfig, tokens: Option<AnyProvider>) -> Result<Self> {
         config.validate()?;
         let cluster = Cluster::new(ClusterSettings {
             client: ClientConfig::from(&config),
             metadata_max_idle: Duration::from_secs(300),
             allow_auto_topic_creation: false,
+            tokens,
         })?;
         let runtime = Runtime::start("ottla-admin")?;
         runtime.spawn(cluster.clone().keep_metadata());

@@ -66,12 +66,16 @@ impl BrokerConnection {
         sasl: Option<&SaslLogin>,
         timeout: Duration,
     ) -> Result<Arc<Self>> {
+        // A connection on which nobody logs in is not kept for long.
+        if let Some(sasl) = sasl {
+            login::prepare(sasl).await?;
+        }
         let connection = Connection::connect(&address.to_string(), options).await?;
         let this = Self::negotiate(connection, address, identification, timeout).await?;
         let Some(sasl) = sasl else { return Ok(Arc::new(this)) };
-        let lifetime = login::log_in(&this, sasl, None, timeout).await?;
+        let logged_in = login::log_in(&this, sasl, None, timeout).await?;
         let this = Arc::new(this);
-        if let Some(lifetime) = lifetime {
+        if let Some(lifetime) = logged_in.session {
             login::spawn_keeper(&this, sasl, lifetime, timeout);
         }
         Ok(this)

@@ -51,6 +51,13 @@ pub(crate) fn not_in_time(address: &Address) -> Error {
     )
 }
 
+/// That a caller's time was over while the client waited for a token to log in with.
+pub(crate) fn no_token_in_time() -> Error {
+    let text = "no token came in time, and without one no broker is connected to";
+    Error::new(ErrorKind::Timeout, text)
+        .hint("look whether the provider of tokens, or the program's function for them, answers; or allow more time")
+}
+
 /// That a listener lets in whoever logs in, and this client does not.
 pub(crate) fn wants_login(address: &Address, offered: &[&str], is_secret: bool) -> Diagnosis {
     let (now, then) = if is_secret { ("SSL", "SASL_SSL") } else { ("PLAINTEXT", "SASL_PLAINTEXT") };

@@ -14,29 +14,31 @@ use ottla_protocol::{
 };
 use ottla_transport::{
     Interlude,
-    sasl::{self as mechanisms, ClientExchange, SaslError},
+    sasl::{self as mechanisms, BearerToken, ClientExchange, Credentials, SaslError},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{broker::BrokerConnection, security::SaslLogin};
-use crate::error::{Error, ErrorKind, Result};
+use super::{broker::BrokerConnection, security::SaslLogin, tokens::Token};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    time::now_ms,
+};
 
-/// Tokens after which an exchange is taken to lead nowhere; SCRAM has two.
-const TOKENS_MAX: usize = 8;
+/// Messages after which an exchange is taken to lead nowhere; SCRAM has two.
+const MESSAGES_MAX: usize = 8;
 /// The part of a session's life after which the client logs in anew, as in Kafka's `SaslClientAuthenticator`.
 const RENEW_AT: std::ops::Range<f64> = 0.85..0.95;
 
-/// Logs in, each answer due within `timeout`; gives the life of the session if it has an end. During `interlude`, if the
-/// connection is in use.
+/// Logs in, each answer due within `timeout`. During `interlude`, if the connection is in use.
 pub(crate) async fn log_in(
     connection: &BrokerConnection,
     sasl: &SaslLogin,
     interlude: Option<&Interlude>,
     timeout: Duration,
-) -> Result<Option<Duration>> {
+) -> Result<LoggedIn> {
     let by = connection.address().to_string();
     let talk = Talk { connection, interlude, timeout };
-    let handshake = SaslHandshakeRequest { mechanism: Str::from_static(sasl.mechanism.name()) };
+    let handshake = SaslHandshakeRequest { mechanism: Str::from_static(sasl.mechanism().name()) };
     // Version 0 is followed by bare tokens; all brokers that Kafka still supports have version 1.
     if connection.version(ApiKey::SaslHandshake)? < 1 {
         return Err(
@@ -46,19 +48,22 @@ pub(crate) async fn log_in(
     let offered = talk.ask(&handshake).await?;
     check_handshake(&offered, sasl, &by)?;
 
-    let mut exchange = ClientExchange::new(sasl.mechanism, sasl.login.clone(), mechanisms::nonce());
+    let shown = Shown::by(sasl).await?;
+    let mut exchange = ClientExchange::new(shown.credentials.clone(), mechanisms::nonce());
     let mut token = exchange.first();
-    for _ in 0..TOKENS_MAX {
+    for _ in 0..MESSAGES_MAX {
         let request = SaslAuthenticateRequest { auth_bytes: token.into() };
         let response = talk.ask(&request).await?;
         if response.error_code.is_error() {
-            return Err(denied(response.error_code, response.error_message.as_ref(), sasl, &by));
+            shown.refused(sasl);
+            let said = response.error_message.as_ref();
+            return Err(denied(response.error_code, said, &shown, exchange.refusal(), &by));
         }
         match exchange.answer(&response.auth_bytes) {
             Ok(Some(next)) => token = next,
             Ok(None) => {
                 let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|ms| *ms > 0);
-                return Ok(lifetime.map(Duration::from_millis));
+                return Ok(LoggedIn { user: shown.user(), session: lifetime.map(Duration::from_millis) });
             }
             Err(error) => {
                 return Err(refused(&by, &error.to_string()).hint(hint_of(&error)).caused_by(error));
@@ -66,6 +71,62 @@ pub(crate) async fn log_in(
         }
     }
     Err(refused(&by, "the exchange has no end"))
+}
+
+/// What came of a login.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedIn {
+    /// Who logged in, as far as the client knows.
+    pub user: Option<String>,
+    /// The life of the session, if it has an end.
+    pub session: Option<Duration>,
+}
+
+/// Waits until there is something to log in with, so that no connection has to.
+pub(crate) async fn prepare(sasl: &SaslLogin) -> Result<()> {
+    match sasl {
+        SaslLogin::Fixed(_) => Ok(()),
+        SaslLogin::Bearer(tokens) => tokens.current().await.map(drop),
+    }
+}
+
+/// What one login shows to the broker.
+struct Shown {
+    credentials: Credentials,
+    token: Option<Arc<Token>>,
+}
+
+impl Shown {
+    async fn by(sasl: &SaslLogin) -> Result<Self> {
+        let tokens = match sasl {
+            SaslLogin::Fixed(credentials) => {
+                return Ok(Self { credentials: credentials.clone(), token: None });
+            }
+            SaslLogin::Bearer(tokens) => tokens,
+        };
+        let token = tokens.current().await?;
+        let bearer = BearerToken::new(token.value().reveal(), token.extensions().clone());
+        let bearer = bearer.map_err(|error| {
+            Error::new(ErrorKind::Authentication, format!("what came as a token is none: {error}"))
+                .hint("see what the provider, or the program's function, gives")
+                .caused_by(error)
+        })?;
+        Ok(Self { credentials: Credentials::OauthBearer(bearer), token: Some(token) })
+    }
+
+    fn user(&self) -> Option<String> {
+        match &self.token {
+            Some(token) => token.principal().map(str::to_owned),
+            None => self.credentials.user().map(str::to_owned),
+        }
+    }
+
+    /// The broker does not take it.
+    fn refused(&self, sasl: &SaslLogin) {
+        if let (SaslLogin::Bearer(tokens), Some(token)) = (sasl, &self.token) {
+            tokens.refused(token);
+        }
+    }
 }
 
 /// Keeps a session alive: logs in anew before it ends, as long as the connection is used. One that was not used meanwhile
@@ -87,10 +148,15 @@ pub(crate) async fn keep_session(
             connection.close();
             return;
         }
-        let interlude = connection.interlude();
-        match log_in(&connection, &sasl, Some(&interlude), timeout).await {
-            Ok(Some(next)) => lifetime = next,
-            Ok(None) => return,
+        let logged_in = async {
+            // What is sent meanwhile need not wait for a provider of tokens.
+            prepare(&sasl).await?;
+            let interlude = connection.interlude();
+            log_in(&connection, &sasl, Some(&interlude), timeout).await
+        };
+        match logged_in.await {
+            Ok(LoggedIn { session: Some(next), .. }) => lifetime = next,
+            Ok(LoggedIn { session: None, .. }) => return,
             Err(error) => {
                 tracing::warn!(%error, "cannot log in anew; the connection is closed");
                 connection.close();
@@ -118,7 +184,7 @@ impl Talk<'_> {
 }
 
 fn check_handshake(offered: &SaslHandshakeResponse, sasl: &SaslLogin, by: &str) -> Result<()> {
-    let mechanism = sasl.mechanism;
+    let mechanism = sasl.mechanism();
     match offered.error_code {
         ErrorCode::NONE => Ok(()),
         ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
@@ -133,11 +199,27 @@ fn check_handshake(offered: &SaslHandshakeResponse, sasl: &SaslLogin, by: &str) 
     }
 }
 
-fn denied(code: ErrorCode, said: Option<&Str>, sasl: &SaslLogin, by: &str) -> Error {
-    let (user, mechanism) = (&sasl.login.user, sasl.mechanism);
+/// The broker's refusal; `before` is what it said in the mechanism's own words.
+fn denied(code: ErrorCode, said: Option<&Str>, shown: &Shown, before: Option<&SaslError>, by: &str) -> Error {
+    let mechanism = shown.credentials.mechanism();
     let said = said.map_or_else(|| code.meaning().to_owned(), |said| said.to_string());
-    refused(by, &format!("`{user}` cannot log in by {mechanism}: {said} ({code})"))
-        .hint("check user name and password, and that the broker knows this user for this mechanism")
+    let before = before.map_or_else(String::new, |before| format!("{before}; "));
+    let Some(token) = &shown.token else {
+        let user = shown.credentials.user().unwrap_or_default();
+        return refused(by, &format!("`{user}` cannot log in by {mechanism}: {said} ({code})"))
+            .hint("check user name and password, and that the broker knows this user for this mechanism");
+    };
+    let whose = token.principal().map_or_else(String::new, |user| format!(" of `{}`", user.escape_debug()));
+    let left = token.end_ms().map_or_else(String::new, |end_ms| {
+        format!(
+            ", which is good for {} s yet by this machine's clock",
+            (end_ms.saturating_sub(now_ms())) / 1_000
+        )
+    });
+    refused(by, &format!("the token{whose}{left}, is not taken: {before}{said} ({code})")).hint(
+        "check that the broker's `sasl.oauthbearer.expected.issuer` and `.expected.audience` are those of the token, that it has the \
+         provider's keys, and that the clocks agree; the broker's log says what it was",
+    )
 }
 
 fn hint_of(error: &SaslError) -> &'static str {

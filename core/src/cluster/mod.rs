@@ -11,9 +11,11 @@ pub(crate) mod retry;
 pub(crate) mod router;
 pub(crate) mod runtime;
 pub(crate) mod security;
+pub(crate) mod tokens;
 pub(crate) mod unreached;
 
 pub(crate) use router::{Cluster, ClusterSettings, Purpose};
 
 pub use list_offsets::{ListedOffset, OffsetSpec};
 pub use partition::{OffsetAndMetadata, TopicPartition};
+pub use tokens::{Token, TokenError, TokenProvider};

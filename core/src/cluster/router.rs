@@ -30,6 +30,7 @@ use super::{
     metadata::{Address, LeaderHint, Metadata, MetadataSettings, Snapshot},
     retry::{Backoff, Failures},
     security::{SaslLogin, Security},
+    tokens::AnyProvider,
 };
 use crate::{
     config::{ClientConfig, MetadataRecovery},
@@ -59,6 +60,8 @@ pub(crate) struct ClusterSettings {
     pub metadata_max_idle: Duration,
     /// Whether asking for a topic may create it.
     pub allow_auto_topic_creation: bool,
+    /// The program's own way to get tokens.
+    pub tokens: Option<AnyProvider>,
 }
 
 /// A cluster and the connections to it. Lives on its client's I/O thread; the snapshot is read from anywhere.
@@ -107,7 +110,8 @@ impl Cluster {
     /// A cluster of which only the bootstrap servers are known. Makes no connection yet;
     /// [`Cluster::keep_metadata`] does.
     pub(crate) fn new(settings: ClusterSettings) -> Result<Arc<Self>> {
-        let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation } = settings;
+        let ClusterSettings { client: config, metadata_max_idle, allow_auto_topic_creation, tokens } =
+            settings;
         let bootstrap = bootstrap(&config)?;
         let metadata = MetadataSettings {
             max_age: config.metadata_max_age,
@@ -118,7 +122,7 @@ impl Cluster {
                 .then_some(config.metadata_recovery_rebootstrap_trigger),
         };
         let metadata = Metadata::new(metadata, std::time::Instant::now());
-        let Security { tls, sasl } = Security::new(&config)?;
+        let Security { tls, sasl } = Security::new(&config, tokens)?;
         Ok(Arc::new(Self {
             bootstrap,
             options: connect_options(&config, tls),
@@ -439,6 +443,10 @@ impl Cluster {
         };
         if is_connected {
             return Error::new(ErrorKind::Timeout, format!("`{address}` did not answer {key:?} in time"));
+        }
+        let waits_for_token = matches!(&self.sasl, Some(SaslLogin::Bearer(tokens)) if tokens.is_awaited());
+        if waits_for_token {
+            return diagnosis::no_token_in_time();
         }
         let error = diagnosis::not_in_time(&address);
         let explained: Result<()> = self.explain(node, &address, Err(error.clone()));

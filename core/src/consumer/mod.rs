@@ -45,8 +45,8 @@ use self::{
 };
 use crate::{
     cluster::{
-        Cluster, ClusterSettings, ListedOffset, OffsetAndMetadata, OffsetSpec, TopicPartition,
-        list_offsets::list_offsets, retry::Backoff, runtime::Runtime,
+        Cluster, ClusterSettings, ListedOffset, OffsetAndMetadata, OffsetSpec, TokenProvider, TopicPartition,
+        list_offsets::list_offsets, retry::Backoff, runtime::Runtime, tokens::AnyProvider,
     },
     config::{ClientConfig, ConsumerConfig, IsolationLevel},
     error::{Error, ErrorKind, Result},
@@ -132,11 +132,22 @@ pub struct Consumer {
 impl Consumer {
     /// Checks `config` and starts. Connections are made when they are needed, in the background.
     pub fn new(config: ConsumerConfig) -> Result<Self> {
+        Self::start(config, None)
+    }
+
+    /// As [`Self::new`], for `sasl.mechanism=OAUTHBEARER` with tokens that the program gets itself. With another mechanism, or
+    /// none, it is not asked.
+    pub fn with_tokens(config: ConsumerConfig, tokens: impl TokenProvider) -> Result<Self> {
+        Self::start(config, Some(AnyProvider::new(tokens)))
+    }
+
+    fn start(config: ConsumerConfig, tokens: Option<AnyProvider>) -> Result<Self> {
         config.validate()?;
         let cluster = Cluster::new(ClusterSettings {
             client: ClientConfig::from(&config),
             metadata_max_idle: Duration::from_secs(300),
             allow_auto_topic_creation: config.allow_auto_create_topics,
+            tokens,
         })?;
         let budget_bytes = usize::try_from(config.prefetch_max_bytes).unwrap_or(usize::MAX);
         let backoff = Backoff { first: config.retry_backoff, most: config.retry_backoff_max };

@@ -26,6 +26,7 @@ use crate::{
         router::{bootstrap, connect_options},
         runtime::Runtime,
         security::{SaslLogin, Security},
+        tokens::{AnyProvider, TokenProvider},
     },
     config::{AdminConfig, ClientConfig},
     error::Result,
@@ -80,9 +81,24 @@ impl Doctor {
     /// # Errors
     /// If the configuration is wrong: then no client of it would come to be, either.
     pub fn new(config: AdminConfig) -> Result<Self> {
+        Self::start(config, None)
+    }
+
+    /// As [`Self::new`], of a client that gets its tokens from the program.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_tokens(config: AdminConfig, tokens: impl TokenProvider) -> Result<Self> {
+        Self::start(config, Some(AnyProvider::new(tokens)))
+    }
+
+    fn start(config: AdminConfig, tokens: Option<AnyProvider>) -> Result<Self> {
         config.validate()?;
-        let config = ClientConfig::from(&config);
-        let Security { tls, sasl } = Security::new(&config)?;
+        let mut config = ClientConfig::from(&config);
+        for wait in [&mut config.sasl_login_connect_timeout, &mut config.sasl_login_read_timeout] {
+            *wait = STEP_MAX.min(*wait);
+        }
+        let Security { tls, sasl } = Security::new(&config, tokens)?;
         let protocol = match (tls.is_some(), sasl.is_some()) {
             (false, false) => "PLAINTEXT",
             (true, false) => "SSL",

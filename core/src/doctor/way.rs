@@ -25,7 +25,7 @@ use crate::{
     cluster::{
         broker::BrokerConnection,
         diagnosis::{Advertised, two_clusters, wants_login},
-        login::log_in,
+        login::{LoggedIn, log_in},
         metadata::Address,
     },
     error::{Error, ErrorKind, Result},
@@ -183,11 +183,11 @@ impl<'a> Way<'a> {
             return Ok(());
         };
         match log_in(connection, sasl, None, self.patient.limit).await {
-            Ok(lifetime) => {
-                let mut found =
-                    vec![("user", sasl.login.user.clone()), ("mechanism", sasl.mechanism.to_string())];
-                if let Some(lifetime) = lifetime {
-                    found.push(("session", format!("{} s", lifetime.as_secs())));
+            Ok(LoggedIn { user, session }) => {
+                let user = user.unwrap_or_else(|| "-".to_owned());
+                let mut found = vec![("user", user), ("mechanism", sasl.mechanism().to_string())];
+                if let Some(session) = session {
+                    found.push(("session", format!("{} s", session.as_secs())));
                 }
                 self.well(found);
                 Ok(())

@@ -45,7 +45,7 @@ pub use self::{
     record::{Header, Record},
 };
 use crate::{
-    cluster::{Cluster, ClusterSettings, runtime::Runtime},
+    cluster::{Cluster, ClusterSettings, TokenProvider, runtime::Runtime, tokens::AnyProvider},
     config::{Acks, ClientConfig, Compression, ProducerConfig},
     error::{Error, ErrorKind, Result},
     metrics::ProducerMetrics,
@@ -86,11 +86,22 @@ pub struct Producer {
 impl Producer {
     /// Checks `config` and starts. Connections are made when they are needed, in the background.
     pub fn new(config: ProducerConfig) -> Result<Self> {
+        Self::start(config, None)
+    }
+
+    /// As [`Self::new`], for `sasl.mechanism=OAUTHBEARER` with tokens that the program gets itself. With another mechanism, or
+    /// none, it is not asked.
+    pub fn with_tokens(config: ProducerConfig, tokens: impl TokenProvider) -> Result<Self> {
+        Self::start(config, Some(AnyProvider::new(tokens)))
+    }
+
+    fn start(config: ProducerConfig, tokens: Option<AnyProvider>) -> Result<Self> {
         let (accumulator, outbox) = settings(&config)?;
         let cluster = Cluster::new(ClusterSettings {
             client: ClientConfig::from(&config),
             metadata_max_idle: config.metadata_max_idle,
             allow_auto_topic_creation: true,
+            tokens,
         })?;
         let runtime = Arc::new(Runtime::start("ottla-producer")?);
         let accumulator = Arc::new(Accumulator::new(accumulator, Clock::system()));

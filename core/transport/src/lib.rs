@@ -4,6 +4,7 @@
 //! - [`write_pieces`] writes frames made of pieces by vectored writes
 //! - [`Connection`] is a client's connection: requests in a pipe, answers matched to them
 //! - [`Diagnosis`] says what a failure means, and what to do about it
+//! - [`jwt`] checks signed tokens, and [`provider`] asks whoever makes them
 //! - [`sasl`] has the exchanges that tell who somebody is
 //! - [`tls`] makes connections that nobody else can read or change
 //!
@@ -16,6 +17,8 @@ mod diagnosis;
 mod frame_error;
 mod frame_reader;
 mod frame_writer;
+pub mod jwt;
+pub mod provider;
 pub mod sasl;
 pub mod tls;
 mod transport_error;

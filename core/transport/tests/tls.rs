@@ -2,45 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod certificates;
+
 use std::{path::Path, sync::Arc};
 
+use certificates::{authority, certificate, shows, trusting};
 use ottla_transport::tls::{
     ClientAuth, Source, TlsAcceptor, TlsConnector, TlsSettings, TlsVersion, distinguished_name,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate and its key, as PEM.
-fn certificate(authority: &Authority, name: &str, hosts: &[&str]) -> String {
-    let mut params =
-        CertificateParams::new(hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Acme");
-    params.distinguished_name.push(DnType::CommonName, name);
-    let key = KeyPair::generate().unwrap();
-    let signed = params.signed_by(&key, authority).unwrap();
-    format!("{}{}", key.serialize_pem(), signed.pem())
-}
-
-fn shows(pem: &str) -> TlsSettings {
-    TlsSettings { certificates: Some(Source::Text(pem.to_owned())), ..TlsSettings::default() }
-}
-
-fn trusting(authority: &Authority, settings: TlsSettings) -> TlsSettings {
-    TlsSettings { trust: Some(Source::Text(authority.pem())), ..settings }
-}
 
 /// Both ends shake hands and a word goes each way; gives the client's distinguished name, or why either did not.
 async fn talk(
@@ -107,6 +80,33 @@ async fn nobody_is_trusted_whose_authority_is_not() {
 }
 
 #[tokio::test]
+async fn a_server_that_signs_itself_is_trusted_if_it_is_named_itself() {
+    let signs_itself = |year| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        // As `openssl req -x509` makes them.
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let signed = params.self_signed(&key).unwrap();
+        (acceptor(shows(&format!("{}{}", key.serialize_pem(), signed.pem())), ClientAuth::None), signed.pem())
+    };
+    let trusting = |pem: &str| {
+        let trust = Some(Source::Text(pem.to_owned()));
+        TlsConnector::new(TlsSettings { trust, ..TlsSettings::default() }).unwrap()
+    };
+    let (server, certificate) = signs_itself(4000);
+    assert_eq!(talk(&server, &trusting(&certificate), "localhost").await, Ok(None));
+    let error = talk(&server, &trusting(&certificate), "elsewhere.example").await.unwrap_err();
+    assert!(error.contains("not valid for name \"elsewhere.example\""), "{error}");
+    let (_, of_another) = signs_itself(4000);
+    let error = talk(&server, &trusting(&of_another), "localhost").await.unwrap_err();
+    assert!(error.contains("invalid peer certificate: UnknownIssuer"), "{error}");
+    let (server, certificate) = signs_itself(2000);
+    let error = talk(&server, &trusting(&certificate), "localhost").await.unwrap_err();
+    assert!(error.contains("certificate expired"), "{error}");
+}
+
+#[tokio::test]
 async fn whoever_is_told_to_look_at_no_certificate_takes_any() {
     let authority = authority();
     let server = acceptor(shows(&certificate(&authority, "broker", &["localhost"])), ClientAuth::None);
@@ -125,7 +125,7 @@ async fn a_client_says_who_it_is_with_a_certificate_where_that_is_asked() {
     let anonymous = TlsConnector::new(trusting(&authority, TlsSettings::default())).unwrap();
     let alice = shows(&certificate(&authority, "alice", &[]));
     let alice = TlsConnector::new(trusting(&authority, alice)).unwrap();
-    let stranger = shows(&certificate(&self::authority(), "alice", &[]));
+    let stranger = shows(&certificate(&certificates::authority(), "alice", &[]));
     let stranger = TlsConnector::new(trusting(&authority, stranger)).unwrap();
     let of_alice = Ok(Some("CN=alice,O=Acme".to_owned()));
 

@@ -175,7 +175,7 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Does nothing here: there is no JVM; write the value itself, or set a variable such as <c>OTTLA_SASL_JAAS_CONFIG</c>.</summary>
     public string? ConfigProviders { get => this["config.providers"]; set => this["config.providers"] = value; }
 
-    /// <summary>How to log in: <c>SCRAM-SHA-512</c>, <c>SCRAM-SHA-256</c>, or <c>PLAIN</c>; GSSAPI is not served; by default <c>GSSAPI</c>.</summary>
+    /// <summary>How to log in: <c>OAUTHBEARER</c>, <c>SCRAM-SHA-512</c>, <c>SCRAM-SHA-256</c>, or <c>PLAIN</c>; GSSAPI is not served; by default <c>GSSAPI</c>.</summary>
     public string? SaslMechanism { get => this["sasl.mechanism"]; set => this["sasl.mechanism"] = value; }
 
     /// <summary>User name, as in librdkafka; or by <c>sasl.jaas.config</c>.</summary>
@@ -184,14 +184,32 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Password, as in librdkafka; or by <c>sasl.jaas.config</c>.</summary>
     public string? SaslPassword { get => this["sasl.password"]; set => this["sasl.password"] = value; }
 
+    /// <summary>Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it; by default <c>false</c>.</summary>
+    public bool? SaslOauthbearerHeaderUrlencode { get => Truth("sasl.oauthbearer.header.urlencode"); set => this["sasl.oauthbearer.header.urlencode"] = Text(value); }
+
+    /// <summary>Librdkafka's: with <c>oidc</c> tokens come from <c>sasl.oauthbearer.token.endpoint.url</c>, which alone is enough; by default <c>default</c>.</summary>
+    public string? SaslOauthbearerMethod { get => this["sasl.oauthbearer.method"]; set => this["sasl.oauthbearer.method"] = value; }
+
+    /// <summary>Librdkafka's: extensions that go to the broker with a token, as <c>name=value,name=value</c>; or <c>extension_name</c> of <c>sasl.jaas.config</c>.</summary>
+    public string? SaslOauthbearerExtensions { get => this["sasl.oauthbearer.extensions"]; set => this["sasl.oauthbearer.extensions"] = value; }
+
+    /// <summary>Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or <c>probe</c> for those that the system trusts; without it those of <c>ssl.truststore.location</c>.</summary>
+    public string? HttpsCaLocation { get => this["https.ca.location"]; set => this["https.ca.location"] = value; }
+
+    /// <summary>Librdkafka's: the same as PEM text.</summary>
+    public string? HttpsCaPem { get => this["https.ca.pem"]; set => this["https.ca.pem"] = value; }
+
     /// <summary>Librdkafka's: checks the broker's certificate. With <c>false</c> any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by <c>ssl.truststore.location</c>; by default <c>true</c>.</summary>
     public bool? EnableSslCertificateVerification { get => Truth("enable.ssl.certificate.verification"); set => this["enable.ssl.certificate.verification"] = Text(value); }
 
     /// <summary>Does nothing here: there is no JVM.</summary>
     public string? SecurityProviders { get => this["security.providers"]; set => this["security.providers"] = value; }
 
-    /// <summary>Does nothing here: OAUTHBEARER is not served yet.</summary>
-    public bool? SaslOauthbearerHeaderUrlencode { get => Truth("sasl.oauthbearer.header.urlencode"); set => this["sasl.oauthbearer.header.urlencode"] = Text(value); }
+    /// <summary>Does nothing here: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens.</summary>
+    public string? SaslOauthbearerConfig { get => this["sasl.oauthbearer.config"]; set => this["sasl.oauthbearer.config"] = value; }
+
+    /// <summary>Does nothing here: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens.</summary>
+    public bool? EnableSaslOauthbearerUnsecureJwt { get => Truth("enable.sasl.oauthbearer.unsecure.jwt"); set => this["enable.sasl.oauthbearer.unsecure.jwt"] = Text(value); }
 
     /// <summary>Does nothing here: librdkafka's; log through the program's own logger.</summary>
     public int? LogLevel { get => Int32("log_level"); set => this["log_level"] = Text(value); }
@@ -295,138 +313,111 @@ public sealed class ProducerOptions : ClientOptions
     /// <summary>Login module and its options, as in a JAAS file: a client's <c>username</c> and <c>password</c>; of a broker, behind <c>listener.name.NAME.plain.</c>, the users of PLAIN, as <c>user_NAME="password"</c>.</summary>
     public string? SaslJaasConfig { get => this["sasl.jaas.config"]; set => this["sasl.jaas.config"] = value; }
 
-    /// <summary>Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default <c>false</c>.</summary>
+    /// <summary>Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token; by default <c>false</c>.</summary>
     public bool? OttlaSaslPlainWithoutTls { get => Truth("ottla.sasl.plain.without.tls"); set => this["ottla.sasl.plain.without.tls"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslClientCallbackHandlerClass { get => this["sasl.client.callback.handler.class"]; set => this["sasl.client.callback.handler.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslKerberosKinitCmd { get => this["sasl.kerberos.kinit.cmd"]; set => this["sasl.kerberos.kinit.cmd"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslKerberosMinTimeBeforeRelogin { get => Int64("sasl.kerberos.min.time.before.relogin"); set => this["sasl.kerberos.min.time.before.relogin"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslKerberosServiceName { get => this["sasl.kerberos.service.name"]; set => this["sasl.kerberos.service.name"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public double? SaslKerberosTicketRenewJitter { get => Double("sasl.kerberos.ticket.renew.jitter"); set => this["sasl.kerberos.ticket.renew.jitter"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public double? SaslKerberosTicketRenewWindowFactor { get => Double("sasl.kerberos.ticket.renew.window.factor"); set => this["sasl.kerberos.ticket.renew.window.factor"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslLoginCallbackHandlerClass { get => this["sasl.login.callback.handler.class"]; set => this["sasl.login.callback.handler.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslLoginClass { get => this["sasl.login.class"]; set => this["sasl.login.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Longest wait for a connection to the provider of tokens or keys; by default <c>10000</c>.</summary>
     public int? SaslLoginConnectTimeoutMs { get => Int32("sasl.login.connect.timeout.ms"); set => this["sasl.login.connect.timeout.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Longest wait for its answer, or for a token of the program's own; by default <c>10000</c>.</summary>
     public int? SaslLoginReadTimeoutMs { get => Int32("sasl.login.read.timeout.ms"); set => this["sasl.login.read.timeout.ms"] = Text(value); }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslLoginRefreshBufferSeconds { get => Int32("sasl.login.refresh.buffer.seconds"); set => this["sasl.login.refresh.buffer.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslLoginRefreshMinPeriodSeconds { get => Int32("sasl.login.refresh.min.period.seconds"); set => this["sasl.login.refresh.min.period.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public double? SaslLoginRefreshWindowFactor { get => Double("sasl.login.refresh.window.factor"); set => this["sasl.login.refresh.window.factor"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public double? SaslLoginRefreshWindowJitter { get => Double("sasl.login.refresh.window.jitter"); set => this["sasl.login.refresh.window.jitter"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslLoginRetryBackoffMaxMs { get => Int64("sasl.login.retry.backoff.max.ms"); set => this["sasl.login.retry.backoff.max.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslLoginRetryBackoffMs { get => Int64("sasl.login.retry.backoff.ms"); set => this["sasl.login.retry.backoff.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public bool? SaslOauthbearerAllowUnverifiedAudience { get => Truth("sasl.oauthbearer.allow.unverified.audience"); set => this["sasl.oauthbearer.allow.unverified.audience"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public bool? SaslOauthbearerAllowUnverifiedIssuer { get => Truth("sasl.oauthbearer.allow.unverified.issuer"); set => this["sasl.oauthbearer.allow.unverified.issuer"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionAlgorithm { get => this["sasl.oauthbearer.assertion.algorithm"]; set => this["sasl.oauthbearer.assertion.algorithm"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionClaimAud { get => this["sasl.oauthbearer.assertion.claim.aud"]; set => this["sasl.oauthbearer.assertion.claim.aud"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslOauthbearerAssertionClaimExpSeconds { get => Int32("sasl.oauthbearer.assertion.claim.exp.seconds"); set => this["sasl.oauthbearer.assertion.claim.exp.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionClaimIss { get => this["sasl.oauthbearer.assertion.claim.iss"]; set => this["sasl.oauthbearer.assertion.claim.iss"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public bool? SaslOauthbearerAssertionClaimJtiInclude { get => Truth("sasl.oauthbearer.assertion.claim.jti.include"); set => this["sasl.oauthbearer.assertion.claim.jti.include"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslOauthbearerAssertionClaimNbfSeconds { get => Int32("sasl.oauthbearer.assertion.claim.nbf.seconds"); set => this["sasl.oauthbearer.assertion.claim.nbf.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionClaimSub { get => this["sasl.oauthbearer.assertion.claim.sub"]; set => this["sasl.oauthbearer.assertion.claim.sub"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionFile { get => this["sasl.oauthbearer.assertion.file"]; set => this["sasl.oauthbearer.assertion.file"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionPrivateKeyFile { get => this["sasl.oauthbearer.assertion.private.key.file"]; set => this["sasl.oauthbearer.assertion.private.key.file"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionPrivateKeyPassphrase { get => this["sasl.oauthbearer.assertion.private.key.passphrase"]; set => this["sasl.oauthbearer.assertion.private.key.passphrase"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerAssertionTemplateFile { get => this["sasl.oauthbearer.assertion.template.file"]; set => this["sasl.oauthbearer.assertion.template.file"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerClientCredentialsClientId { get => this["sasl.oauthbearer.client.credentials.client.id"]; set => this["sasl.oauthbearer.client.credentials.client.id"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerClientCredentialsClientSecret { get => this["sasl.oauthbearer.client.credentials.client.secret"]; set => this["sasl.oauthbearer.client.credentials.client.secret"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public int? SaslOauthbearerClockSkewSeconds { get => Int32("sasl.oauthbearer.clock.skew.seconds"); set => this["sasl.oauthbearer.clock.skew.seconds"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerExpectedAudience { get => this["sasl.oauthbearer.expected.audience"]; set => this["sasl.oauthbearer.expected.audience"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerExpectedIssuer { get => this["sasl.oauthbearer.expected.issuer"]; set => this["sasl.oauthbearer.expected.issuer"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRefreshMs { get => Int64("sasl.oauthbearer.jwks.endpoint.refresh.ms"); set => this["sasl.oauthbearer.jwks.endpoint.refresh.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRetryBackoffMaxMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public long? SaslOauthbearerJwksEndpointRetryBackoffMs { get => Int64("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"); set => this["sasl.oauthbearer.jwks.endpoint.retry.backoff.ms"] = Text(value); }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerJwksEndpointUrl { get => this["sasl.oauthbearer.jwks.endpoint.url"]; set => this["sasl.oauthbearer.jwks.endpoint.url"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerJwtRetrieverClass { get => this["sasl.oauthbearer.jwt.retriever.class"]; set => this["sasl.oauthbearer.jwt.retriever.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerJwtValidatorClass { get => this["sasl.oauthbearer.jwt.validator.class"]; set => this["sasl.oauthbearer.jwt.validator.class"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
-    public string? SaslOauthbearerScope { get => this["sasl.oauthbearer.scope"]; set => this["sasl.oauthbearer.scope"] = value; }
-
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Claim of a token that holds what it allows; by default <c>scope</c>.</summary>
     public string? SaslOauthbearerScopeClaimName { get => this["sasl.oauthbearer.scope.claim.name"]; set => this["sasl.oauthbearer.scope.claim.name"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Claim of a token that says whose it is; by default <c>sub</c>.</summary>
     public string? SaslOauthbearerSubClaimName { get => this["sasl.oauthbearer.sub.claim.name"]; set => this["sasl.oauthbearer.sub.claim.name"] = value; }
 
-    /// <summary>Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet.</summary>
+    /// <summary>Time before a token's end by which it is refreshed, if its life is long enough; by default <c>300</c>.</summary>
+    public int? SaslLoginRefreshBufferSeconds { get => Int32("sasl.login.refresh.buffer.seconds"); set => this["sasl.login.refresh.buffer.seconds"] = Text(value); }
+
+    /// <summary>Least time between two refreshes, if a token's life is long enough; by default <c>60</c>.</summary>
+    public int? SaslLoginRefreshMinPeriodSeconds { get => Int32("sasl.login.refresh.min.period.seconds"); set => this["sasl.login.refresh.min.period.seconds"] = Text(value); }
+
+    /// <summary>Share of a token's life after which it is refreshed; by default <c>0.8</c>.</summary>
+    public double? SaslLoginRefreshWindowFactor { get => Double("sasl.login.refresh.window.factor"); set => this["sasl.login.refresh.window.factor"] = Text(value); }
+
+    /// <summary>Most that is added to that share, by chance, so that clients do not all ask at once; by default <c>0.05</c>.</summary>
+    public double? SaslLoginRefreshWindowJitter { get => Double("sasl.login.refresh.window.jitter"); set => this["sasl.login.refresh.window.jitter"] = Text(value); }
+
+    /// <summary>Longest pause before a token is asked for again; by default <c>10000</c>.</summary>
+    public long? SaslLoginRetryBackoffMaxMs { get => Int64("sasl.login.retry.backoff.max.ms"); set => this["sasl.login.retry.backoff.max.ms"] = Text(value); }
+
+    /// <summary>Pause before a token is asked for again where that failed; doubled at each failure in a row; by default <c>100</c>.</summary>
+    public long? SaslLoginRetryBackoffMs { get => Int64("sasl.login.retry.backoff.ms"); set => this["sasl.login.retry.backoff.ms"] = Text(value); }
+
+    /// <summary>Client id, for tokens by the client credentials grant; or <c>clientId</c> of <c>sasl.jaas.config</c>.</summary>
+    public string? SaslOauthbearerClientCredentialsClientId { get => this["sasl.oauthbearer.client.credentials.client.id"]; set => this["sasl.oauthbearer.client.credentials.client.id"] = value; }
+
+    /// <summary>Its secret; or <c>clientSecret</c> of <c>sasl.jaas.config</c>.</summary>
+    public string? SaslOauthbearerClientCredentialsClientSecret { get => this["sasl.oauthbearer.client.credentials.client.secret"]; set => this["sasl.oauthbearer.client.credentials.client.secret"] = value; }
+
+    /// <summary>Scope to ask for; or <c>scope</c> of <c>sasl.jaas.config</c>.</summary>
+    public string? SaslOauthbearerScope { get => this["sasl.oauthbearer.scope"]; set => this["sasl.oauthbearer.scope"] = value; }
+
+    /// <summary>Where tokens come from: the token endpoint of a provider, as <c>https://...</c>, which is asked by the client credentials grant; or a file with a token, as <c>file:///...</c>, read again at each refresh.</summary>
     public string? SaslOauthbearerTokenEndpointUrl { get => this["sasl.oauthbearer.token.endpoint.url"]; set => this["sasl.oauthbearer.token.endpoint.url"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslClientCallbackHandlerClass { get => this["sasl.client.callback.handler.class"]; set => this["sasl.client.callback.handler.class"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslKerberosKinitCmd { get => this["sasl.kerberos.kinit.cmd"]; set => this["sasl.kerberos.kinit.cmd"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public long? SaslKerberosMinTimeBeforeRelogin { get => Int64("sasl.kerberos.min.time.before.relogin"); set => this["sasl.kerberos.min.time.before.relogin"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslKerberosServiceName { get => this["sasl.kerberos.service.name"]; set => this["sasl.kerberos.service.name"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public double? SaslKerberosTicketRenewJitter { get => Double("sasl.kerberos.ticket.renew.jitter"); set => this["sasl.kerberos.ticket.renew.jitter"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public double? SaslKerberosTicketRenewWindowFactor { get => Double("sasl.kerberos.ticket.renew.window.factor"); set => this["sasl.kerberos.ticket.renew.window.factor"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslLoginCallbackHandlerClass { get => this["sasl.login.callback.handler.class"]; set => this["sasl.login.callback.handler.class"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslLoginClass { get => this["sasl.login.class"]; set => this["sasl.login.class"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionAlgorithm { get => this["sasl.oauthbearer.assertion.algorithm"]; set => this["sasl.oauthbearer.assertion.algorithm"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionClaimAud { get => this["sasl.oauthbearer.assertion.claim.aud"]; set => this["sasl.oauthbearer.assertion.claim.aud"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public int? SaslOauthbearerAssertionClaimExpSeconds { get => Int32("sasl.oauthbearer.assertion.claim.exp.seconds"); set => this["sasl.oauthbearer.assertion.claim.exp.seconds"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionClaimIss { get => this["sasl.oauthbearer.assertion.claim.iss"]; set => this["sasl.oauthbearer.assertion.claim.iss"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public bool? SaslOauthbearerAssertionClaimJtiInclude { get => Truth("sasl.oauthbearer.assertion.claim.jti.include"); set => this["sasl.oauthbearer.assertion.claim.jti.include"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public int? SaslOauthbearerAssertionClaimNbfSeconds { get => Int32("sasl.oauthbearer.assertion.claim.nbf.seconds"); set => this["sasl.oauthbearer.assertion.claim.nbf.seconds"] = Text(value); }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionClaimSub { get => this["sasl.oauthbearer.assertion.claim.sub"]; set => this["sasl.oauthbearer.assertion.claim.sub"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionFile { get => this["sasl.oauthbearer.assertion.file"]; set => this["sasl.oauthbearer.assertion.file"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionPrivateKeyFile { get => this["sasl.oauthbearer.assertion.private.key.file"]; set => this["sasl.oauthbearer.assertion.private.key.file"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionPrivateKeyPassphrase { get => this["sasl.oauthbearer.assertion.private.key.passphrase"]; set => this["sasl.oauthbearer.assertion.private.key.passphrase"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerAssertionTemplateFile { get => this["sasl.oauthbearer.assertion.template.file"]; set => this["sasl.oauthbearer.assertion.template.file"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerJwtRetrieverClass { get => this["sasl.oauthbearer.jwt.retriever.class"]; set => this["sasl.oauthbearer.jwt.retriever.class"] = value; }
+
+    /// <summary>Does nothing here: Kerberos, Java classes and assertions of the client's own are not served.</summary>
+    public string? SaslOauthbearerJwtValidatorClass { get => this["sasl.oauthbearer.jwt.validator.class"]; set => this["sasl.oauthbearer.jwt.validator.class"] = value; }
 }

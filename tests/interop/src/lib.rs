@@ -11,6 +11,7 @@ pub mod peers;
 pub mod program;
 pub mod record;
 pub mod tls;
+pub mod tokens;
 pub mod wire;
 
 use std::{

@@ -90,7 +90,16 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     } else {
         lane.skip(run, "valgrind");
     }
-    for name in ["records.c", "groups.c", "mistakes.c", "lives.c", "admin.c", "endurance.c", "handles.cpp"] {
+    for name in [
+        "records.c",
+        "groups.c",
+        "mistakes.c",
+        "lives.c",
+        "admin.c",
+        "tokens.c",
+        "endurance.c",
+        "handles.cpp",
+    ] {
         for &form in forms.iter().filter(|_| has_cpp || name.ends_with(".c")) {
             lane.program(name, form)?;
         }

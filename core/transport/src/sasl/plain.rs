@@ -73,7 +73,7 @@ impl PlainServer {
         if !(identity.is_empty() || identity == user) || !users.knows(user, password) {
             return Err(SaslError::Refused);
         }
-        Ok(ServerStep::Done { user: user.to_owned(), token: Vec::new() })
+        Ok(ServerStep::Done { user: user.to_owned(), token: Vec::new(), lifetime: None })
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn whoever_knows_the_password_is_let_in_and_nobody_else() {
         let login = |user: &str, password: &str| Login { user: user.into(), password: password.into() };
-        let done = |user: &str| Ok(ServerStep::Done { user: user.into(), token: Vec::new() });
+        let done = |user: &str| Ok(ServerStep::Done { user: user.into(), token: Vec::new(), lifetime: None });
         let step = |token: &[u8]| PlainServer::step(&users(), token);
         assert_eq!(step(&token(&login("alice", "wonder"))), done("alice"));
         assert_eq!(step(b"bob\0bob\0builder"), done("bob"));

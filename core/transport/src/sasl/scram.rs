@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use ring::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq;
 
-use super::{Login, SaslError, ServerStep};
+use super::{Login, SaslError, ServerStep, unescaped};
 
 /// Fewest iterations that either side takes: RFC 7677's least, and Kafka's.
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
@@ -247,7 +247,11 @@ impl ScramServer {
             ServerState::New => self.challenge(message, nonce, secret, find),
             ServerState::Challenged { user, credential, is_known, nonce, said } => {
                 let token = check_client(self.hash, message, &credential, &nonce, &said)?;
-                if is_known { Ok(ServerStep::Done { user, token }) } else { Err(SaslError::Refused) }
+                if is_known {
+                    Ok(ServerStep::Done { user, token, lifetime: None })
+                } else {
+                    Err(SaslError::Refused)
+                }
             }
             ServerState::Over => Err(SaslError::Malformed("the exchange is over")),
         }
@@ -378,21 +382,6 @@ fn escaped(name: &str) -> String {
     name.replace('=', "=3D").replace(',', "=2C")
 }
 
-fn unescaped(name: &str) -> Result<String, SaslError> {
-    let mut whole = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((before, after)) = rest.split_once('=') {
-        whole.push_str(before);
-        (whole, rest) = match (after.strip_prefix("2C"), after.strip_prefix("3D")) {
-            (Some(after), _) => (whole + ",", after),
-            (_, Some(after)) => (whole + "=", after),
-            _ => return Err(SaslError::Malformed("a `=` in the user name stands for nothing")),
-        };
-    }
-    whole.push_str(rest);
-    Ok(whole)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -423,7 +412,7 @@ mod tests {
         assert_eq!(proof, expected.as_bytes());
         let done = server.step(&proof, "", b"", |_| None).unwrap();
         let token = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".to_vec();
-        assert_eq!(done, ServerStep::Done { user: "user".into(), token: token.clone() });
+        assert_eq!(done, ServerStep::Done { user: "user".into(), token: token.clone(), lifetime: None });
         assert_eq!(client.answer(&token), Ok(None));
         assert!(client.answer(&token).is_err());
     }
@@ -448,7 +437,7 @@ mod tests {
         for hash in [ScramHash::Sha256, ScramHash::Sha512] {
             let known = login("a,b=c ü", "pässword");
             let (done, mut client) = run(hash, &known, known.clone());
-            let Ok(ServerStep::Done { user, token }) = done else { panic!("{done:?}") };
+            let Ok(ServerStep::Done { user, token, lifetime: None }) = done else { panic!("{done:?}") };
             assert_eq!(user, known.user);
             assert_eq!(client.answer(&token), Ok(None));
             assert_eq!(run(hash, &known, login(&known.user, "password")).0, Err(SaslError::Refused));

@@ -691,6 +691,35 @@ namespace Ottla.Native
         [DllImport(__DllName, EntryPoint = "ottla_result_free", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern void ottla_result_free(ottla_result* result);
 
+        /// <summary>
+        ///  Has clients that are made of these settings, and log in by `sasl.mechanism=OAUTHBEARER`, ask `ask` for their tokens: when they
+        ///  first connect, and before each token ends. NULL ends it, for clients made later. `user` must live as long as the clients. [one]
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "ottla_config_set_token_fn", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int ottla_config_set_token_fn(ottla_config* config, delegate* unmanaged[Cdecl]<ottla_token_request*, void*, void> ask, void* user, ottla_error** err);
+
+        /// <summary>
+        ///  As ottla_config_set_token_fn(), by events of kind OTTLA_EV_TOKEN_REQUEST in `events`, whose object is the request, and whose token is
+        ///  `token`. Somebody must drain that queue also while others wait for a client. NULL ends it, for clients made later. [one]
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "ottla_config_set_token_queue", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int ottla_config_set_token_queue(ottla_config* config, ottla_queue* events, ulong token, ottla_error** err);
+
+        /// <summary>
+        ///  Answers a request with a token, and frees it, whatever comes of it. `expires_ms` is when the token ends, in milliseconds since the
+        ///  epoch; below 0 it is read from the token, if that is a JWT. `principal` says whose it is, for logs and errors; NULL where that is in the
+        ///  token. `extensions` are `extension_count` pairs of a name and a value, which go to the broker with it. [any][cb]
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "ottla_token_request_give", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int ottla_token_request_give(ottla_token_request* request, byte* value, long expires_ms, byte* principal, byte** extensions, nuint extension_count, ottla_error** err);
+
+        /// <summary>
+        ///  Says that there is no token, and why, and frees the request; NULL does nothing. With `passes` not 0 it is tried again by itself, and
+        ///  whoever waits goes on to; else who waits is told at once. No secret belongs into `why`. [any][cb]
+        /// </summary>
+        [DllImport(__DllName, EntryPoint = "ottla_token_request_fail", CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern void ottla_token_request_fail(ottla_token_request* request, byte* why, int passes);
+
     }
 
     /// <summary>
@@ -1323,6 +1352,15 @@ namespace Ottla.Native
     /// </summary>
     [StructLayout(LayoutKind.Sequential)]
     internal unsafe partial struct ottla_result
+    {
+    }
+
+    /// <summary>
+    ///  A client needs a token. Answer it with ottla_token_request_give() or ottla_token_request_fail(), at once or later, on any
+    ///  thread. The client waits `sasl.login.read.timeout.ms` for that, and no longer; an answer that comes too late does nothing.
+    /// </summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal unsafe partial struct ottla_token_request
     {
     }
 

@@ -11,6 +11,7 @@ module Ottla
     EV_CALL = 2
     EV_BATCH_READY = 3
     EV_REBALANCE = 4
+    EV_TOKEN_REQUEST = 5
     OFFSET_EARLIEST = 1
     OFFSET_LATEST = 2
     OFFSET_TIMESTAMP = 3
@@ -323,6 +324,10 @@ module Ottla
       library.attach_function :ottla_result_configs, [:pointer, :pointer], :pointer
       library.attach_function :ottla_result_groups, [:pointer, :pointer], :pointer
       library.attach_function :ottla_result_free, [:pointer], :void
+      library.attach_function :ottla_config_set_token_fn, [:pointer, :pointer, :pointer, :pointer], :int32
+      library.attach_function :ottla_config_set_token_queue, [:pointer, :pointer, :uint64, :pointer], :int32
+      library.attach_function :ottla_token_request_give, [:pointer, :string, :int64, :string, :pointer, :size_t, :pointer], :int32
+      library.attach_function :ottla_token_request_fail, [:pointer, :string, :int32], :void
     end
   end
 end

@@ -72,6 +72,7 @@ impl TestProgram {
             client: ClientConfig::from(&config),
             metadata_max_idle: Duration::from_secs(300),
             allow_auto_topic_creation: false,
+            tokens: None,
         })
         .unwrap();
         let runtime = Runtime::start("member").unwrap();

@@ -167,7 +167,7 @@ public final class ConsumerConfig {
     /** Does nothing here: there is no JVM; write the value itself, or set a variable such as {@code OTTLA_SASL_JAAS_CONFIG}. */
     public static final String CONFIG_PROVIDERS_CONFIG = "config.providers";
 
-    /** How to log in: {@code SCRAM-SHA-512}, {@code SCRAM-SHA-256}, or {@code PLAIN}; GSSAPI is not served; by default {@code GSSAPI}. */
+    /** How to log in: {@code OAUTHBEARER}, {@code SCRAM-SHA-512}, {@code SCRAM-SHA-256}, or {@code PLAIN}; GSSAPI is not served; by default {@code GSSAPI}. */
     public static final String SASL_MECHANISM_CONFIG = "sasl.mechanism";
 
     /** User name, as in librdkafka; or by {@code sasl.jaas.config}. */
@@ -176,14 +176,32 @@ public final class ConsumerConfig {
     /** Password, as in librdkafka; or by {@code sasl.jaas.config}. */
     public static final String SASL_PASSWORD_CONFIG = "sasl.password";
 
+    /** Encodes client id and secret as in a form before they go into the header of a request for a token, as RFC 6749 has it; by default {@code false}. */
+    public static final String SASL_OAUTHBEARER_HEADER_URLENCODE_CONFIG = "sasl.oauthbearer.header.urlencode";
+
+    /** Librdkafka's: with {@code oidc} tokens come from {@code sasl.oauthbearer.token.endpoint.url}, which alone is enough; by default {@code default}. */
+    public static final String SASL_OAUTHBEARER_METHOD_CONFIG = "sasl.oauthbearer.method";
+
+    /** Librdkafka's: extensions that go to the broker with a token, as {@code name=value,name=value}; or {@code extension_name} of {@code sasl.jaas.config}. */
+    public static final String SASL_OAUTHBEARER_EXTENSIONS_CONFIG = "sasl.oauthbearer.extensions";
+
+    /** Librdkafka's: file of those who are trusted to vouch for the provider of tokens, or {@code probe} for those that the system trusts; without it those of {@code ssl.truststore.location}. */
+    public static final String HTTPS_CA_LOCATION_CONFIG = "https.ca.location";
+
+    /** Librdkafka's: the same as PEM text. */
+    public static final String HTTPS_CA_PEM_CONFIG = "https.ca.pem";
+
     /** Librdkafka's: checks the broker's certificate. With {@code false} any certificate is taken, so that anybody on the way can be the broker: rather name whom to trust by {@code ssl.truststore.location}; by default {@code true}. */
     public static final String ENABLE_SSL_CERTIFICATE_VERIFICATION_CONFIG = "enable.ssl.certificate.verification";
 
     /** Does nothing here: there is no JVM. */
     public static final String SECURITY_PROVIDERS_CONFIG = "security.providers";
 
-    /** Does nothing here: OAUTHBEARER is not served yet. */
-    public static final String SASL_OAUTHBEARER_HEADER_URLENCODE_CONFIG = "sasl.oauthbearer.header.urlencode";
+    /** Does nothing here: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+    public static final String SASL_OAUTHBEARER_CONFIG_CONFIG = "sasl.oauthbearer.config";
+
+    /** Does nothing here: librdkafka's, for tokens that nobody signs; give the client a function that makes its tokens. */
+    public static final String ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT_CONFIG = "enable.sasl.oauthbearer.unsecure.jwt";
 
     /** Does nothing here: librdkafka's; log through the program's own logger. */
     public static final String LOG_LEVEL_CONFIG = "log_level";
@@ -287,138 +305,111 @@ public final class ConsumerConfig {
     /** Login module and its options, as in a JAAS file: a client's {@code username} and {@code password}; of a broker, behind {@code listener.name.NAME.plain.}, the users of PLAIN, as {@code user_NAME="password"}. */
     public static final String SASL_JAAS_CONFIG_CONFIG = "sasl.jaas.config";
 
-    /** Allows PLAIN on connections without TLS, where anybody on the way can read the password; by default {@code false}. */
+    /** Allows PLAIN and OAUTHBEARER on connections without TLS, where anybody on the way can read the password, or the token; by default {@code false}. */
     public static final String OTTLA_SASL_PLAIN_WITHOUT_TLS_CONFIG = "ottla.sasl.plain.without.tls";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_CLIENT_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.client.callback.handler.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_KERBEROS_KINIT_CMD_CONFIG = "sasl.kerberos.kinit.cmd";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_KERBEROS_MIN_TIME_BEFORE_RELOGIN_CONFIG = "sasl.kerberos.min.time.before.relogin";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_KERBEROS_SERVICE_NAME_CONFIG = "sasl.kerberos.service.name";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_KERBEROS_TICKET_RENEW_JITTER_CONFIG = "sasl.kerberos.ticket.renew.jitter";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_KERBEROS_TICKET_RENEW_WINDOW_FACTOR_CONFIG = "sasl.kerberos.ticket.renew.window.factor";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.login.callback.handler.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_CLASS_CONFIG = "sasl.login.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Longest wait for a connection to the provider of tokens or keys; by default {@code 10000}. */
     public static final String SASL_LOGIN_CONNECT_TIMEOUT_MS_CONFIG = "sasl.login.connect.timeout.ms";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Longest wait for its answer, or for a token of the program's own; by default {@code 10000}. */
     public static final String SASL_LOGIN_READ_TIMEOUT_MS_CONFIG = "sasl.login.read.timeout.ms";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_REFRESH_BUFFER_SECONDS_CONFIG = "sasl.login.refresh.buffer.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_REFRESH_MIN_PERIOD_SECONDS_CONFIG = "sasl.login.refresh.min.period.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_REFRESH_WINDOW_FACTOR_CONFIG = "sasl.login.refresh.window.factor";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_REFRESH_WINDOW_JITTER_CONFIG = "sasl.login.refresh.window.jitter";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.login.retry.backoff.max.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_LOGIN_RETRY_BACKOFF_MS_CONFIG = "sasl.login.retry.backoff.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_AUDIENCE_CONFIG = "sasl.oauthbearer.allow.unverified.audience";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ALLOW_UNVERIFIED_ISSUER_CONFIG = "sasl.oauthbearer.allow.unverified.issuer";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_ALGORITHM_CONFIG = "sasl.oauthbearer.assertion.algorithm";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_AUD_CONFIG = "sasl.oauthbearer.assertion.claim.aud";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_EXP_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.exp.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_ISS_CONFIG = "sasl.oauthbearer.assertion.claim.iss";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_JTI_INCLUDE_CONFIG = "sasl.oauthbearer.assertion.claim.jti.include";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_NBF_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.nbf.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_SUB_CONFIG = "sasl.oauthbearer.assertion.claim.sub";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_FILE_CONFIG = "sasl.oauthbearer.assertion.file";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE_CONFIG = "sasl.oauthbearer.assertion.private.key.file";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_PASSPHRASE_CONFIG = "sasl.oauthbearer.assertion.private.key.passphrase";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_ASSERTION_TEMPLATE_FILE_CONFIG = "sasl.oauthbearer.assertion.template.file";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID_CONFIG = "sasl.oauthbearer.client.credentials.client.id";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_CONFIG = "sasl.oauthbearer.client.credentials.client.secret";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_CLOCK_SKEW_SECONDS_CONFIG = "sasl.oauthbearer.clock.skew.seconds";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_EXPECTED_AUDIENCE_CONFIG = "sasl.oauthbearer.expected.audience";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_EXPECTED_ISSUER_CONFIG = "sasl.oauthbearer.expected.issuer";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_REFRESH_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_RETRY_BACKOFF_MS_CONFIG = "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWKS_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.jwks.endpoint.url";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWT_RETRIEVER_CLASS_CONFIG = "sasl.oauthbearer.jwt.retriever.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_JWT_VALIDATOR_CLASS_CONFIG = "sasl.oauthbearer.jwt.validator.class";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
-    public static final String SASL_OAUTHBEARER_SCOPE_CONFIG = "sasl.oauthbearer.scope";
-
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Claim of a token that holds what it allows; by default {@code scope}. */
     public static final String SASL_OAUTHBEARER_SCOPE_CLAIM_NAME_CONFIG = "sasl.oauthbearer.scope.claim.name";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Claim of a token that says whose it is; by default {@code sub}. */
     public static final String SASL_OAUTHBEARER_SUB_CLAIM_NAME_CONFIG = "sasl.oauthbearer.sub.claim.name";
 
-    /** Does nothing here: of SASL, PLAIN and SCRAM are served; Kerberos and OAUTHBEARER are not yet. */
+    /** Time before a token's end by which it is refreshed, if its life is long enough; by default {@code 300}. */
+    public static final String SASL_LOGIN_REFRESH_BUFFER_SECONDS_CONFIG = "sasl.login.refresh.buffer.seconds";
+
+    /** Least time between two refreshes, if a token's life is long enough; by default {@code 60}. */
+    public static final String SASL_LOGIN_REFRESH_MIN_PERIOD_SECONDS_CONFIG = "sasl.login.refresh.min.period.seconds";
+
+    /** Share of a token's life after which it is refreshed; by default {@code 0.8}. */
+    public static final String SASL_LOGIN_REFRESH_WINDOW_FACTOR_CONFIG = "sasl.login.refresh.window.factor";
+
+    /** Most that is added to that share, by chance, so that clients do not all ask at once; by default {@code 0.05}. */
+    public static final String SASL_LOGIN_REFRESH_WINDOW_JITTER_CONFIG = "sasl.login.refresh.window.jitter";
+
+    /** Longest pause before a token is asked for again; by default {@code 10000}. */
+    public static final String SASL_LOGIN_RETRY_BACKOFF_MAX_MS_CONFIG = "sasl.login.retry.backoff.max.ms";
+
+    /** Pause before a token is asked for again where that failed; doubled at each failure in a row; by default {@code 100}. */
+    public static final String SASL_LOGIN_RETRY_BACKOFF_MS_CONFIG = "sasl.login.retry.backoff.ms";
+
+    /** Client id, for tokens by the client credentials grant; or {@code clientId} of {@code sasl.jaas.config}. */
+    public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID_CONFIG = "sasl.oauthbearer.client.credentials.client.id";
+
+    /** Its secret; or {@code clientSecret} of {@code sasl.jaas.config}. */
+    public static final String SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_CONFIG = "sasl.oauthbearer.client.credentials.client.secret";
+
+    /** Scope to ask for; or {@code scope} of {@code sasl.jaas.config}. */
+    public static final String SASL_OAUTHBEARER_SCOPE_CONFIG = "sasl.oauthbearer.scope";
+
+    /** Where tokens come from: the token endpoint of a provider, as {@code https://...}, which is asked by the client credentials grant; or a file with a token, as {@code file:///...}, read again at each refresh. */
     public static final String SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL_CONFIG = "sasl.oauthbearer.token.endpoint.url";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_CLIENT_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.client.callback.handler.class";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_KERBEROS_KINIT_CMD_CONFIG = "sasl.kerberos.kinit.cmd";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_KERBEROS_MIN_TIME_BEFORE_RELOGIN_CONFIG = "sasl.kerberos.min.time.before.relogin";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_KERBEROS_SERVICE_NAME_CONFIG = "sasl.kerberos.service.name";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_KERBEROS_TICKET_RENEW_JITTER_CONFIG = "sasl.kerberos.ticket.renew.jitter";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_KERBEROS_TICKET_RENEW_WINDOW_FACTOR_CONFIG = "sasl.kerberos.ticket.renew.window.factor";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_LOGIN_CALLBACK_HANDLER_CLASS_CONFIG = "sasl.login.callback.handler.class";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_LOGIN_CLASS_CONFIG = "sasl.login.class";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_ALGORITHM_CONFIG = "sasl.oauthbearer.assertion.algorithm";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_AUD_CONFIG = "sasl.oauthbearer.assertion.claim.aud";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_EXP_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.exp.seconds";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_ISS_CONFIG = "sasl.oauthbearer.assertion.claim.iss";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_JTI_INCLUDE_CONFIG = "sasl.oauthbearer.assertion.claim.jti.include";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_NBF_SECONDS_CONFIG = "sasl.oauthbearer.assertion.claim.nbf.seconds";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_CLAIM_SUB_CONFIG = "sasl.oauthbearer.assertion.claim.sub";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_FILE_CONFIG = "sasl.oauthbearer.assertion.file";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE_CONFIG = "sasl.oauthbearer.assertion.private.key.file";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_PASSPHRASE_CONFIG = "sasl.oauthbearer.assertion.private.key.passphrase";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_ASSERTION_TEMPLATE_FILE_CONFIG = "sasl.oauthbearer.assertion.template.file";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_JWT_RETRIEVER_CLASS_CONFIG = "sasl.oauthbearer.jwt.retriever.class";
+
+    /** Does nothing here: Kerberos, Java classes and assertions of the client's own are not served. */
+    public static final String SASL_OAUTHBEARER_JWT_VALIDATOR_CLASS_CONFIG = "sasl.oauthbearer.jwt.validator.class";
 }
