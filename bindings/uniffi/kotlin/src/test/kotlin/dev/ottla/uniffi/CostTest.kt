@@ -30,22 +30,23 @@ class CostTest(private val broker: OttlaBroker) {
                 producer.flush()
             }
         }
+        val large = "uniffi-cost-of-reading"
+        broker.producer("linger.ms" to "200", "batch.size" to "1000000").use { producer ->
+            repeat(5) { List(10_000) { async { producer.send(ProducerRecord(large, ByteArray(100))) } }.awaitAll() }
+        }
         broker.consumer().use { consumer ->
-            consumer.assign(listOf(TopicPartition(topic, 0)))
-            consumer.read(8_000)
-            var read = 0
+            val partition = TopicPartition(large, 0)
+            consumer.assign(listOf(partition))
+            var read = consumer.read(10_000).size
+            val (before, began) = read to times()
             var polls = 0
-            val began = times()
-            while (read < 90_000) {
-                val records = consumer.poll(PATIENCE)
-                read += records.size
+            while (read < 50_000) {
+                read += consumer.poll(PATIENCE).size
                 polls++
             }
-            tell("a poll, of ${read / polls} records on average", polls, began)
-            tell("a record of it", read, began)
-            consumer.pause(consumer.assignment())
-            val quiet = TopicPartition(topic, 0)
-            cost("a call that waits for nothing", 50_000) { repeat(50_000) { consumer.position(quiet) } }
+            tell("a poll, of ${(read - before) / polls} records on average", polls, began)
+            tell("a record of it", read - before, began)
+            cost("a call that waits for nothing", 20_000) { repeat(20_000) { consumer.position(partition) } }
         }
     }
 
