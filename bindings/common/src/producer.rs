@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use futures_channel::oneshot;
 
 use crate::{
     blocking::Wait,
@@ -393,10 +393,13 @@ async fn hand_over(
             false => client.try_send_awaited(&record).map_err(Into::into),
         }
     };
-    tokio::select! {
-        biased;
-        () = waits.closed() => {}
-        taken = taking => drop(waits.send(taken)),
+    let mut taking = pin!(taking);
+    let taken = poll_fn(|context| match waits.poll_canceled(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => taking.as_mut().poll(context).map(Some),
+    });
+    if let Some(taken) = taken.await {
+        drop(waits.send(taken));
     }
 }
 
