@@ -116,6 +116,13 @@ fn what_is_wrong_is_answered_with_kafkas_code_and_ends_the_connection() {
     let mut client = test.connect();
     assert_eq!(client.token(b"\0alice\0wonder".to_vec()).error_code, ErrorCode::ILLEGAL_SASL_STATE);
     assert!(client.is_closed(), "a token without a handshake");
+    for version in [0, 4] {
+        let mut client = test.connect();
+        client.handshake("PLAIN");
+        let answer = client.call(version, &ApiVersionsRequest::default());
+        assert_eq!(answer.error_code, ErrorCode::ILLEGAL_SASL_STATE, "tokens are due");
+        assert!(client.is_closed());
+    }
 }
 
 #[test]

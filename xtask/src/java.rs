@@ -117,6 +117,27 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// Runs the tests of `bindings/uniffi` in Kotlin, over the library that cargo builds.
+pub fn uniffi_lane(run: &Run) -> anyhow::Result<Tally> {
+    let Some(jdk) = jdk(RELEASES[0]) else { return Ok(run.missing(&missing(RELEASES[0]))) };
+    if !has_maven() {
+        return Ok(run.missing("Maven (`mvn`)"));
+    }
+    let build = Build::here("ci")?;
+    build.cargo(&["ottla-uniffi", "ottla-cli"])?;
+    put(&build, NATIVES[1], &build.platform.program("ottla"))?;
+    let module = "../bindings/uniffi/kotlin";
+    let reports = tree::path("java").join(module).join("target/surefire-reports");
+    let _ = std::fs::remove_dir_all(&reports);
+    let library = format!("-Dottla.uniffi.library={}", build.built().display());
+    let args = ["-Puniffi", "-pl", module, "-am", &library, "-Dmaven.test.failure.ignore=true", "verify"];
+    maven(&jdk, &args, "building and testing the sources by UniFFI")?;
+    let mut tally = Tally::default();
+    count(&reports, &mut tally)?;
+    ensure!(tally.passed + tally.failed > 0, "no test was run");
+    Ok(tally)
+}
+
 /// Whether the jars can be built here.
 pub fn is_ready() -> bool {
     jdk(RELEASES[0]).is_some() && has_maven()
@@ -170,18 +191,21 @@ pub fn natives(build: &Build) -> anyhow::Result<PathBuf> {
     build.cargo(&["ottla-java", "ottla-cli"])?;
     let platform = build.platform;
     let built = build.out().join("java");
-    for (below, name) in
-        [(NATIVES[0], platform.library("ottla_java")), (NATIVES[1], platform.program("ottla"))]
-    {
-        // Of no platform but this one, whatever was here before.
-        let _ = std::fs::remove_dir_all(built.join(below));
-        let directory = built.join(below).join(platform.maven());
-        std::fs::create_dir_all(&directory)?;
-        let to = directory.join(&name);
-        std::fs::copy(build.built().join(&name), &to)
-            .with_context(|| format!("putting `{name}` into the jars"))?;
-    }
+    put(build, NATIVES[0], &platform.library("ottla_java"))?;
+    put(build, NATIVES[1], &platform.program("ottla"))?;
     Ok(built)
+}
+
+/// Puts what cargo has built below the folder of the jars, into one for its platform.
+fn put(build: &Build, below: &str, name: &str) -> anyhow::Result<()> {
+    let below = build.out().join("java").join(below);
+    // Of no platform but this one, whatever was here before.
+    let _ = std::fs::remove_dir_all(&below);
+    let directory = below.join(build.platform.maven());
+    std::fs::create_dir_all(&directory)?;
+    std::fs::copy(build.built().join(name), directory.join(name))
+        .with_context(|| format!("putting `{name}` into the jars"))?;
+    Ok(())
 }
 
 fn maven(jdk: &Path, args: &[&str], what: &str) -> anyhow::Result<()> {

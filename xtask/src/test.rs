@@ -73,6 +73,11 @@ const STAGES: &[Stage] = &[
         what: "the jars: built, documented, their tests on Java 17 and 25",
         run: crate::java::lane,
     },
+    Stage {
+        name: "uniffi",
+        what: "the sources for Kotlin on Android: their tests on the JVM",
+        run: crate::java::uniffi_lane,
+    },
     Stage { name: "dotnet", what: "the packages for .NET: built, their tests", run: crate::dotnet::lane },
     Stage {
         name: "ruby",

@@ -1,10 +1,18 @@
 //! What takes time: waited for on the program's thread, or run on the client's own and told of by a queue.
 
-use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, IntoFuture, poll_fn, ready},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use crate::{
     blocking::Wait,
     error::{BindingError, Result},
+    panic::catch,
 };
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -69,6 +77,25 @@ impl<T: Send + 'static> Call<T> {
         match self.0 {
             State::Refused(error) => Call::refused(error),
             State::Ready { future, spawner } => Call::new(spawner, async move { future.await.map(turn) }),
+        }
+    }
+}
+
+/// For languages that bring an executor of their own. To drop the future is to give up, as [`Call::wait`] does; a panic in it is an
+/// error.
+impl<T: Send + 'static> IntoFuture for Call<T> {
+    type Output = Result<T>;
+    type IntoFuture = BoxFuture<Result<T>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        match self.0 {
+            State::Refused(error) => Box::pin(ready(Err(error))),
+            State::Ready { mut future, .. } => {
+                Box::pin(poll_fn(move |context| match catch(None, || Ok(future.as_mut().poll(context))) {
+                    Ok(polled) => polled,
+                    Err(panicked) => Poll::Ready(Err(panicked)),
+                }))
+            }
         }
     }
 }
@@ -149,6 +176,15 @@ mod tests {
         assert_eq!(*done.lock().unwrap(), [Ok(2)]);
         assert_eq!(dropped.lock().unwrap()[0].as_ref().unwrap_err().code, CANCELLED);
         assert_eq!(panics.lock().unwrap()[0].as_ref().unwrap_err().code, PANIC);
+    }
+
+    #[test]
+    fn an_awaited_call_ends_like_one_that_is_waited_for() {
+        let kept = Arc::new(Kept::default());
+        let awaited = |call: Call<u32>| Wait::forever().on(call.into_future()).unwrap();
+        assert_eq!(awaited(Call::new(kept.clone(), async { Ok(1) })), Ok(1));
+        assert_eq!(awaited(Call::refused(BindingError::closed())).unwrap_err().code, CLOSED);
+        assert_eq!(awaited(Call::new(kept, async { panic!("as it should") })).unwrap_err().code, PANIC);
     }
 
     #[test]

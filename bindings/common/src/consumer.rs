@@ -193,6 +193,13 @@ impl Consumer {
         }
     }
 
+    /// As [`Self::ready`], for at most `timeout`; says whether [`Self::try_next`] may have something. For languages whose calls
+    /// cannot be given up from outside. Keeps the consumer meanwhile.
+    pub fn ready_within(&self, timeout: Duration) -> Call<bool> {
+        self.handle
+            .call(move |client| async move { client.get()?.ready_within(timeout).await.map_err(Into::into) })
+    }
+
     /// Has `wake` called when [`Self::try_next`] may have something, of what comes from now on. On the I/O thread; it must not
     /// block. Keeps nobody in its group: a program that waits for it calls [`Self::try_next`] now and then, within
     /// `max.poll.interval.ms`.

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_channel::oneshot;
+
 use crate::{
     blocking::Wait,
     call::Call,
@@ -17,7 +19,7 @@ use crate::{
         self, Delivery, ErrorKind, Header, ProducerMetrics, Record, RecordMetadata, ReportBatch,
         config::ProducerConfig,
     },
-    error::{BindingError, Result},
+    error::{BindingError, QUEUE_FULL, Result},
     handle::Handle,
     outcomes::Outcomes,
     packed::{self, Packed},
@@ -141,6 +143,32 @@ impl Producer {
         self.handle.call(|_| async move { delivery.await.map_err(Into::into) })
     }
 
+    /// Takes a record, and ends with what became of it. Records are taken in the order of the calls: where one has to wait for room,
+    /// which it does up to `max.block.ms`, those after it do too, as in [`Self::send_in_turn`]. Given up while it waits, a record is
+    /// not sent; given up later, it is sent all the same.
+    pub fn deliver(&self, record: OwnedRecord) -> Call<RecordMetadata> {
+        let mut backlog = self.backlog.lock();
+        let taken = self.handle.with(|client| Ok(backlog.take_awaited(client, record)?));
+        self.move_backlog(backlog);
+        match taken {
+            Err(error) => Call::refused(error),
+            Ok(Taken::Now(delivery)) => self.outcome(delivery),
+            Ok(Taken::InTurn(turn)) => self.handle.call(|_| async move {
+                let freed = |_| BindingError::cancelled("the client was freed before the record was taken");
+                turn.await.map_err(freed)??.await.map_err(Into::into)
+            }),
+        }
+    }
+
+    /// As [`Self::try_send`] of a record that nobody is told of, and that overtakes none of those that wait for their turn.
+    pub fn try_send_behind(&self, record: &Record<'_>) -> Result<()> {
+        let backlog = self.backlog.lock();
+        if backlog.count() > 0 {
+            return Err(BindingError::local(QUEUE_FULL, "records that were sent before wait for room"));
+        }
+        self.handle.with(|client| Ok(append(client, record, None)?))
+    }
+
     /// Takes a record without waiting: where it would have to wait, a copy does, on the I/O thread, and all that come after it
     /// queue behind it, so that records are taken in the order of the calls. One that cannot be taken after all is told to who
     /// asked by [`Self::on_refusal`]. For event loops, which must not block, and whose program has as many under way as it likes.
@@ -164,7 +192,8 @@ impl Producer {
         let waiting = backlog.count();
         self.move_backlog(backlog);
         for (index, error) in sent?.rejected {
-            self.backlog.refuse(first_token.map(|first| first.wrapping_add(index as u64)), &error);
+            let token = first_token.map(|first| first.wrapping_add(index as u64));
+            self.backlog.refuse(token.into(), &error);
         }
         Ok(waiting)
     }
@@ -192,17 +221,34 @@ impl Producer {
         drop(waiting);
         let (backlog, last, max_block) = (self.backlog.clone(), self.backlog.clone(), self.max_block);
         let moving = self.handle.call(move |client| async move {
-            while let Some(Waits { record, token, since }) = backlog.next() {
-                let client = client.get().inspect_err(|error| backlog.refuse(token, error))?;
+            while let Some(Waits { record, wanted, since }) = backlog.next() {
+                let client = match client.get() {
+                    Ok(client) => client,
+                    Err(error) => {
+                        backlog.refuse(wanted, &error);
+                        return Err(error);
+                    }
+                };
                 let record = record.borrow();
                 // Its time began with the call: those behind one that waited in vain do not wait as long again.
-                let sent = match (since.elapsed() < max_block, token) {
-                    (true, Some(token)) => backlog.unless_closed(client.send_with_token(record, token)).await,
-                    (true, None) => backlog.unless_closed(client.send_and_forget(record)).await,
-                    (false, token) => append(client, &record, token).map_err(Into::into),
+                let in_time = since.elapsed() < max_block;
+                let token = match wanted {
+                    Wanted::Nothing => None,
+                    Wanted::Token(token) => Some(token),
+                    Wanted::Delivery(waits) => {
+                        hand_over(&backlog, client, record, in_time, waits).await;
+                        continue;
+                    }
+                };
+                let sent = match token {
+                    Some(token) if in_time => {
+                        backlog.unless_closed(client.send_with_token(record, token)).await
+                    }
+                    None if in_time => backlog.unless_closed(client.send_and_forget(record)).await,
+                    token => append(client, &record, token).map_err(Into::into),
                 };
                 if let Err(error) = sent {
-                    backlog.refuse(token, &error);
+                    backlog.refuse(token.into(), &error);
                 }
             }
             Ok(())
@@ -210,8 +256,8 @@ impl Producer {
         // A client that is gone, or has panicked, takes none of the rest.
         moving.start(move |ended| {
             let Err(error) = ended else { return };
-            while let Some(Waits { token, .. }) = last.next() {
-                last.refuse(token, &error);
+            while let Some(Waits { wanted, .. }) = last.next() {
+                last.refuse(wanted, &error);
             }
         });
     }
@@ -308,8 +354,53 @@ struct Waiting {
 /// A record that waits.
 struct Waits {
     record: OwnedRecord,
-    token: Option<u64>,
+    wanted: Wanted,
     since: Instant,
+}
+
+/// How the outcome of a record that waits is to be told.
+#[derive(Debug)]
+enum Wanted {
+    Nothing,
+    Token(u64),
+    /// To who waits for it; who has given up meanwhile is no receiver any more.
+    Delivery(oneshot::Sender<Result<Delivery>>),
+}
+
+impl From<Option<u64>> for Wanted {
+    fn from(token: Option<u64>) -> Self {
+        token.map_or(Self::Nothing, Self::Token)
+    }
+}
+
+/// A record whose outcome is awaited.
+enum Taken {
+    Now(Delivery),
+    InTurn(oneshot::Receiver<Result<Delivery>>),
+}
+
+/// Has the client take a record whose turn it is, unless nobody waits for it any more.
+async fn hand_over(
+    backlog: &Backlog,
+    client: &core::Producer,
+    record: Record<'_>,
+    in_time: bool,
+    mut waits: oneshot::Sender<Result<Delivery>>,
+) {
+    let taking = async {
+        match in_time {
+            true => backlog.unless_closed(client.send(record)).await,
+            false => client.try_send_awaited(&record).map_err(Into::into),
+        }
+    };
+    let mut taking = pin!(taking);
+    let taken = poll_fn(|context| match waits.poll_canceled(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => taking.as_mut().poll(context).map(Some),
+    });
+    if let Some(taken) = taken.await {
+        drop(waits.send(taken));
+    }
 }
 
 impl Waiting {
@@ -321,9 +412,26 @@ impl Waiting {
                 sent => return sent,
             }
         }
-        self.came += 1;
-        self.records.push_back(Waits { record: OwnedRecord::from(record), token, since: Instant::now() });
+        self.wait(OwnedRecord::from(record), token.into());
         Ok(())
+    }
+
+    /// As [`Self::take`], of a record whose outcome is awaited.
+    fn take_awaited(&mut self, client: &core::Producer, record: OwnedRecord) -> core::Result<Taken> {
+        if self.count() == 0 {
+            match client.try_send_awaited(&record.borrow()) {
+                Err(error) if error.kind() == ErrorKind::BufferFull => {}
+                sent => return sent.map(Taken::Now),
+            }
+        }
+        let (giver, turn) = oneshot::channel();
+        self.wait(record, Wanted::Delivery(giver));
+        Ok(Taken::InTurn(turn))
+    }
+
+    fn wait(&mut self, record: OwnedRecord, wanted: Wanted) {
+        self.came += 1;
+        self.records.push_back(Waits { record, wanted, since: Instant::now() });
     }
 
     /// How many wait, the one in hand among them.
@@ -358,7 +466,7 @@ impl Backlog {
     }
 
     /// Takes one; given up when the producer is closed.
-    async fn unless_closed(&self, taking: impl Future<Output = core::Result<()>>) -> Result<()> {
+    async fn unless_closed<T>(&self, taking: impl Future<Output = core::Result<T>>) -> Result<T> {
         let mut taking = pin!(taking);
         poll_fn(|context| {
             if let Poll::Ready(taken) = taking.as_mut().poll(context) {
@@ -387,9 +495,14 @@ impl Backlog {
         })
     }
 
-    fn refuse(&self, token: Option<u64>, error: &BindingError) {
-        let Some(token) = token else {
-            return tracing::warn!("a record that nobody asks about was not taken: {error}");
+    fn refuse(&self, wanted: Wanted, error: &BindingError) {
+        let token = match wanted {
+            Wanted::Token(token) => token,
+            // Who has given up hears nothing.
+            Wanted::Delivery(waits) => return drop(waits.send(Err(error.clone()))),
+            Wanted::Nothing => {
+                return tracing::warn!("a record that nobody asks about was not taken: {error}");
+            }
         };
         // Called without the lock: it may push to a queue.
         let refused = self.lock().refused.clone();
@@ -408,12 +521,18 @@ impl fmt::Debug for Waiting {
 /// A record with its own bytes, for one that has to wait.
 #[derive(Clone, Debug, Default)]
 pub struct OwnedRecord {
-    topic: String,
-    partition: Option<i32>,
-    timestamp: Option<i64>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The topic.
+    pub topic: String,
+    /// The partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Milliseconds since the epoch; `None` for now.
+    pub timestamp: Option<i64>,
+    /// The key; `None` for null.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` for null.
+    pub value: Option<Vec<u8>>,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl OwnedRecord {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ottla_bindings::{
-    Admin, BindingError, CompletionQueue, Config, Consumer, Next, Producer, RecordBatch, Wait,
+    Admin, BindingError, CompletionQueue, Config, Consumer, Next, OwnedRecord, Producer, RecordBatch, Wait,
     core::{ErrorCode, Header, NewTopic, OffsetSpec, RebalanceKind, Record, TopicPartition},
     error::{AUTHENTICATION, CANCELLED, CLOSED, FATAL, FORKED, INVALID_ARG, QUEUE_FULL, RECORD_TOO_LARGE},
 };
@@ -157,6 +157,34 @@ fn records_that_have_to_wait_are_taken_in_their_turn_and_one_that_cannot_be_is_t
     let mut failures = Vec::new();
     refused.drain(&mut failures, usize::MAX);
     assert_eq!(failures, [(500, RECORD_TOO_LARGE)]);
+}
+
+#[test]
+fn awaited_records_are_taken_in_their_turn_and_those_given_up_meanwhile_are_not_sent() {
+    let broker = TestBroker::start(&[("auto.create.topics.enable", "false")]);
+    let mut config = Config::new();
+    config.set("bootstrap.servers", &broker.bootstrap()).unwrap();
+    let record = |text: &str| OwnedRecord {
+        topic: "later".to_owned(),
+        value: Some(text.as_bytes().to_vec()),
+        ..OwnedRecord::default()
+    };
+    let producer = Producer::new(config.producer().unwrap()).unwrap();
+    // All wait for the topic; the first is in hand, those behind it must not overtake it.
+    let mut calls: Vec<_> = (0..300).map(|n| producer.deliver(record(&n.to_string()))).collect();
+    assert_eq!(producer.try_send_behind(&record("behind").borrow()).unwrap_err().code, QUEUE_FULL);
+    let huge = producer.deliver(record(&"x".repeat(2 << 20)));
+    drop(calls.split_off(200));
+    drop(calls.remove(0));
+    let admin = Admin::new(config.admin().unwrap()).unwrap();
+    let created = admin.create_topics(vec![NewTopic::new("later").partitions(1)], false);
+    created.wait(patience()).unwrap().remove(0).1.unwrap();
+    let offsets: Vec<i64> = calls.into_iter().map(|call| call.wait(patience()).unwrap().offset).collect();
+    assert_eq!(offsets, (0..199).collect::<Vec<_>>());
+    assert_eq!(huge.wait(patience()).unwrap_err().code, RECORD_TOO_LARGE);
+    assert_eq!(producer.deliver(record("last")).wait(patience()).unwrap().offset, 199);
+    producer.close(PATIENCE).wait(patience()).unwrap();
+    assert_eq!(producer.deliver(record("late")).wait(patience()).unwrap_err().code, CLOSED);
 }
 
 #[test]

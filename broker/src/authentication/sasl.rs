@@ -66,6 +66,8 @@ pub(crate) struct LoggedIn {
 pub(crate) enum Denied {
     /// Nobody logs in here, or not now.
     OutOfTurn,
+    /// Something else than a token follows a handshake.
+    Interrupted,
     /// The mechanism is not offered.
     Mechanism(Str),
     /// The exchange failed.
@@ -85,6 +87,7 @@ impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OutOfTurn => f.write_str("a login comes where none is due"),
+            Self::Interrupted => f.write_str("ApiVersions comes between a handshake and its tokens"),
             Self::Mechanism(name) => {
                 let shown: String = name.chars().take(32).collect();
                 write!(f, "the mechanism `{}` is not offered", shown.escape_debug())
@@ -111,6 +114,11 @@ impl Login {
     /// Whether the next frame is a token and nothing else.
     pub(crate) fn expects_bare_token(&self) -> bool {
         self.exchange.as_ref().is_some_and(|exchange| exchange.is_bare)
+    }
+
+    /// Whether a handshake is behind it, so that tokens are due.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.exchange.is_some()
     }
 
     /// Whether it is not known yet who the client is.

@@ -5,36 +5,38 @@ use ottla_protocol::{
     messages::describe_acls::{
         AclDescription, DescribeAclsRequest, DescribeAclsResource, DescribeAclsResponse,
     },
-    types::Str,
 };
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
 };
-use crate::metadata::acls::{Acl, AclFilter, FilterNumbers};
-
-/// What is said to who asks for rules where none are looked at.
-pub(super) const NO_AUTHORIZER: &str =
-    "the broker has no authorizer; set `authorizer.class.name` to have access rules";
+use crate::{
+    controller::ApiError,
+    metadata::acls::{Acl, AclFilter, FilterNumbers},
+};
 
 pub(crate) async fn handle(
     request: DescribeAclsRequest,
     rq: &RequestContext,
     cx: &Context,
 ) -> DescribeAclsResponse {
-    let refuse = |error_code: ErrorCode, message: Str| DescribeAclsResponse {
-        error_code,
-        error_message: Some(message),
-        ..DescribeAclsResponse::default()
-    };
-    let access = Access::of(rq, cx);
-    if let Err(code) = access.check_cluster(access::DESCRIBE_CLUSTER) {
-        return refuse(code, Str::from_static(code.meaning()));
+    match described(request, &Access::of(rq, cx), cx) {
+        Ok(resources) => DescribeAclsResponse { resources, ..DescribeAclsResponse::default() },
+        Err(error) => DescribeAclsResponse {
+            error_code: error.code,
+            error_message: Some(error.message),
+            ..DescribeAclsResponse::default()
+        },
     }
-    if !access.is_guarded() {
-        return refuse(ErrorCode::SECURITY_DISABLED, Str::from_static(NO_AUTHORIZER));
-    }
+}
+
+fn described(
+    request: DescribeAclsRequest,
+    access: &Access<'_>,
+    cx: &Context,
+) -> Result<Vec<DescribeAclsResource>, ApiError> {
+    access.check_acls(access::DESCRIBE_CLUSTER)?;
     let filter = AclFilter::of(FilterNumbers {
         resource_type: request.resource_type_filter,
         name: request.resource_name_filter,
@@ -44,13 +46,8 @@ pub(crate) async fn handle(
         operation: request.operation,
         permission: request.permission_type,
     });
-    match filter {
-        Ok(filter) => DescribeAclsResponse {
-            resources: by_resource(cx.image.load().acls().matching(&filter).map(|(_, acl)| acl)),
-            ..DescribeAclsResponse::default()
-        },
-        Err(why) => refuse(ErrorCode::INVALID_REQUEST, Str::from(why)),
-    }
+    let filter = filter.map_err(|why| ApiError::new(ErrorCode::INVALID_REQUEST, why))?;
+    Ok(by_resource(cx.image.load().acls().matching(&filter).map(|(_, acl)| acl)))
 }
 
 /// Rules by what they guard; those of one resource come together.

@@ -1,15 +1,10 @@
 //! CreateAcls, versions 1 to 3: adds access rules (KIP-140, KIP-290). They hold from the answer on.
 
-use ottla_protocol::{
-    error_code::ErrorCode,
-    messages::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse},
-    types::Str,
-};
+use ottla_protocol::messages::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
-    describe_acls::NO_AUTHORIZER,
 };
 
 pub(crate) async fn handle(
@@ -18,20 +13,16 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> CreateAclsResponse {
     let creations = request.creations.clone();
-    let refuse = |error_code: ErrorCode, message: Str| {
-        let result = AclCreationResult { error_code, error_message: Some(message) };
-        CreateAclsResponse { throttle_time_ms: 0, results: vec![result; creations.len()] }
+    let created = match Access::of(rq, cx).check_acls(access::ALTER_CLUSTER) {
+        Ok(()) => cx.controller.create_acls(request).await,
+        Err(error) => Err(error),
     };
-    let access = Access::of(rq, cx);
-    if let Err(code) = access.check_cluster(access::ALTER_CLUSTER) {
-        return refuse(code, Str::from_static(code.meaning()));
-    }
-    if !access.is_guarded() {
-        return refuse(ErrorCode::SECURITY_DISABLED, Str::from_static(NO_AUTHORIZER));
-    }
-    let response = match cx.controller.create_acls(request).await {
+    let response = match created {
         Ok(response) => response,
-        Err(error) => return refuse(error.code, error.message),
+        Err(error) => {
+            let refused = AclCreationResult { error_code: error.code, error_message: Some(error.message) };
+            return CreateAclsResponse { throttle_time_ms: 0, results: vec![refused; creations.len()] };
+        }
     };
     for (acl, _) in creations.iter().zip(&response.results).filter(|(_, it)| !it.error_code.is_error()) {
         tracing::info!(

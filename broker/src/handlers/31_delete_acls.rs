@@ -1,15 +1,10 @@
 //! DeleteAcls, versions 1 to 3: removes the access rules that filters match (KIP-140, KIP-290).
 
-use ottla_protocol::{
-    error_code::ErrorCode,
-    messages::delete_acls::{DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse},
-    types::Str,
-};
+use ottla_protocol::messages::delete_acls::{DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse};
 
 use super::{
     Context, RequestContext,
     access::{self, Access},
-    describe_acls::NO_AUTHORIZER,
 };
 
 pub(crate) async fn handle(
@@ -18,24 +13,20 @@ pub(crate) async fn handle(
     cx: &Context,
 ) -> DeleteAclsResponse {
     let filters = request.filters.len();
-    let refuse = |error_code: ErrorCode, message: Str| {
-        let result = DeleteAclsFilterResult {
-            error_code,
-            error_message: Some(message),
-            ..DeleteAclsFilterResult::default()
-        };
-        DeleteAclsResponse { throttle_time_ms: 0, filter_results: vec![result; filters] }
+    let deleted = match Access::of(rq, cx).check_acls(access::ALTER_CLUSTER) {
+        Ok(()) => cx.controller.delete_acls(request).await,
+        Err(error) => Err(error),
     };
-    let access = Access::of(rq, cx);
-    if let Err(code) = access.check_cluster(access::ALTER_CLUSTER) {
-        return refuse(code, Str::from_static(code.meaning()));
-    }
-    if !access.is_guarded() {
-        return refuse(ErrorCode::SECURITY_DISABLED, Str::from_static(NO_AUTHORIZER));
-    }
-    let response = match cx.controller.delete_acls(request).await {
+    let response = match deleted {
         Ok(response) => response,
-        Err(error) => return refuse(error.code, error.message),
+        Err(error) => {
+            let refused = DeleteAclsFilterResult {
+                error_code: error.code,
+                error_message: Some(error.message),
+                ..DeleteAclsFilterResult::default()
+            };
+            return DeleteAclsResponse { throttle_time_ms: 0, filter_results: vec![refused; filters] };
+        }
     };
     for acl in response.filter_results.iter().flat_map(|result| &result.matching_acls) {
         tracing::info!(

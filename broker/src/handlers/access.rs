@@ -11,6 +11,7 @@ use ottla_protocol::error_code::ErrorCode;
 use super::{Context, RequestContext, nodes::NO_OPERATIONS};
 use crate::{
     authorization::Authorizer,
+    controller::ApiError,
     coordinator::group::Sees,
     metadata::{
         Image,
@@ -163,6 +164,17 @@ impl<'a> Access<'a> {
     /// As [`Self::check`], for the cluster.
     pub(super) fn check_cluster(&self, right: Right) -> Result<(), ErrorCode> {
         self.check(right, CLUSTER_NAME)
+    }
+
+    /// As [`Self::check_cluster`], of the access rules themselves: there must be somebody who asks them.
+    pub(super) fn check_acls(&self, right: Right) -> Result<(), ApiError> {
+        const NO_AUTHORIZER: &str =
+            "the broker has no authorizer; set `authorizer.class.name` to have access rules";
+        self.check_cluster(right)?;
+        match self.is_guarded() {
+            true => Ok(()),
+            false => Err(ApiError::new(ErrorCode::SECURITY_DISABLED, NO_AUTHORIZER)),
+        }
     }
 
     /// As [`Self::may_see`], for the cluster: where it would be enough, but is not needed.

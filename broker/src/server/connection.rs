@@ -17,8 +17,9 @@ use std::{collections::VecDeque, future::Future, io, net::SocketAddr, pin::Pin, 
 
 use bytes::{BufMut, BytesMut};
 use ottla_protocol::{
+    error_code::ErrorCode,
     frame::RequestFrame,
-    messages::{ApiKey, SaslAuthenticateRequest},
+    messages::{ApiKey, ApiVersionsResponse, SaslAuthenticateRequest},
     types::Str,
     wire::{Malformed, Piece},
 };
@@ -286,6 +287,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 let rq = self.context_of(&request, None);
                 let request = dispatch::admit(request, bytes).map_err(Ended::Refused)?;
                 match request.key {
+                    ApiKey::ApiVersions if self.login.as_ref().is_some_and(Login::is_under_way) => {
+                        Some(self.interrupted(&request).map_err(Ended::Refused)?)
+                    }
                     ApiKey::ApiVersions => {
                         dispatch::answer(request, rq, Arc::clone(&self.cx)).await.map_err(Ended::Refused)?
                     }
@@ -337,6 +341,15 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.denied = None;
         }
         Ok(answer)
+    }
+
+    /// Versions are asked for between a handshake and its tokens: Kafka refuses that, and ends the connection.
+    fn interrupted(&mut self, request: &Request) -> Result<Answer, Refused> {
+        self.denied = Some(Denied::Interrupted);
+        let response =
+            ApiVersionsResponse { error_code: ErrorCode::ILLEGAL_SASL_STATE, ..Default::default() };
+        let version = Some(request.frame.version).filter(|version| request.key.versions().contains(version));
+        dispatch::respond(request.key, version.unwrap_or_default(), request.frame.correlation_id, &response)
     }
 
     /// A token without a header, after a handshake of version 0. A failure is told by closing.

@@ -306,6 +306,13 @@ impl Consumer {
         }
     }
 
+    /// As [`Self::ready`], for at most `timeout`, of this client's clock; says whether the wait was worth it. For programs without
+    /// a runtime that has timers. Dropping the future loses nothing.
+    pub async fn ready_within(&self, timeout: Duration) -> Result<bool> {
+        let ready = self.ready();
+        self.runtime.run(async move { Ok(tokio::time::timeout(timeout, ready).await.is_ok()) }).await
+    }
+
     /// Has `wake` called when batches, errors, or rebalances have come. It runs on the I/O thread and must not block.
     pub fn on_batches(&self, wake: impl Fn() + Send + Sync + 'static) {
         let wake = Wake(Arc::new(wake));

@@ -80,6 +80,33 @@ async fn nobody_is_trusted_whose_authority_is_not() {
 }
 
 #[tokio::test]
+async fn a_server_that_signs_itself_is_trusted_if_it_is_named_itself() {
+    let signs_itself = |year| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        // As `openssl req -x509` makes them.
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let signed = params.self_signed(&key).unwrap();
+        (acceptor(shows(&format!("{}{}", key.serialize_pem(), signed.pem())), ClientAuth::None), signed.pem())
+    };
+    let trusting = |pem: &str| {
+        let trust = Some(Source::Text(pem.to_owned()));
+        TlsConnector::new(TlsSettings { trust, ..TlsSettings::default() }).unwrap()
+    };
+    let (server, certificate) = signs_itself(4000);
+    assert_eq!(talk(&server, &trusting(&certificate), "localhost").await, Ok(None));
+    let error = talk(&server, &trusting(&certificate), "elsewhere.example").await.unwrap_err();
+    assert!(error.contains("not valid for name \"elsewhere.example\""), "{error}");
+    let (_, of_another) = signs_itself(4000);
+    let error = talk(&server, &trusting(&of_another), "localhost").await.unwrap_err();
+    assert!(error.contains("invalid peer certificate: UnknownIssuer"), "{error}");
+    let (server, certificate) = signs_itself(2000);
+    let error = talk(&server, &trusting(&certificate), "localhost").await.unwrap_err();
+    assert!(error.contains("certificate expired"), "{error}");
+}
+
+#[tokio::test]
 async fn whoever_is_told_to_look_at_no_certificate_takes_any() {
     let authority = authority();
     let server = acceptor(shows(&certificate(&authority, "broker", &["localhost"])), ClientAuth::None);

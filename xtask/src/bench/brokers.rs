@@ -137,6 +137,8 @@ impl Broker {
                 format!("controller.quorum.voters=1@{controller}"),
                 format!("listeners={},CONTROLLER://{controller}", at.listeners()),
                 "controller.listener.names=CONTROLLER".to_owned(),
+                // Kafka knows this by itself only as long as no listener speaks TLS.
+                "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL".to_owned(),
                 "offsets.topic.replication.factor=1".to_owned(),
                 format!("log.dirs={}", home.join("data").display()),
                 format!("num.partitions={PARTITIONS}"),

@@ -9,6 +9,7 @@ pub mod messages;
 mod metrics;
 pub mod schema;
 mod stubs;
+mod uniffi;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ pub struct Args {
     /// Write nothing; fail if a generated file is not what its source makes.
     #[arg(long)]
     check: bool,
+    /// The Kotlin and Swift sources of `bindings/uniffi`, and nothing else; their generator takes minutes to build.
+    #[arg(long, conflicts_with_all = ["against", "import"])]
+    uniffi: bool,
     /// Compare every field of every version with the schema files in these jars of Kafka, and stop.
     #[arg(long, value_name = "JAR", num_args = 1.., conflicts_with = "check")]
     against: Vec<PathBuf>,
@@ -35,6 +39,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if !args.import.is_empty() {
         return schema::import::run(&args.import);
+    }
+    if args.uniffi {
+        let files = uniffi::generate()?;
+        return if args.check { files.check() } else { files.write() };
     }
     if args.check {
         return check();

@@ -65,7 +65,7 @@ fn configure(settings: &TlsSettings, client_auth: ClientAuth) -> Result<ServerCo
     let builder = if client_auth == ClientAuth::None {
         builder.with_no_client_auth()
     } else {
-        let roots = Arc::new(store::roots(settings)?);
+        let roots = Arc::new(store::trusted(settings)?.roots);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
         let verifier = match client_auth {
             ClientAuth::Requested => verifier.allow_unauthenticated(),

@@ -10,6 +10,7 @@ mod error;
 mod fresh;
 mod principal;
 mod report;
+mod server_check;
 mod settings;
 mod store;
 

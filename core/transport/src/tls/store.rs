@@ -49,25 +49,31 @@ pub(super) fn identity(settings: &TlsSettings) -> Result<Option<Identity>, TlsEr
     Ok(Some(Identity { chain, key: key.ok_or_else(|| missing("private key"))? }))
 }
 
+/// Whom a side trusts.
+pub(super) struct Trusted {
+    pub(super) roots: RootCertStore,
+    /// What the settings name, as it is; nothing where the system says who is trusted.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+}
+
 /// Whom the settings trust; those that the system trusts where they do not say.
-pub(super) fn roots(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
+pub(super) fn trusted(settings: &TlsSettings) -> Result<Trusted, TlsError> {
     let mut roots = RootCertStore::empty();
-    let certificates = match &settings.trust {
-        None => rustls_native_certs::load_native_certs().certs,
-        Some(source) => {
-            let bytes = read(source)?;
-            match found_format(settings.trust_format, &bytes, TRUST_STORE)? {
-                StoreFormat::Pkcs12 => trusted_of_pkcs12(&bytes, settings.trust_store_password.as_deref())?,
-                StoreFormat::Pem | StoreFormat::Any => pem_certificates(&bytes, TRUST_STORE)?,
-            }
-        }
+    let Some(source) = &settings.trust else {
+        // It may hold what no one can use.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(Trusted { roots, certificates: Vec::new() });
     };
-    // A system's store may hold what no one can use; only a store with nothing of use is a mistake.
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 && settings.trust.is_some() {
+    let bytes = read(source)?;
+    let certificates = match found_format(settings.trust_format, &bytes, TRUST_STORE)? {
+        StoreFormat::Pkcs12 => trusted_of_pkcs12(&bytes, settings.trust_store_password.as_deref())?,
+        StoreFormat::Pem | StoreFormat::Any => pem_certificates(&bytes, TRUST_STORE)?,
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
+    if added == 0 {
         return Err(TlsError::Missing { store: TRUST_STORE, what: "certificate" });
     }
-    Ok(roots)
+    Ok(Trusted { roots, certificates })
 }
 
 fn read(source: &Source) -> Result<Cow<'_, [u8]>, TlsError> {
