@@ -10,6 +10,7 @@ use certificates::{authority, certificate, shows, trusting};
 use ottla_transport::tls::{
     ClientAuth, Source, TlsAcceptor, TlsConnector, TlsSettings, TlsVersion, distinguished_name,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
