@@ -195,8 +195,9 @@ impl Table {
                 }
                 names.push(folded);
             }
-            // Kafka's default may be one that we refuse.
-            let kafkas = key.kafka_default.and_then(|default| key.read(default).err());
+            // Kafka's default may be one that we refuse, or none.
+            let kafkas = key.kafka_default.filter(|default| *default != "null");
+            let kafkas = kafkas.and_then(|default| key.read(default).err());
             let ours = key
                 .default
                 .and_then(|default| key.validate(default).err())
