@@ -12,7 +12,10 @@ use std::{
 use client::Client;
 use ottla_broker::Broker;
 use ottla_config::Settings;
-use ottla_interop::tokens::{Issuer, Provider, Reply};
+use ottla_interop::{
+    tls::{Authority, Subject},
+    tokens::{Issuer, Provider, Reply},
+};
 use ottla_protocol::{
     error_code::ErrorCode,
     messages::{DescribeAclsRequest, SaslAuthenticateResponse},
@@ -383,4 +386,32 @@ fn what_is_wrong_with_a_listener_is_said_before_it_listens() {
         none.contains("there are no keys to check tokens with") && none.contains("jwks.endpoint.url"),
         "{none}"
     );
+}
+
+#[test]
+fn a_provider_is_asked_by_tls_if_it_is_trusted_for_this_and_not_because_clients_are() {
+    const OWN: &str = "listener.name.tokens.oauthbearer.";
+    let authority = Authority::new().unwrap();
+    let certificate = authority.sign(Subject::BROKER).unwrap();
+    let trust = authority.certificate().display().to_string();
+    let issuer = Issuer::new().unwrap();
+    let (token, jwks) = (issuer.token("alice", HOUR), issuer.jwks());
+    let provider =
+        Provider::start(Some(certificate), move |_| Reply { status: 200, body: jwks.clone() }).unwrap();
+    // Whom the listener trusts to vouch for its clients is not whom it asks for keys.
+    let distrusting =
+        Test::start(provider.url(), &[("listener.name.tokens.ssl.truststore.location", &trust)]);
+    let (client, answer) = distrusting.show(&token);
+    is_refused(client, &answer, "without keys");
+    let jaas = format!(
+        "x.OAuthBearerLoginModule required ssl.truststore.type=PEM ssl.truststore.location=\"{trust}\";"
+    );
+    for (key, value) in [("ssl.truststore.location", &trust), ("sasl.jaas.config", &jaas)] {
+        let test = Test::start(provider.url(), &[(&format!("{OWN}{key}"), value)]);
+        test.let_in(&token);
+    }
+    // It was asked by those who trust it, meanwhile, and by nobody else.
+    let (client, answer) = distrusting.show(&token);
+    is_refused(client, &answer, "without keys");
+    assert_eq!(provider.asked().len(), 2);
 }
