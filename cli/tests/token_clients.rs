@@ -64,7 +64,10 @@ fn a_configuration_file_is_enough_to_log_in_by_tokens() {
 
     provider.answer(|_| Reply::error(401, "invalid_client", "no such client"));
     let (is_well, said) = ottla(directory.path(), &["topic", "list"]);
-    assert!(!is_well && said.contains("answers `invalid_client`") && said.contains("client.secret`"), "{said}");
+    assert!(
+        !is_well && said.contains("answers `invalid_client`") && said.contains("client.secret`"),
+        "{said}"
+    );
     let (is_well, said) = ottla(directory.path(), &["doctor"]);
     assert!(!is_well && said.contains("`invalid_client` (no such client), HTTP 401"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
