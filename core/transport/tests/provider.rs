@@ -214,4 +214,13 @@ async fn a_file_is_read_if_it_is_there_and_not_too_long() {
     assert_eq!(&read().await.unwrap()[..], b"{}");
     std::fs::write(&file, vec![b'x'; ANSWER_BYTES_MAX + 1]).unwrap();
     assert!(matches!(read().await.unwrap_err().failure(), Failure::TooLarge));
+    // Nor is a pipe waited for to which nobody writes; nor is a directory read.
+    let pipe = directory.path().join("pipe");
+    let is_made =
+        std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success());
+    for path in is_made.then_some(pipe.as_path()).into_iter().chain([directory.path()]) {
+        let location = at(&format!("file://{}", path.display()));
+        let error = ask(Request::get(&location), None, PATIENT).await.map(drop).unwrap_err();
+        assert!(error.to_string().contains("it is no file"), "{error}");
+    }
 }

@@ -1,6 +1,12 @@
 //! One request and its answer.
 
-use std::{fs, io::Read, path::Path, pin::pin, time::Duration};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    pin::pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -119,9 +125,13 @@ pub async fn ask(
 async fn read(path: &Path, patience: Patience) -> Result<Answer, Failure> {
     let path = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
+        // A pipe to which nobody writes would be waited for without an end.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        }
         let mut body = Vec::new();
         fs::File::open(path)?.take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut body)?;
-        Ok::<_, std::io::Error>(body)
+        Ok(body)
     });
     let body = timeout(patience.read, reading).await.map_err(|_| Failure::ReadTimeout(patience.read))?;
     let body = body.map_err(|error| Failure::File(error.into()))?.map_err(Failure::File)?;
@@ -141,7 +151,7 @@ async fn ask_http(
     let host = (http.host.as_str(), http.port);
     let late = |_| Failure::ConnectTimeout(patience.connect);
     let found = timeout(patience.connect, lookup_host(host)).await.map_err(late)?;
-    let mut last = Failure::Unresolved(std::io::ErrorKind::NotFound.into());
+    let mut last = Failure::Unresolved(io::ErrorKind::NotFound.into());
     for address in found.map_err(Failure::Unresolved)? {
         let connecting = async {
             let stream = TcpStream::connect(address).await.map_err(Failure::NotConnected)?;
