@@ -47,7 +47,8 @@ pub enum ErrorKind {
     /// No secure connection could be made: a certificate is not good, or the two sides have nothing in common. It stays
     /// so until a setting or a certificate is changed.
     Tls,
-    /// The broker does not let this client log in, or not in this way; or it did not prove to know the password itself.
+    /// The broker does not let this client log in, or not in this way; or it did not prove to know the password itself; or
+    /// there is no token to log in with. It may pass by itself where a provider of tokens is away: [`Error::is_retriable`].
     Authentication,
     /// It was not done in its time: `delivery.timeout.ms`, `max.block.ms`, `default.api.timeout.ms` ...
     Timeout,

@@ -69,15 +69,23 @@ fn defaults_are_kafkas_but_for_the_listed_deviations() {
         .collect();
     // The assignors are Java's own, by their names in place of their classes'.
     let assignors = "partition.assignment.strategy";
+    // Kafka waits for ever where these are not set.
+    let (connect, read) = ("sasl.login.connect.timeout.ms", "sasl.login.read.timeout.ms");
     assert_eq!(
         deviations,
         [
             "batch.size",
             "buffer.memory",
+            connect,
+            read,
             "receive.buffer.bytes",
             "group.protocol",
             assignors,
-            "bootstrap.servers"
+            connect,
+            read,
+            "bootstrap.servers",
+            connect,
+            read
         ]
     );
 }

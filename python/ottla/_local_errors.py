@@ -52,7 +52,7 @@ class TlsError(OttlaError, ConnectionError):
 class AuthenticationError(OttlaError):
     """The broker does not let this client log in, or not in this way.
 
-    Correct user name, password or `sasl.mechanism`; see that the broker knows the user.
+    Correct user name, password or `sasl.mechanism`; see that the broker knows the user; by tokens, do what the message says of their provider.
     """
 
 

@@ -29,6 +29,7 @@ from ._types import (
     NewTopic,
     OffsetAndMetadata,
     OwnRecord,
+    TokenProvider,
     TopicDescription,
     TopicPartition,
 )
@@ -63,7 +64,7 @@ class Producer:
         *,
         key_serializer: Optional[Callable[[Any], Any]] = None,
         value_serializer: Optional[Callable[[Any], Any]] = None,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Producer: ...
     def send(
@@ -262,7 +263,7 @@ class Consumer:
         on_assigned: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_revoked: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_lost: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Consumer: ...
     def subscribe(self, topics: Iterable[str]) -> None:
@@ -344,7 +345,7 @@ class Admin:
         config: Optional[Mapping[str, Any]] = None,
         /,
         *,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Admin: ...
     def create_topics(

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Generator, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Generator, Iterator, Mapping, NamedTuple, Optional, Protocol, Sequence, Union
 
 if TYPE_CHECKING:
     from ._ottla import Consumer, DeliveryFuture, Record, RecordBatch, RecordMetadata
@@ -40,6 +40,13 @@ class Token(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Token(expires={self.expires!r}, principal={self.principal!r})"
+
+
+class TokenProvider(Protocol):
+    """What kafka-python and aiokafka have for the same; `token` may be async."""
+
+    def token(self) -> Any:
+        """A token: as `oauth_cb` gives it."""
 
 
 class NewTopic(NamedTuple):

@@ -25,6 +25,7 @@ from ._types import (
     GroupListing,
     NewTopic,
     OffsetAndMetadata,
+    TokenProvider,
     TopicDescription,
     TopicPartition,
 )
@@ -48,7 +49,7 @@ class Producer:
         *,
         key_serializer: Optional[Callable[[Any], Any]] = None,
         value_serializer: Optional[Callable[[Any], Any]] = None,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Producer: ...
     def send(
@@ -125,7 +126,7 @@ class Consumer:
         on_assigned: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_revoked: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
         on_lost: Optional[Callable[[Consumer, list[TopicPartition]], object]] = None,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Consumer: ...
     def subscribe(self, topics: Iterable[str]) -> None:
@@ -199,7 +200,7 @@ class Admin:
         config: Optional[Mapping[str, Any]] = None,
         /,
         *,
-        oauth_cb: Optional[Callable[..., Any]] = None,
+        oauth_cb: Union[Callable[..., Any], TokenProvider, None] = None,
         **options: Union[str, int, float, bool, timedelta, Sequence[str], None],
     ) -> Admin: ...
     def create_topics(

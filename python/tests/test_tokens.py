@@ -125,7 +125,8 @@ def test_a_token_that_is_no_good_is_told_as_such(broker: Broker) -> None:
 def test_no_function_and_no_setting_is_a_mistake(broker: Broker) -> None:
     with pytest.raises(errors.ConfigError, match="sasl.oauthbearer.token.endpoint.url"):
         ottla.Producer(bearer(broker))
+    no_function: Any = "token"
     with pytest.raises(TypeError, match="oauth_cb"):
-        ottla.Producer(bearer(broker), oauth_cb="token")
+        ottla.Producer(bearer(broker), oauth_cb=no_function)
     with pytest.raises(TypeError, match="given twice"):
         ottla.Producer(bearer(broker, oauth_cb=later), oauth_cb=later)

@@ -60,7 +60,7 @@ static const char *bootstrap(void)
 }
 
 /* Settings with the broker's address, and `count` pairs of a key and a value. */
-static ottla_config *config(const char *const *pairs, size_t count)
+static inline ottla_config *config(const char *const *pairs, size_t count)
 {
     ottla_config *made = ottla_config_new();
     size_t i;
@@ -106,7 +106,7 @@ static inline double metric(const ottla_metric *metrics, size_t count, const cha
     exit(1);
 }
 
-static ottla_queue *queue(void)
+static inline ottla_queue *queue(void)
 {
     ottla_queue *made = NULL;
     OK(ottla_queue_new(&made, &err));

@@ -444,9 +444,10 @@ impl Cluster {
         if is_connected {
             return Error::new(ErrorKind::Timeout, format!("`{address}` did not answer {key:?} in time"));
         }
-        let waits_for_token = matches!(&self.sasl, Some(SaslLogin::Bearer(tokens)) if tokens.is_awaited());
-        if waits_for_token {
-            return diagnosis::no_token_in_time();
+        if let Some(SaslLogin::Bearer(tokens)) = &self.sasl
+            && let Some(failure) = tokens.missing()
+        {
+            return failure.unwrap_or_else(diagnosis::no_token_in_time);
         }
         let error = diagnosis::not_in_time(&address);
         let explained: Result<()> = self.explain(node, &address, Err(error.clone()));

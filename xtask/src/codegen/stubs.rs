@@ -264,6 +264,7 @@ from ._types import (
     GroupListing,
     NewTopic,
     OffsetAndMetadata,
+    TokenProvider,
     TopicDescription,
     TopicPartition,
 )

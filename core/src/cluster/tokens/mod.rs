@@ -86,9 +86,9 @@ impl Tokens {
         }
     }
 
-    /// Whether somebody waits for one.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.lock().is_wanted()
+    /// Whether there is none that is good, and why the last request failed, if it did.
+    pub(crate) fn missing(&self) -> Option<Option<Error>> {
+        self.lock().missing(moment())
     }
 
     /// The broker did not take this token.

@@ -137,9 +137,10 @@ impl Refresh {
         self.due.filter(|_| !self.is_asking && (self.is_wanted || self.held.is_some()))
     }
 
-    /// Whether somebody waits.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.is_wanted
+    /// Whether there is no token that is good, and why the last request failed, if it did.
+    pub(super) fn missing(&self, now: Moment) -> Option<Option<Error>> {
+        let is_held = self.held.as_ref().is_some_and(|held| now.wall_ms < held.end_ms);
+        (!is_held).then(|| self.failure.clone())
     }
 
     /// A token has come.
