@@ -25,7 +25,8 @@ final class Admin
 
     /**
      * @param null|array<string, mixed>|string $config where the brokers are, or Kafka's keys, as they are or in snake case
-     * @param mixed ...$settings the same, by name
+     * @param mixed ...$settings the same, by name; `token_provider` gives tokens to log in with: a callable, or an object with a
+     *                           method `token`, for a string or a {@see Token}. It is asked while the program waits for the client
      *
      * @throws Exception\ConfigException a setting is wrong
      */

@@ -58,7 +58,8 @@ final class Consumer implements \IteratorAggregate
      * @param ?callable $onAssigned called with the consumer and a list of the partitions that a rebalance gave, where records are asked for
      * @param ?callable $onRevoked as that, with those that are about to go: they can still be committed
      * @param ?callable $onLost as that, with those that are gone
-     * @param mixed ...$settings Kafka's keys, by name
+     * @param mixed ...$settings Kafka's keys, by name; `token_provider` gives tokens to log in with: a callable, or an object with a
+     *                           method `token`, for a string or a {@see Token}. It is asked while the program waits for the client
      *
      * @throws Exception\ConfigException a setting is wrong
      */

@@ -170,3 +170,26 @@ final class ClusterDescription
     ) {
     }
 }
+
+/** A token to log in with (`sasl.mechanism=OAUTHBEARER`). Dumped, it keeps its value to itself. */
+final class Token
+{
+    /**
+     * @param null|\DateTimeInterface|float $expires    when it ends, as a time or in seconds since 1970; null where it says so itself, as a JWT does
+     * @param null|string                   $principal  whose it is, for logs and errors; null where it says so itself
+     * @param array<string, string>         $extensions what the broker is told beside it (KIP-342)
+     */
+    public function __construct(
+        #[\SensitiveParameter]
+        public readonly string $value,
+        public readonly null|\DateTimeInterface|float $expires = null,
+        public readonly ?string $principal = null,
+        public readonly array $extensions = [],
+    ) {
+    }
+
+    public function __debugInfo(): array
+    {
+        return ['principal' => $this->principal, 'expires' => $this->expires];
+    }
+}

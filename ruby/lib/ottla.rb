@@ -3,6 +3,8 @@
 require "ffi"
 require "io/wait"
 require "monitor"
+require "socket"
+require "timeout"
 
 # A client of Apache Kafka and its kin, over libottla: Producer, Consumer and Admin.
 module Ottla
@@ -19,6 +21,7 @@ require_relative "ottla/native"
 require_relative "ottla/error"
 require_relative "ottla/types"
 require_relative "ottla/results"
+require_relative "ottla/tokens"
 require_relative "ottla/client"
 require_relative "ottla/producer"
 require_relative "ottla/record_batch"

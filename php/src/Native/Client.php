@@ -26,6 +26,7 @@ final class Client
     private const EV_DELIVERY = 1;
     private const EV_CALL = 2;
     private const EV_REBALANCE = 4;
+    private const EV_TOKEN_REQUEST = 5;
     /** How long a wait lasts at most before handlers of signals have their turn. */
     private const SLICE_MS = 50;
 
@@ -38,6 +39,9 @@ final class Client
 
     /** @var array<int, Call> */
     private array $calls = [];
+    /** @var list<CData> Requests for tokens that are to be answered. */
+    private array $requests = [];
+    private readonly ?Tokens $tokens;
     private readonly CData $queue;
     private readonly CData $events;
     private ?CData $handle;
@@ -50,12 +54,14 @@ final class Client
         $ffi = Library::ffi();
         $this->process = (int) getmypid();
         $this->events = $ffi->new('ottla_event[' . self::EVENTS_MAX . ']');
+        $this->tokens = Tokens::of($settings);
         $config = $ffi->ottla_config_new();
         try {
             foreach ($settings as $key => $value) {
                 self::set($config, (string) $key, $value);
             }
             $this->queue = Library::made('ottla_queue*', static fn (CData $out, CData $error): int => $ffi->ottla_queue_new($out, $error));
+            $this->tokens?->configure($config, $this->queue);
             $this->handle = Library::made("ottla_{$kind}*", fn (CData $out, CData $error): int => match ($kind) {
                 'admin' => $ffi->ottla_admin_new($config, $out, $error),
                 default => $ffi->{"ottla_{$kind}_new"}($config, $this->queue, $out, $error),
@@ -69,6 +75,9 @@ final class Client
     public function __destruct()
     {
         $this->free();
+        foreach ($this->requests as $request) {
+            Library::ffi()->ottla_token_request_fail($request, 'the client was freed', 0);
+        }
         if (isset($this->queue)) {
             Library::ffi()->ottla_queue_free($this->queue);
         }
@@ -209,6 +218,10 @@ final class Client
                 }
             } while ($count === self::EVENTS_MAX);
         });
+        // Behind it: the program's function may wait, throw, and use the client.
+        while (($request = array_shift($this->requests)) !== null) {
+            $this->tokens?->answer($request);
+        }
     }
 
     /**
@@ -281,6 +294,9 @@ final class Client
                     break;
                 case self::EV_REBALANCE:
                     $this->steps[] = Library::pointer('ottla_rebalance*', $event['object']);
+                    break;
+                case self::EV_TOKEN_REQUEST:
+                    $this->requests[] = Library::pointer('ottla_token_request*', $event['object']);
                     break;
             }
         }

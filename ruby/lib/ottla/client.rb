@@ -17,9 +17,13 @@ module Ottla
     def initialize(kind, settings)
       @kind = kind
       @process = Process.pid
+      @tokens, settings = Tokens.of(settings)
       queue = Native.made { |out, error| Native.ottla_queue_new(out, error) }
       begin
-        client = Client.configured(settings) { |config| made(config, queue) }
+        client = Client.configured(settings) do |config|
+          @tokens&.configure(config, queue)
+          made(config, queue)
+        end
       rescue Exception
         Native.ottla_queue_free(queue)
         raise
@@ -222,6 +226,7 @@ module Ottla
           @deliveries.delete(token)&.settle(partition, offset, timestamp, error)
         when Native::EV_CALL then ended(@calls.delete(token), status, FFI::Pointer.new(object))
         when Native::EV_REBALANCE then @steps << FFI::Pointer.new(object)
+        when Native::EV_TOKEN_REQUEST then @tokens.answer(FFI::Pointer.new(object))
         end
       end
     end

@@ -100,7 +100,8 @@ module Ottla
       end
     end
 
-    # @param config [Hash] Kafka's keys, as they are or in snake case
+    # @param config [Hash] Kafka's keys, as they are or in snake case; and `token_provider`, which gives tokens to log in with: what has
+    #   `call` or `token`, for a String or a Token. It is asked on a thread of its own, when somebody waits for the client
     # @raise [ConfigError] a setting is wrong
     def initialize(config = {}, **settings)
       @client = Client.new(:producer, config.to_a + settings.to_a)
