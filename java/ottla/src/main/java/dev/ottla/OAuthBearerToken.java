@@ -13,7 +13,14 @@ import java.util.Objects;
  * @param extensions what the broker is told beside it
  */
 public record OAuthBearerToken(String value, Instant expires, String principal, Map<String, String> extensions) {
-    /** One that has its value at least. */
+    /**
+     * Checks that there is a value.
+     *
+     * @param value the token itself
+     * @param expires when it ends; null where the token says so itself
+     * @param principal whose it is; null where that is not known, or the token says so
+     * @param extensions what the broker is told beside it; null for nothing
+     */
     public OAuthBearerToken {
         Objects.requireNonNull(value, "value");
         extensions = extensions == null ? Map.of() : Map.copyOf(extensions);
