@@ -129,7 +129,13 @@ impl Doctor {
             tokio::select! {
                 biased;
                 Some(step) = told.recv() => tell(step),
-                is_open = &mut examining => return is_open.unwrap_or(false),
+                is_open = &mut examining => {
+                    // What was said after the look above, and before the end.
+                    while let Ok(step) = told.try_recv() {
+                        tell(step);
+                    }
+                    return is_open.unwrap_or(false);
+                }
             }
         }
     }
