@@ -66,3 +66,37 @@ impl fmt::Debug for TokenRequest {
         f.debug_struct("TokenRequest").field("is_over", &self.is_over()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::blocking::Wait;
+
+    fn asked(ask: impl Fn(TokenRequest) + Send + Sync + 'static) -> Result<Token, TokenError> {
+        Wait::forever().on(TokenRequests::new(ask).token()).unwrap()
+    }
+
+    #[test]
+    fn a_request_ends_with_a_token_or_with_why_there_is_none() {
+        assert_eq!(asked(|request| request.give(Token::new("t"))).unwrap(), Token::new("t"));
+        let later = |request: TokenRequest| drop(std::thread::spawn(|| request.give(Token::new("t"))));
+        assert_eq!(asked(later).unwrap(), Token::new("t"));
+        let sealed = asked(|request| request.fail("the vault is sealed", false)).unwrap_err();
+        assert_eq!(sealed.to_string(), "the vault is sealed");
+        assert!(asked(drop).unwrap_err().to_string().contains("without an answer"));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_does_nothing() {
+        let kept = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&kept);
+        let requests = TokenRequests::new(move |request| *place.lock().unwrap() = Some(request));
+        let asked = Wait::ms(1).on(requests.token());
+        assert!(asked.is_err());
+        let request = kept.lock().unwrap().take().unwrap();
+        assert!(request.is_over());
+        request.give(Token::new("t"));
+    }
+}
