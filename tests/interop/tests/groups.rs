@@ -203,7 +203,8 @@ fn members_come_and_go_while_records_flow(peer: anyhow::Result<Peer>, protocol: 
         let broker = start_broker(0);
         let place = Place::at(&broker);
         let start = |number, given: &Given| Member::start(&peer, &place, protocol, number, given);
-        come_and_go(size, start, |count| produce(&writer, &place, count));
+        come_and_go(size, start, |count| produce(&writer, &place, count))
+            .check_nothing_committed_comes_again();
     }
 }
 

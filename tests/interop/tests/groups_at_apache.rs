@@ -54,6 +54,9 @@ fn members_come_and_go_while_records_flow(
         None => None,
     };
     let Some(kafka) = or_skip(Kafka::shared()) else { return };
+    // librdkafka's member of a KIP-848 group, given a partition that was another's, was twice seen to begin where that one had
+    // begun, half a second after the other's commit was acknowledged. What it is given is its own affair here.
+    let rereads = name == "confluent" && protocol == Protocol::Consumer;
     for size in sizes() {
         let name = format!("{name}-{protocol:?}-{size}");
         let place = Place { bootstrap: kafka.bootstrap(), topic: name.clone(), group: name };
@@ -62,7 +65,8 @@ fn members_come_and_go_while_records_flow(
             Some(peer) if number % 2 == 1 => Member::start(peer, &place, protocol, number, given),
             _ => Member::our_process(&place, protocol, number, given),
         };
-        come_and_go(size, start, |count| produce_ours(&place, count));
+        let given = come_and_go(size, start, |count| produce_ours(&place, count));
+        given.check_nothing_committed_comes_again_to(|number| number % 2 == 0 || !rereads);
     }
 }
 
