@@ -423,12 +423,15 @@ impl Kafka {
         }
     }
 
+    /// What went wrong, which a node may say long before its last words; and those.
     fn end_of_log(&self, node: usize) -> String {
         let directory = self.node_dir(node);
         let texts = ["server.log", "stdout.log"].map(|name| {
             let text = fs::read_to_string(directory.join(name)).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(25).collect();
-            lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+            let is_why = |line: &&str| line.contains("Exception") || line.contains(" ERROR ");
+            let why = text.lines().filter(is_why).take(10);
+            let last: Vec<&str> = text.lines().rev().take(25).collect();
+            why.chain(last.into_iter().rev()).collect::<Vec<_>>().join("\n")
         });
         texts.join("\n")
     }
