@@ -191,7 +191,10 @@ fn all(schemas: &[Schema]) -> String {
             ));
         }
     }
-    let _ =
-        writeln!(out, "/// Every message there is.\npub const ALL: &[Message] = &[\n{}\n];", rows.join("\n"));
+    let _ = writeln!(
+        out,
+        "/// Every message there is. A `static`, so that what its rows point to is compiled once, here.\npub static ALL: &[Message] = &[\n{}\n];",
+        rows.join("\n")
+    );
     out
 }

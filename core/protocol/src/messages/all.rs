@@ -38,8 +38,8 @@ const fn message<T: Wire + Default + std::fmt::Debug>(
     Message { name, versions, default: default::<T>, recode: recode::<T>, debug: debug::<T> }
 }
 
-/// Every message there is.
-pub const ALL: &[Message] = &[
+/// Every message there is. A `static`, so that what its rows point to is compiled once, here.
+pub static ALL: &[Message] = &[
     message::<super::ProduceRequest>("ProduceRequest", 3..=13),
     message::<super::ProduceResponse>("ProduceResponse", 3..=13),
     message::<super::FetchRequest>("FetchRequest", 4..=18),
