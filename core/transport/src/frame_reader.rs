@@ -318,9 +318,16 @@ mod tests {
 
     use super::*;
 
+    /// Within these limits, time is up soon.
+    const SOON: Duration = Duration::from_millis(50);
+
     fn pair() -> (DuplexStream, FrameReader<DuplexStream>) {
+        pair_within(FrameLimits::default())
+    }
+
+    fn pair_within(limits: FrameLimits) -> (DuplexStream, FrameReader<DuplexStream>) {
         let (peer, ours) = duplex(1 << 20);
-        (peer, FrameReader::new(ours, FrameLimits { frame_bytes_max: 1 << 20, ..FrameLimits::default() }))
+        (peer, FrameReader::new(ours, FrameLimits { frame_bytes_max: 1 << 20, ..limits }))
     }
 
     fn frame(bytes: &[u8]) -> Vec<u8> {
@@ -450,9 +457,10 @@ mod tests {
         assert!(matches!(error, FrameError::Truncated { received: 2, size: 9 }));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_between_frames_and_within_one_has_its_limit() {
-        let (mut peer, mut reader) = pair();
+        let limits = FrameLimits { idle: SOON, frame: 2 * SOON, ..FrameLimits::default() };
+        let (mut peer, mut reader) = pair_within(limits);
         assert!(matches!(reader.next().await.unwrap_err(), FrameError::Idle(_)));
         peer.write_all(&[0, 0, 0, 9, 1]).await.unwrap();
         assert!(matches!(reader.next().await.unwrap_err(), FrameError::Stalled { received: 1, size: 9 }));
@@ -480,24 +488,24 @@ mod tests {
         assert_eq!(next(&mut reader).await, [2; 8][..]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_frame_takes_of_the_budget_what_it_brings_and_not_what_it_promises() {
         let budget = Budget::new(4 * HELD_AHEAD_BYTES);
-        let connect = || {
-            let (peer, reader) = pair();
+        let connect = |limits| {
+            let (peer, reader) = pair_within(limits);
             (peer, reader.with_budget(budget.clone()))
         };
-        let (mut first, mut promises) = connect();
+        let (mut first, mut promises) = connect(FrameLimits::default());
         first.write_all(&[&1_000_000_i32.to_be_bytes()[..], &[0; 100]].concat()).await.unwrap();
         let waiting = timeout(Duration::from_millis(20), promises.next()).await;
         assert!(waiting.is_err(), "{waiting:?}");
         // Another gets all of its frame past it.
-        let (mut second, mut reader) = connect();
+        let (mut second, mut reader) = connect(FrameLimits::default());
         let writing = tokio::spawn(async move { second.write_all(&frame(&[7; 3 * HELD_AHEAD_BYTES])).await });
         assert_eq!(next(&mut reader).await, vec![7; 3 * HELD_AHEAD_BYTES]);
         writing.await.unwrap().unwrap();
         // Nobody keeps a part and waits for ever for the rest.
-        let (mut third, mut reader) = connect();
+        let (mut third, mut reader) = connect(FrameLimits { frame: SOON, ..FrameLimits::default() });
         let _others = budget.permits.acquire_many(2 * HELD_AHEAD_BYTES as u32).await.unwrap();
         tokio::spawn(async move { third.write_all(&frame(&[7; 2 * HELD_AHEAD_BYTES])).await });
         let error = reader.next().await.unwrap_err();
