@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 
 use crate::{
     package::{PACKAGES, done},
-    platform::Build,
+    platform::{Build, TEST_PROFILE},
     test::{Run, Tally},
     tree,
 };
@@ -68,7 +68,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
         Ok(toolchain) => toolchain,
         Err(missing) => return Ok(run.missing(&missing)),
     };
-    natives(&Build::here("ci")?)?;
+    natives(&Build::here(TEST_PROFILE)?)?;
     build(&toolchain)?;
     let mut tests = match &toolchain {
         Toolchain::Sdk => {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use crate::{
-    platform::Build,
+    platform::{Build, TEST_PROFILE},
     test::{Run, Tally},
     tree,
 };
@@ -79,7 +79,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if !has_maven() {
         return Ok(run.missing("Maven (`mvn`)"));
     }
-    natives(&Build::here("ci")?)?;
+    natives(&Build::here(TEST_PROFILE)?)?;
     let mut tally = Tally::default();
     for release in RELEASES {
         let Some(jdk) = jdk(release) else {
@@ -123,7 +123,7 @@ pub fn uniffi_lane(run: &Run) -> anyhow::Result<Tally> {
     if !has_maven() {
         return Ok(run.missing("Maven (`mvn`)"));
     }
-    let build = Build::here("ci")?;
+    let build = Build::here(TEST_PROFILE)?;
     build.cargo(&["ottla-uniffi", "ottla-cli"])?;
     put(&build, NATIVES[1], &build.platform.program("ottla"))?;
     let module = "../bindings/uniffi/kotlin";

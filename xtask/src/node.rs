@@ -10,6 +10,7 @@ use anyhow::Context;
 
 use crate::{
     npm, package,
+    platform::TEST_PROFILE,
     test::{Run, Tally},
     tree,
 };
@@ -19,7 +20,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if let Some(missing) = npm::missing() {
         return Ok(run.missing(missing));
     }
-    package::node("ci", true)?;
+    package::node(TEST_PROFILE, true)?;
     let mut tally = Tally::default();
     let mut count = |passed: bool| match passed {
         true => tally.passed += 1,

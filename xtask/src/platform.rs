@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, ensure};
@@ -15,6 +16,19 @@ use crate::{
 
 /// What links for other Linuxes than this machine's, and for older C libraries: from PyPI, where they are programs.
 const ZIG: [&str; 2] = ["ziglang==0.15.2", "cargo-zigbuild==0.22.3"];
+
+/// The profile of what is tested.
+pub const TEST_PROFILE: &str = "ci";
+/// The packages that are tested: all but UniFFI's generator, which has no tests and takes minutes to build.
+pub const TEST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "ottla-uniffi-bindgen"];
+static IS_ALL_BUILT_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, where something is wanted in the profile [`TEST_PROFILE`] for this machine, [`TEST_PACKAGES`] is built. Cargo unites the
+/// features that packages ask of what they depend on, so another choice of packages is another build of the core: for
+/// whoever runs everything, one of all is quicker than one for each language.
+pub fn build_all_at_once() {
+    IS_ALL_BUILT_AT_ONCE.store(true, Ordering::Relaxed);
+}
 
 /// A platform that has packages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -198,7 +212,11 @@ impl Build {
         let mut cargo = Command::new("cargo");
         cargo.arg(if self.zig { "zigbuild" } else { "build" });
         cargo.args(["--quiet", "--profile", &self.profile]).current_dir(tree::path(""));
-        cargo.args(packages.iter().flat_map(|package| ["--package", package]));
+        if IS_ALL_BUILT_AT_ONCE.load(Ordering::Relaxed) && self.profile == TEST_PROFILE && !self.is_named {
+            cargo.args(TEST_PACKAGES);
+        } else {
+            cargo.args(packages.iter().flat_map(|package| ["--package", package]));
+        }
         if self.is_named {
             cargo.arg("--target").arg(self.linked_for());
         }

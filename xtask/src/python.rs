@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use crate::{
     package,
+    platform::TEST_PROFILE,
     test::{Run, Tally},
     tree,
 };
@@ -41,7 +42,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if let Some(missing) = package::missing_python() {
         return Ok(run.missing(missing));
     }
-    package::python("ci", true)?;
+    package::python(TEST_PROFILE, true)?;
     let examples = examples()?;
     let mut lane = Lane { tally: Tally::default() };
     for tool in TOOLS {

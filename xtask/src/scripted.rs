@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 
 use crate::{
     package::{PACKAGES, done},
-    platform::{Build, Platform},
+    platform::{Build, Platform, TEST_PROFILE},
     test::{Run, Tally, install},
     tree,
 };
@@ -125,7 +125,7 @@ impl Scripted {
         if !self.is_working() {
             return Ok(run.missing(self.missing));
         }
-        self.package("ci")?;
+        self.package(TEST_PROFILE)?;
         let package = tree::path(PACKAGES).join(self.language);
         let told = (self.tests)(&package)
             .stderr(Stdio::inherit())
@@ -145,7 +145,7 @@ impl Scripted {
 
     /// Makes the package, and gives its service of `examples/one_bus`.
     pub fn service(&self) -> anyhow::Result<Command> {
-        self.package("ci")?;
+        self.package(TEST_PROFILE)?;
         Ok((self.service)(&tree::path(PACKAGES).join(self.language)))
     }
 

@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 
-use crate::tree;
+use crate::{
+    platform::{TEST_PACKAGES, TEST_PROFILE, build_all_at_once},
+    tree,
+};
 
 /// Runs all tests: the house rules, every crate, and the peers that are there.
 ///
@@ -112,6 +115,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let run = Run { require_all: args.require_all, is_whole: args.only.is_none() };
+    if run.is_whole {
+        build_all_at_once();
+    }
     let mut all = Tally::default();
     for stage in chosen {
         let began = Instant::now();
@@ -232,8 +238,17 @@ fn demo(run: &Run) -> anyhow::Result<Tally> {
     let mut args = vec!["demo", "--lines", "20000", "--orders", "10000", "--per-second", "5000"];
     args.extend(run.require_all.then_some("--require-all"));
     args.extend(run.is_whole.then_some("--as-built"));
-    run.xtask(&args)
+    Ok(match crate::demo::run(&crate::demo::Args::parse_from(args)) {
+        Ok(()) => Tally { passed: 1, ..Tally::default() },
+        Err(error) => {
+            println!("error: {error:#}");
+            Tally { failed: 1, ..Tally::default() }
+        }
+    })
 }
+
+/// How many tests run at once: most wait for brokers and peers, and use less than half of a core.
+const THREADS_PER_CORE: usize = 2;
 
 /// `cargo test` over the workspace. A test that lacks a peer says `SKIPPED: ...` on a line of its own, in the file
 /// named by `OTTLA_SKIPPED`, or fails if `OTTLA_REQUIRE_ALL` is set.
@@ -245,12 +260,13 @@ fn crates(run: &Run) -> anyhow::Result<Tally> {
     }
     let skipped = tree::path("target/skipped-tests");
     let _ = std::fs::remove_file(&skipped);
+    let threads = THREADS_PER_CORE * std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"])
-        // It has no tests, and UniFFI's generator takes minutes to build.
-        .args(["--exclude", "ottla-uniffi-bindgen"])
+        .args(["test", "--profile", TEST_PROFILE, "--no-fail-fast"])
+        .args(TEST_PACKAGES)
         .env("OTTLA_SKIPPED", &skipped)
+        .env("RUST_TEST_THREADS", threads.to_string())
         .current_dir(tree::path(""))
         .stdout(Stdio::piped());
     if run.require_all {

@@ -16,12 +16,11 @@ use super::{
 };
 use crate::{
     demo::DevBroker,
+    platform::TEST_PROFILE,
     test::{Run, Tally, install as install_packages},
     tree,
 };
 
-/// The lane's profile, in which CI builds all else.
-const PROFILE: &str = "ci";
 /// What every program must compile under without a word.
 const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 /// Opened and closed clients, where that is slow.
@@ -61,11 +60,11 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     if let Some(missing) = super::missing() {
         return Ok(run.missing(missing));
     }
-    let library = build(PROFILE, &["ottla-cli"])?;
+    let library = build(TEST_PROFILE, &["ottla-cli"])?;
     let directory = tree::path("target/c");
     let prefix = directory.join("prefix");
     unpack(&pack(&library)?, &prefix)?;
-    let program = built(PROFILE).join("ottla");
+    let program = built(TEST_PROFILE).join("ottla");
     let broker = DevBroker::start(&program, &["auto.create.topics.enable=false"])?;
     let for_examples = DevBroker::start(&program, &[])?;
     let mut lane = Lane { directory, prefix, broker, tally: Tally::default() };

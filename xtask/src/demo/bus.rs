@@ -9,7 +9,11 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use super::DevBroker;
-use crate::{c, dotnet, java, npm, package, scripted, tree};
+use crate::{
+    c, dotnet, java, npm, package,
+    platform::{Build, TEST_PROFILE},
+    scripted, tree,
+};
 
 /// For groups whose members have their partitions within a second, not within several.
 const QUICK_GROUPS: &[&str] = &[
@@ -81,7 +85,7 @@ pub fn run(ottla: &Path, wanted: &Wanted<'_>) -> anyhow::Result<()> {
         };
         cast.insert(part.service.to_owned(), json!({ "language": part.language, "program": program }));
     }
-    cargo(&["--package", "ottla-one-bus"])?;
+    Build::here(TEST_PROFILE)?.cargo(&["ottla-one-bus"])?;
     let broker = DevBroker::start(ottla, QUICK_GROUPS)?;
     let plan = json!({
         "bootstrap": broker.address,
@@ -114,19 +118,19 @@ fn program(command: &Command) -> Value {
 }
 
 fn rust(_: bool) -> anyhow::Result<Command> {
-    cargo(&["--package", "ottla-one-bus"])?;
+    Build::here(TEST_PROFILE)?.cargo(&["ottla-one-bus"])?;
     Ok(Command::new(built(&format!("one-bus-stock{}", std::env::consts::EXE_SUFFIX))))
 }
 
 fn c_program(_: bool) -> anyhow::Result<Command> {
     let program = directory()?.join("one_bus_c");
-    c::build_program("ci", &example("c/main.c"), &directory()?.join("libottla"), &program)?;
+    c::build_program(TEST_PROFILE, &example("c/main.c"), &directory()?.join("libottla"), &program)?;
     Ok(Command::new(program))
 }
 
 fn python(is_built: bool) -> anyhow::Result<Command> {
     if !is_built {
-        package::python("ci", true)?;
+        package::python(TEST_PROFILE, true)?;
     }
     let mut command = Command::new(package::installed_python());
     command.arg(example("python/main.py"));
@@ -135,7 +139,7 @@ fn python(is_built: bool) -> anyhow::Result<Command> {
 
 fn node(is_built: bool) -> anyhow::Result<Command> {
     if !is_built {
-        package::node("ci", true)?;
+        package::node(TEST_PROFILE, true)?;
     }
     let program = npm::compile_example(&example("node/main.ts"), "one_bus")?;
     let mut command = Command::new("node");
@@ -149,26 +153,20 @@ fn missing_java() -> Option<&'static str> {
 
 fn java(is_built: bool) -> anyhow::Result<Command> {
     if !is_built {
-        java::package("ci")?;
+        java::package(TEST_PROFILE)?;
     }
     java::run_source(&example("java/Main.java"))
 }
 
 fn dotnet(is_built: bool) -> anyhow::Result<Command> {
     if !is_built {
-        dotnet::package("ci")?;
+        dotnet::package(TEST_PROFILE)?;
     }
     Ok(dotnet::program("one_bus"))
 }
 
-fn cargo(what: &[&str]) -> anyhow::Result<()> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--quiet", "--profile", "ci"]).args(what).current_dir(tree::path(""));
-    package::done(cargo, "building what is Rust")
-}
-
 fn built(program: &str) -> PathBuf {
-    c::built("ci").join(program)
+    c::built(TEST_PROFILE).join(program)
 }
 
 fn example(file: &str) -> PathBuf {

@@ -17,7 +17,11 @@ use anyhow::{Context, ensure};
 pub use broker::DevBroker;
 use clap::Parser;
 
-use crate::tree;
+use crate::{
+    package::build_program,
+    platform::{Build, TEST_PROFILE},
+    tree,
+};
 
 /// Builds the program, starts a broker, sends a file of lines through it, and runs a stream of orders through all languages.
 ///
@@ -127,15 +131,10 @@ fn send_file(ottla: &Path, args: &Args) -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<PathBuf> {
-    println!("building   cargo build --profile ci -p ottla-cli (the first time takes some minutes)");
-    let built = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", "ci", "-p", "ottla-cli"])
-        .current_dir(tree::path(""))
-        .status()
-        .context("running cargo")?;
-    ensure!(built.success(), "the program does not build");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
-    Ok(target.join("ci").join(format!("ottla{}", std::env::consts::EXE_SUFFIX)))
+    println!(
+        "building   cargo build --profile {TEST_PROFILE} -p ottla-cli (the first time takes some minutes)"
+    );
+    build_program(&Build::here(TEST_PROFILE)?)
 }
 
 /// Log-like lines, each with its number in front, the same every time.
