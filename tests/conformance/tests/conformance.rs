@@ -18,7 +18,13 @@ const RUST_RUNNER: &str = env!("CARGO_BIN_EXE_conformance-rust");
 fn main() -> ExitCode {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     match trials(here) {
-        Ok(trials) => libtest_mimic::run(&Arguments::from_args(), trials).exit_code(),
+        Ok(trials) => {
+            let mut arguments = Arguments::from_args();
+            // As the other tests have it.
+            let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok());
+            arguments.test_threads = arguments.test_threads.or(threads);
+            libtest_mimic::run(&arguments, trials).exit_code()
+        }
         Err(error) => {
             #[allow(clippy::print_stderr, reason = "there is no test yet that could tell")]
             {

@@ -29,22 +29,32 @@ fn every_language_reads_at_apache_kafka_what_any_has_written() {
 /// A record by its place.
 type Written = BTreeMap<(i32, i64), Line>;
 
+/// One process of each language writes all that it writes, and then one of each reads all that was written: starting one costs
+/// more than what it does here.
 fn all_pairs(make: Make) {
     let Some(target) = or_skip(make.shared()) else { return };
     let there = |language: &Language| or_skip(language.runner(RUST_RUNNER)).is_some();
     let languages: Vec<Language> = Language::ALL.into_iter().filter(there).collect();
+    let mut topics: BTreeMap<String, Written> = BTreeMap::new();
     let mut partitions_of_keys: Option<Vec<i32>> = None;
     for writer in &languages {
+        let mut runner = start(*writer);
         for codec in CODECS {
             let topic = format!("matrix-{}-{codec}", writer.name());
-            let (written, partitions) = write(*writer, codec, &topic, target.as_ref());
+            let (written, partitions) = write(&mut runner, codec, &topic, target.as_ref());
             let first = partitions_of_keys.get_or_insert_with(|| partitions.clone());
             assert_eq!(*first, partitions, "{} has other partitions for the same keys", writer.name());
-            for reader in &languages {
-                let read = read(*reader, &topic, written.len(), target.as_ref());
-                assert_eq!(read, written, "{} of {}, {codec}", reader.name(), writer.name());
-            }
+            topics.insert(topic, written);
         }
+        runner.end().unwrap();
+    }
+    for reader in &languages {
+        let mut runner = start(*reader);
+        for (topic, written) in &topics {
+            let read = read(&mut runner, topic, written.len(), target.as_ref());
+            assert_eq!(read, *written, "{} of {topic}", reader.name());
+        }
+        runner.end().unwrap();
     }
 }
 
@@ -75,54 +85,47 @@ fn corpus() -> Vec<Line> {
 }
 
 /// What was written, and the partitions of the keys in their order.
-fn write(language: Language, codec: &str, topic: &str, target: &dyn Target) -> (Written, Vec<i32>) {
-    let mut runner = start(language);
-    let admin = Line::new("admin").pair("client", "a").pair("set.bootstrap.servers", target.bootstrap());
-    ask(&mut runner, &admin);
+fn write(runner: &mut Runner, codec: &str, topic: &str, target: &dyn Target) -> (Written, Vec<i32>) {
+    let (admin, producer) = (format!("admin-{codec}"), format!("producer-{codec}"));
+    ask(runner, &client("admin", &admin, target));
     // The records have timestamps of long ago: a broker that looks for such ones would delete them under the readers' hands.
     let kept = ("config.retention.ms", "-1");
-    let create = Line::new("create_topic").pair("client", "a").pair("topic", topic).pair(kept.0, kept.1);
-    ask(&mut runner, &create.pair("partitions", PARTITIONS.to_string()));
-    let producer = Line::new("producer")
-        .pair("client", "p")
-        .pair("set.bootstrap.servers", target.bootstrap())
-        .pair("set.compression.type", codec);
-    ask(&mut runner, &producer);
+    let create = Line::new("create_topic").pair("client", &*admin).pair("topic", topic).pair(kept.0, kept.1);
+    ask(runner, &create.pair("partitions", PARTITIONS.to_string()));
+    ask(runner, &client("producer", &producer, target).pair("set.compression.type", codec));
     let (mut written, mut partitions) = (Written::new(), Vec::new());
     for record in corpus() {
-        let send = record
-            .pairs
-            .iter()
-            .fold(Line::new("send").pair("client", "p").pair("topic", topic), |line, (name, value)| {
-                line.pair(name.as_str(), value.clone())
-            });
-        let answer = ask(&mut runner, &send).1;
+        let send = record.pairs.iter().fold(
+            Line::new("send").pair("client", &*producer).pair("topic", topic),
+            |line, (name, value)| line.pair(name.as_str(), value.clone()),
+        );
+        let answer = ask(runner, &send).1;
         let place = (answer.number("partition").unwrap().unwrap(), answer.number("offset").unwrap().unwrap());
         if record.bytes("key").is_some() {
             partitions.push(place.0);
         }
         written.insert(place, plain(&record));
     }
-    runner.end().unwrap();
+    ask(runner, &Line::new("close").pair("client", &*producer));
     (written, partitions)
 }
 
-fn read(language: Language, topic: &str, count: usize, target: &dyn Target) -> Written {
-    let mut runner = start(language);
-    let consumer = Line::new("consumer")
-        .pair("client", "c")
-        .pair("set.bootstrap.servers", target.bootstrap())
-        .pair("set.auto.offset.reset", "earliest");
-    ask(&mut runner, &consumer);
+fn read(runner: &mut Runner, topic: &str, count: usize, target: &dyn Target) -> Written {
+    ask(runner, &client("consumer", topic, target).pair("set.auto.offset.reset", "earliest"));
     let partitions: Vec<String> = (0..PARTITIONS).map(|partition| format!("{topic}-{partition}")).collect();
-    ask(&mut runner, &Line::new("assign").pair("client", "c").pair("partitions", partitions.join(",")));
-    let poll = Line::new("poll").pair("client", "c").pair("count", count.to_string());
-    let records = ask(&mut runner, &poll).0;
-    runner.end().unwrap();
+    let assign = Line::new("assign").pair("client", topic).pair("partitions", partitions.join(","));
+    ask(runner, &assign);
+    let records = ask(runner, &Line::new("poll").pair("client", topic).pair("count", count.to_string())).0;
+    ask(runner, &Line::new("close").pair("client", topic));
     let place = |record: &Line| {
         (record.number("partition").unwrap().unwrap(), record.number("offset").unwrap().unwrap())
     };
     records.iter().map(|record| (place(record), plain(record))).collect()
+}
+
+/// To make a client of this name.
+fn client(kind: &str, name: &str, target: &dyn Target) -> Line {
+    Line::new(kind).pair("client", name).pair("set.bootstrap.servers", target.bootstrap())
 }
 
 fn start(language: Language) -> Runner {

@@ -1,6 +1,9 @@
 //! What any peer writes to our broker, every peer reads back equal: all codecs, every shape of record.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use ottla_interop::{
     broker::TestBroker,
@@ -40,18 +43,24 @@ fn what_any_peer_writes_in_any_codec_every_peer_reads_equal_also_after_a_restart
     }
     assert!(topics.len() >= 5 * peers.len());
     for restarted in [false, true] {
-        for (topic, expected) in &topics {
+        let bootstrap = broker.bootstrap();
+        // Most of it is programs that start.
+        thread::scope(|scope| {
             for reader in &peers {
-                let read = reader.consume(&broker.bootstrap(), topic, records.len()).unwrap();
-                let read = by_partition(read);
-                let differs = read.iter().zip(expected).position(|(r, e)| r != e);
-                assert!(
-                    read.len() == expected.len() && differs.is_none(),
-                    "{} reads {topic} differently (restarted: {restarted}) at {differs:?}",
-                    reader.name
-                );
+                let (topics, bootstrap) = (&topics, &bootstrap);
+                scope.spawn(move || {
+                    for (topic, expected) in topics {
+                        let read = by_partition(reader.consume(bootstrap, topic, expected.len()).unwrap());
+                        let differs = read.iter().zip(expected).position(|(r, e)| r != e);
+                        assert!(
+                            read.len() == expected.len() && differs.is_none(),
+                            "{} reads {topic} differently (restarted: {restarted}) at {differs:?}",
+                            reader.name
+                        );
+                    }
+                });
             }
-        }
+        });
         broker.restart();
     }
 }
