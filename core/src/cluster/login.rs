@@ -13,7 +13,7 @@ use ottla_protocol::{
     types::Str,
 };
 use ottla_transport::{
-    Interlude,
+    Interlude, in_words,
     sasl::{self as mechanisms, BearerToken, ClientExchange, Credentials, SaslError},
 };
 use tokio::time::{Instant, sleep};
@@ -210,16 +210,20 @@ fn denied(code: ErrorCode, said: Option<&Str>, shown: &Shown, before: Option<&Sa
             .hint("check user name and password, and that the broker knows this user for this mechanism");
     };
     let whose = token.principal().map_or_else(String::new, |user| format!(" of `{}`", user.escape_debug()));
-    let left = token.end_ms().map_or_else(String::new, |end_ms| {
-        format!(
-            ", which is good for {} s yet by this machine's clock",
-            (end_ms.saturating_sub(now_ms())) / 1_000
-        )
-    });
-    refused(by, &format!("the token{whose}{left}, is not taken: {before}{said} ({code})")).hint(
+    let end = token.end_ms().map_or_else(String::new, |end_ms| end_of(end_ms, now_ms()));
+    refused(by, &format!("the token{whose}{end}, is not taken: {before}{said} ({code})")).hint(
         "check that the broker's `sasl.oauthbearer.expected.issuer` and `.expected.audience` are those of the token, that it has the \
          provider's keys, and that the clocks agree; the broker's log says what it was",
     )
+}
+
+/// When a token ends, or that it has.
+fn end_of(end_ms: i64, now_ms: i64) -> String {
+    let seconds = in_words(end_ms.abs_diff(now_ms) / 1_000);
+    match end_ms > now_ms {
+        true => format!(", which is good for {seconds} yet by this machine's clock"),
+        false => format!(", which ended {seconds} ago by this machine's clock"),
+    }
 }
 
 fn hint_of(error: &SaslError) -> &'static str {
@@ -241,4 +245,18 @@ pub(crate) fn spawn_keeper(
     timeout: Duration,
 ) {
     drop(tokio::spawn(keep_session(Arc::downgrade(connection), sasl.clone(), lifetime, timeout)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_not_taken_says_how_long_it_is_good_or_since_when_it_is_not() {
+        const NOW_MS: i64 = 1_000_000;
+        assert_eq!(end_of(NOW_MS + 30_000, NOW_MS), ", which is good for 30 s yet by this machine's clock");
+        assert_eq!(end_of(NOW_MS - 600_000, NOW_MS), ", which ended 10 minutes ago by this machine's clock");
+        assert!(end_of(i64::MAX, NOW_MS).contains(" days yet"), "whatever a token says");
+        assert!(end_of(i64::MIN, i64::MAX).contains(" days ago"));
+    }
 }

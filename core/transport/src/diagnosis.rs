@@ -41,6 +41,16 @@ impl fmt::Display for Diagnosis {
     }
 }
 
+/// A span of time as people say it: `90 s`, `15 minutes`, `26 hours`, `3 days`.
+pub fn in_words(seconds: u64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / (60 * 60)),
+        _ => format!("{} days", seconds / (24 * 60 * 60)),
+    }
+}
+
 /// What a port answers to, found by knocking in another way than the one that failed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Speaks {
@@ -211,5 +221,11 @@ mod tests {
         let words = b"\x1b[2JSSH-2.0\r\n and much more than anybody wants to see";
         let said = diagnose("a:1", &Cause::Foreign { first: Arc::from(&words[..]) }, None).cause;
         assert!(said.contains("`\\x1b[2JSSH-2.0\\r\\n and much more than`"), "{said}");
+    }
+
+    #[test]
+    fn spans_of_time_are_told_in_the_largest_unit_that_still_says_something() {
+        let said = [119, 120, 7_199, 7_200, 172_799, 172_800, 86_400 * 400].map(in_words);
+        assert_eq!(said, ["119 s", "2 minutes", "119 minutes", "2 hours", "47 hours", "2 days", "400 days"]);
     }
 }

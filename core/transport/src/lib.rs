@@ -24,7 +24,7 @@ pub mod tls;
 mod transport_error;
 
 pub use client_connection::{Answer, ConnectOptions, Connection, Interlude};
-pub use diagnosis::{Diagnosis, Speaks};
+pub use diagnosis::{Diagnosis, Speaks, in_words};
 pub use frame_error::FrameError;
 pub use frame_reader::{Budget, Frame, FrameLimits, FrameReader};
 pub use frame_writer::write_pieces;

@@ -4,11 +4,10 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, pki_types::UnixTime};
 
-use crate::Diagnosis;
+use crate::{Diagnosis, in_words};
 
 /// Names of a certificate that are shown.
 const NAMES_SHOWN_MAX: usize = 5;
-const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 const NAME_THE_AUTHORITY: &str =
     "name the authority's certificate in `ssl.truststore.location` (`ssl.ca.location`)";
@@ -64,12 +63,12 @@ fn of_certificate(why: &CertificateError) -> Diagnosis {
             NAME_THE_AUTHORITY,
         ),
         CertificateError::ExpiredContext { time, not_after } => Diagnosis::new(
-            format!("its certificate has expired {} ago", duration(between(*not_after, *time))),
+            format!("its certificate has expired {} ago", between(*not_after, *time)),
             RENEW_OR_SET_CLOCK,
         ),
         CertificateError::Expired => Diagnosis::new("its certificate has expired", RENEW_OR_SET_CLOCK),
         CertificateError::NotValidYetContext { time, not_before } => Diagnosis::new(
-            format!("its certificate is not valid before {} from now", duration(between(*time, *not_before))),
+            format!("its certificate is not valid before {} from now", between(*time, *not_before)),
             SET_A_CLOCK,
         ),
         CertificateError::NotValidYet => Diagnosis::new("its certificate is not valid yet", SET_A_CLOCK),
@@ -133,17 +132,8 @@ fn of_alert(alert: AlertDescription) -> Diagnosis {
     Diagnosis::new(format!("{cause} ({alert:?})"), fix)
 }
 
-fn between(earlier: UnixTime, later: UnixTime) -> u64 {
-    later.as_secs().saturating_sub(earlier.as_secs())
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} minutes", seconds / 60),
-        7_200..172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / SECONDS_PER_DAY),
-    }
+fn between(earlier: UnixTime, later: UnixTime) -> String {
+    in_words(later.as_secs().saturating_sub(earlier.as_secs()))
 }
 
 #[cfg(test)]
@@ -162,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_certificate_comes_with_what_to_do() {
-        let days = |days| at(days * SECONDS_PER_DAY);
+        let days = |days: u64| at(days * 24 * 60 * 60);
         let cases = [
             (CertificateError::UnknownIssuer, "`ssl.truststore.location`"),
             (CertificateError::ExpiredContext { time: days(12), not_after: days(5) }, "expired 7 days ago"),
