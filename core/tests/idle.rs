@@ -1,7 +1,10 @@
 //! What a consumer does that has nothing to read: hardly anything. Linux tells how often a thread was woken.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::print_stderr, reason = "says what is tested, and what is skipped")]
 
+// Threads of other tests would be counted, so this is a program of its own.
+#[path = "brokers/common.rs"]
 mod common;
 
 use std::{fs, time::Duration};

@@ -1,14 +1,11 @@
 //! The admin client against real brokers.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
-use common::{eventually, on_each, unique};
 use ottla::{
     Admin, AlterConfig, ConfigResource, ConfigSource, ErrorCode, ErrorKind, NewTopic, OffsetSpec,
     TopicPartition, config::AdminConfig,
 };
+
+use crate::common::{eventually, on_each, unique};
 
 #[test]
 fn a_topic_is_created_described_and_deleted() {

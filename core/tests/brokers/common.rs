@@ -1,7 +1,4 @@
 //! Brokers to test against: our own, and Apache Kafka.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![allow(clippy::print_stderr, reason = "says what is tested, and what is skipped")]
 
 use std::{
     future::Future,
@@ -48,15 +45,18 @@ pub(crate) fn targets() -> Vec<Target> {
 
 /// Runs a test against each broker.
 pub(crate) fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
+    for target in targets() {
+        eprintln!("against {} at {}", target.name, target.address);
+        run(test(target));
+    }
+}
+
+/// Runs a test, on a runtime of no particular kind: the client brings its own.
+pub(crate) fn run(test: impl Future<Output = ()>) {
     // RUST_LOG=ottla=debug shows what the client does.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-    for target in targets() {
-        eprintln!("against {} at {}", target.name, target.address);
-        // A runtime of no particular kind: the client brings its own.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(test(target));
-    }
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
 }
 
 impl Target {

@@ -1,12 +1,7 @@
 //! All brokers that a client knows are gone, and others are where its bootstrap list says (KIP-899, KIP-1102).
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{net::TcpListener, thread, time::Duration};
 
-use common::{Target, unique};
 use ottla::{
     Consumer, ErrorKind, NewTopic, Producer, Record, RecordMetadata, TopicPartition,
     config::{ConsumerConfig, MetadataRecovery, OffsetReset, ProducerConfig},
@@ -17,6 +12,8 @@ use ottla_interop::{
     or_skip,
 };
 use tokio::time::timeout;
+
+use crate::common::{Target, run, unique};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What clients wait for an answer, and for one from anybody.
@@ -73,11 +70,10 @@ fn free_port() -> u16 {
 
 /// Runs a test on our broker and on Apache Kafka's.
 fn on_each_moving(test: impl AsyncFn(&mut Moving)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(test(&mut Moving::ours()));
+    run(test(&mut Moving::ours()));
     let options = Options { heap_mib: 256, ..Options::default() };
     if let Some(kafka) = or_skip(Kafka::start(options)) {
-        runtime.block_on(test(&mut Moving::Apache(Box::new(kafka))));
+        run(test(&mut Moving::Apache(Box::new(kafka))));
     }
 }
 
@@ -156,9 +152,8 @@ fn where_the_only_broker_is_gone_the_list_says_where_it_went() {
 
 #[test]
 fn without_that_strategy_it_is_not_found() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut broker = Moving::ours();
-    runtime.block_on(async {
+    run(async {
         let elsewhere = free_port();
         let clients = Clients::start(&broker, elsewhere, MetadataRecovery::None, TRIGGER).await;
         broker.stop();

@@ -1,12 +1,7 @@
 //! What the admin client sees of groups, and does to them, on real brokers. The members are made by hand.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{collections::BTreeMap, net::ToSocketAddrs};
 
-use common::{Target, eventually, on_each, unique};
 use ottla::{Admin, ErrorCode, GroupState, GroupType, OffsetAndMetadata, TopicPartition};
 use ottla_interop::wire::Wire;
 use ottla_protocol::{
@@ -25,6 +20,8 @@ use ottla_protocol::{
     types::{Str, TopicName},
     wire::{Wire as Message, Writer},
 };
+
+use crate::common::{Target, eventually, on_each, unique};
 
 /// The only member of a classic group, who has every partition of its topic.
 struct Member {

@@ -1,12 +1,7 @@
 //! The client and three nodes of Apache Kafka: leaders that move, die, and lose records; replicas nearby.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{error::Error, net::ToSocketAddrs, time::Duration};
 
-use common::{Target, eventually, unique};
 use ottla::{
     BrokerId, Consumer, ErrorKind, LogTruncation, NewTopic, Producer, Record, RecordMetadata, TopicPartition,
     config::{ConsumerConfig, OffsetReset, ProducerConfig},
@@ -22,6 +17,8 @@ use ottla_protocol::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::common::{Target, eventually, run, unique};
+
 /// Longest that anything takes: a dead node is missed, and another elected, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a leader is moved until the clients learn of it from an answer alone.
@@ -31,12 +28,9 @@ const PREFERRED: i8 = 0;
 
 /// Runs a test on the cluster.
 fn on_three_nodes(test: impl AsyncFnOnce(&mut Kafka, Target)) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let Some(mut kafka) = or_skip(Kafka::three()) else { return };
     let target = Target { name: "apache".to_owned(), address: kafka.bootstrap() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(test(&mut kafka, target));
+    run(test(&mut kafka, target));
 }
 
 /// A topic of one partition with replicas on these nodes, the first of which leads it.

@@ -1,9 +1,5 @@
 //! Consumers in groups against real brokers.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -13,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use common::{Target, eventually, on_each, unique};
 use ottla::{
     Batch, Consumer, ErrorKind, GroupState, OffsetAndMetadata, Producer, Rebalance, RebalanceKind, Record,
     TopicPartition,
@@ -25,6 +20,8 @@ use ottla_protocol::{
     messages::{LeaveGroupRequest, leave_group::MemberIdentity},
 };
 use tokio::time::timeout;
+
+use crate::common::{Target, eventually, on_each, unique};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

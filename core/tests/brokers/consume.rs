@@ -1,21 +1,18 @@
 //! The consumer against real brokers.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use common::{Target, on_each};
 use ottla::{
     Batch, Consumer, ErrorKind, OffsetSpec, Producer, Record, TopicPartition,
     config::{Compression, ConsumerConfig, OffsetReset, ProducerConfig},
 };
 use ottla_interop::broker::TestBroker;
 use tokio::time::timeout;
+
+use crate::common::{Target, on_each, run};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,7 +153,7 @@ fn seeking_goes_anywhere_also_into_a_batch() {
         consumer.seek_to(&tp, OffsetSpec::Timestamp(1_250)).unwrap();
         assert_eq!(numbers(&next(&consumer, 1).await), [250]);
         consumer.seek_to(&tp, OffsetSpec::Latest).unwrap();
-        common::eventually("the end is known", async || {
+        crate::common::eventually("the end is known", async || {
             (consumer.position(&tp).unwrap() == Some(1_000)).then_some(())
         })
         .await;
@@ -247,7 +244,7 @@ fn latest_begins_behind_what_is_there() {
         let consumer = with(&target, ConsumerConfig::default());
         let tp = TopicPartition::new(topic.as_str(), 0);
         consumer.assign([tp.clone()]).unwrap();
-        common::eventually("the end is known", async || {
+        crate::common::eventually("the end is known", async || {
             (consumer.position(&tp).unwrap() == Some(10)).then_some(())
         })
         .await;
@@ -333,8 +330,7 @@ fn whoever_waits_for_records_hears_why_nothing_was_ever_reached() {
     // A port that was just free.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let elsewhere = TestBroker::start(&[("advertised.listeners", &format!("PLAINTEXT://{nobody}"))]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
+    run(async {
         for (server, fix) in [
             (nobody.clone(), "check that a broker runs there"),
             (elsewhere.bootstrap(), "let `advertised.listeners` of broker"),

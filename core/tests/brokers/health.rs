@@ -1,18 +1,15 @@
 //! What a member tells of itself: how it does, how far behind it is, and that it stands still.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Target, eventually, on_each, unique};
 use ottla::{
     Consumer, ConsumerMetrics, ErrorKind, Event, Producer, ProducerMetrics, Record, Stalled, TopicPartition,
     WaitsFor,
     config::{ConsumerConfig, GroupProtocol, OffsetReset, ProducerConfig},
 };
 use tokio::time::timeout;
+
+use crate::common::{Target, eventually, on_each, unique};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PROTOCOLS: [GroupProtocol; 2] = [GroupProtocol::Classic, GroupProtocol::Consumer];

@@ -1,16 +1,13 @@
 //! The producer against real brokers.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{collections::BTreeSet, time::Duration};
 
-use common::{Target, on_each, unique};
 use ottla::{
     ErrorCode, ErrorKind, OffsetSpec, Producer, Record, TopicPartition,
     config::{Acks, Compression, ProducerConfig},
 };
+
+use crate::common::{Target, on_each, unique};
 
 fn config(target: &Target) -> ProducerConfig {
     ProducerConfig { bootstrap_servers: vec![target.address.clone()], ..Default::default() }
@@ -65,7 +62,7 @@ fn every_codec_and_acks_is_taken() {
                 }
                 producer.close(CLOSE).await.unwrap();
                 assert_eq!(producer.metrics().record_acknowledged_total, 500);
-                common::eventually(
+                crate::common::eventually(
                     &format!("the records are there: {compression_type:?}, {acks:?}"),
                     async || (end(&target, &topic, 0).await == 501).then_some(()),
                 )

@@ -1,18 +1,12 @@
 //! The client over every kind of secured connection, against our broker and the real Apache Kafka: the same settings, the
 //! same certificates, the same users.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![allow(clippy::print_stderr, reason = "says what is tested")]
-
-mod common;
-
 use std::{
     path::Path,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use common::{eventually, unique};
 use ottla::{
     AclBinding, AclFilter, AclOperation, Admin, AlterQuota, AlterScramUser, Consumer, ErrorCode, ErrorKind,
     NewTopic, PatternFilter, Producer, QuotaEntity, QuotaFilter, QuotaName, Record, ResourceType,
@@ -25,6 +19,8 @@ use ottla_interop::{
     or_skip,
     tls::{Authority, Subject},
 };
+
+use crate::common::{eventually, run, unique};
 
 /// Listeners by name, in the order of both brokers'.
 const LISTENERS: [(&str, &str); 9] = [
@@ -158,8 +154,7 @@ fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
     let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
     for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
         eprintln!("against {}", target.name);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(test(target));
+        run(test(target));
     }
 }
 

@@ -1,11 +1,6 @@
 //! Clients that log in by OAUTHBEARER, against our broker and the real Apache Kafka: a provider on a real socket signs what it
 //! gives, and both brokers check that with its key.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
-#![allow(clippy::print_stderr, reason = "says what is tested")]
-
-mod common;
-
 use std::{
     fs,
     path::Path,
@@ -16,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{eventually, unique};
 use ottla::{
     Admin, Consumer, Error, ErrorKind, NewTopic, Producer, Record, Settings, Token, TokenError,
     TopicPartition,
@@ -31,9 +25,12 @@ use ottla_interop::{
     tokens::{Issuer, Provider, Reply},
 };
 
+use crate::common::{eventually, run, unique};
+
 /// Listeners by name, in the order of both brokers'.
 const LISTENERS: [(&str, &str); 2] = [("PLAINTEXT", "PLAINTEXT"), ("SECURE", "SASL_SSL")];
 const HOUR: Duration = Duration::from_secs(3_600);
+const LOGIN_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 /// A system property that says which URLs Kafka may read, as its broker is given a file.
 const ALLOWED_URLS: &str = "org.apache.kafka.sasl.oauthbearer.allowed.urls";
 
@@ -107,10 +104,7 @@ fn world() -> &'static World {
                 format!("{own}sasl.server.callback.handler.class"),
                 "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler".to_owned(),
             ),
-            (
-                format!("{own}sasl.jaas.config"),
-                "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;".to_owned(),
-            ),
+            (format!("{own}sasl.jaas.config"), format!("{LOGIN_MODULE} required;")),
         ];
         let listeners = LISTENERS.map(|(name, _)| format!("{name}://127.0.0.1:0")).join(",");
         let map = LISTENERS.map(|(name, protocol)| format!("{name}:{protocol}")).join(",");
@@ -134,14 +128,11 @@ fn world() -> &'static World {
 
 /// Runs a test against each broker.
 fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let world = world();
     let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
     for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
         eprintln!("against {}", target.name);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(test(target));
+        run(test(target));
     }
 }
 
@@ -213,13 +204,41 @@ fn a_provider_is_asked_by_tls_and_must_be_who_it_claims_to_be() {
 
         let others = Authority::new().unwrap();
         let stranger = Provider::start(Some(others.sign(Subject::BROKER).unwrap()), answer).unwrap();
-        let mut settings = target.by_provider(&stranger);
+        let settings = target.by_provider(&stranger);
         let error = admin(&settings).describe_cluster().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
         assert!(error.to_string().contains("no TLS with `https://localhost"), "{error}");
         assert!(stranger.asked().is_empty(), "it was told nothing");
-        settings.set("https.ca.location", path(&others.certificate()));
-        admin(&settings).describe_cluster().await.unwrap();
+        // Whom to trust can be said in as many ways as there are peers; what the brokers are trusted by stays as it is.
+        let others = others.certificate();
+        let pem = fs::read_to_string(&others).unwrap();
+        let of_module =
+            |options: &str| format!("{LOGIN_MODULE} required clientId=app clientSecret=hunter2 {options};");
+        for (key, value) in [
+            ("https.ca.location", path(&others)),
+            ("https.ca.pem", pem.clone()),
+            (
+                "sasl.jaas.config",
+                of_module(&format!("ssl.truststore.type=PEM ssl.truststore.location=\"{}\"", path(&others))),
+            ),
+            (
+                "sasl.jaas.config",
+                of_module(&format!("ssl.truststore.type=PEM ssl.truststore.certificates=\"{pem}\"")),
+            ),
+        ] {
+            let mut settings = target.settings(&[("sasl.oauthbearer.token.endpoint.url", stranger.url())]);
+            if key != "sasl.jaas.config" {
+                settings.set("sasl.oauthbearer.client.credentials.client.id", "app");
+                settings.set("sasl.oauthbearer.client.credentials.client.secret", "hunter2");
+            }
+            settings.set(key, value);
+            admin(&settings).describe_cluster().await.unwrap_or_else(|error| panic!("{key}: {error}"));
+        }
+        // The system trusts neither.
+        let mut settings = target.by_provider(&trusted);
+        settings.set("https.ca.location", "probe");
+        let error = admin(&settings).describe_cluster().await.unwrap_err();
+        assert!(error.to_string().contains("no TLS with `https://localhost"), "{error}");
     });
 }
 
