@@ -11,7 +11,7 @@
 /* How long is waited where a step does not say. */
 #define PATIENCE_MS 30000
 #define PAIRS_MAX 64
-#define CLIENTS_MAX 16
+#define CLIENTS_MAX 64
 #define HEADERS_MAX 16
 #define LIST_MAX 64
 #define EVENTS_MAX 256

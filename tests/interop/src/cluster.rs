@@ -27,7 +27,7 @@ const SOURCES: [&str; 4] = [
 /// How long the tests of one class may take.
 const CLASS_PATIENCE: Duration = Duration::from_secs(900);
 /// Classes that are run at a time.
-const CLASSES_AT_ONCE: usize = 2;
+const CLASSES_AT_ONCE: usize = 4;
 
 /// How a test ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

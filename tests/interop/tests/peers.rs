@@ -1,6 +1,7 @@
 //! What any peer writes to our broker, every peer reads back equal: all codecs, every shape of record.
 
 use std::{
+    sync::{Mutex, PoisonError},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,6 +14,8 @@ use ottla_interop::{
 };
 
 const PARTITIONS: i32 = 3;
+/// Programs that read at a time: most of it is that they start.
+const READERS_AT_ONCE: usize = 4;
 
 #[expect(clippy::disallowed_methods, reason = "records must be near the broker's own time")]
 fn now_ms() -> i64 {
@@ -44,23 +47,21 @@ fn what_any_peer_writes_in_any_codec_every_peer_reads_equal_also_after_a_restart
     assert!(topics.len() >= 5 * peers.len());
     for restarted in [false, true] {
         let bootstrap = broker.bootstrap();
-        // Most of it is programs that start.
-        thread::scope(|scope| {
-            for reader in &peers {
-                let (topics, bootstrap) = (&topics, &bootstrap);
-                scope.spawn(move || {
-                    for (topic, expected) in topics {
-                        let read = by_partition(reader.consume(bootstrap, topic, expected.len()).unwrap());
-                        let differs = read.iter().zip(expected).position(|(r, e)| r != e);
-                        assert!(
-                            read.len() == expected.len() && differs.is_none(),
-                            "{} reads {topic} differently (restarted: {restarted}) at {differs:?}",
-                            reader.name
-                        );
-                    }
-                });
+        let next =
+            Mutex::new(topics.iter().flat_map(|written| peers.iter().map(move |peer| (peer, written))));
+        let read_all = || {
+            let next = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((reader, (topic, expected))) = next() {
+                let read = by_partition(reader.consume(&bootstrap, topic, expected.len()).unwrap());
+                let differs = read.iter().zip(expected).position(|(r, e)| r != e);
+                assert!(
+                    read.len() == expected.len() && differs.is_none(),
+                    "{} reads {topic} differently (restarted: {restarted}) at {differs:?}",
+                    reader.name
+                );
             }
-        });
+        };
+        thread::scope(|scope| (0..READERS_AT_ONCE).for_each(|_| _ = scope.spawn(read_all)));
         broker.restart();
     }
 }
