@@ -15,6 +15,7 @@ use std::{
 
 use ottla::{Producer, Record, Settings, config::ProducerConfig};
 use ottla_interop::{
+    Nobody,
     broker::TestBroker,
     kafka::{Kafka, Listener, Options},
     or_skip,
@@ -150,11 +151,6 @@ fn stranger(answer: &'static [u8], at_once: bool) -> String {
 /// A port that takes connections, and says nothing.
 fn silence() -> String {
     stranger(b"", false)
-}
-
-/// A port that was just free.
-fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// A port where a broker answers that serves what Apache Kafka 0.10.0 did.
@@ -324,7 +320,7 @@ fn produce(lines: &[(String, String)]) -> ottla::Error {
 
 #[test]
 fn nobody_is_there_or_somebody_else() {
-    let refused = nobody();
+    let refused = Nobody::new().unwrap();
     let cases = [
         broken(
             "a name that no DNS knows",
@@ -335,7 +331,7 @@ fn nobody_is_there_or_somebody_else() {
         ),
         broken(
             "a port where nothing listens",
-            client(&refused, "PLAINTEXT", &[]),
+            client(&refused.to_string(), "PLAINTEXT", &[]),
             "tcp",
             format!("`{refused}` refused the connection"),
             "check that a broker runs there",
@@ -384,12 +380,12 @@ fn nobody_is_there_or_somebody_else() {
 
 #[test]
 fn an_address_that_a_broker_advertises_is_not_to_be_reached() {
-    let refused = nobody();
+    let refused = Nobody::new().unwrap();
     let advertising = |address: &str| {
         let advertised = format!("PLAINTEXT://{address}");
         TestBroker::start(&[("advertised.listeners", &advertised)])
     };
-    let brokers = [advertising(&refused), advertising("broker-7.invalid:9092")];
+    let brokers = [advertising(&refused.to_string()), advertising("broker-7.invalid:9092")];
     let told = |broker: &TestBroker, address: &str| {
         format!("advertises `{address}`, as `{}` told: `{address}`", broker.bootstrap())
     };
@@ -398,7 +394,7 @@ fn an_address_that_a_broker_advertises_is_not_to_be_reached() {
             "an advertised port where nothing listens",
             client(&brokers[0].bootstrap(), "PLAINTEXT", &[]),
             "tcp",
-            told(&brokers[0], &refused) + " refused the connection",
+            told(&brokers[0], &refused.to_string()) + " refused the connection",
             "let `advertised.listeners` of broker",
         ),
         broken(

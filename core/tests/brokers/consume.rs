@@ -9,7 +9,7 @@ use ottla::{
     Batch, Consumer, ErrorKind, OffsetSpec, Producer, Record, TopicPartition,
     config::{Compression, ConsumerConfig, OffsetReset, ProducerConfig},
 };
-use ottla_interop::broker::TestBroker;
+use ottla_interop::{Nobody, broker::TestBroker};
 use tokio::time::timeout;
 
 use crate::common::{Target, on_each, run};
@@ -327,12 +327,11 @@ fn dropping_a_waiting_future_loses_nothing() {
 
 #[test]
 fn whoever_waits_for_records_hears_why_nothing_was_ever_reached() {
-    // A port that was just free.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = Nobody::new().unwrap();
     let elsewhere = TestBroker::start(&[("advertised.listeners", &format!("PLAINTEXT://{nobody}"))]);
     run(async {
         for (server, fix) in [
-            (nobody.clone(), "check that a broker runs there"),
+            (nobody.to_string(), "check that a broker runs there"),
             (elsewhere.bootstrap(), "let `advertised.listeners` of broker"),
         ] {
             for in_group in [false, true] {

@@ -7,6 +7,7 @@ use ottla::{
     config::{ConsumerConfig, MetadataRecovery, OffsetReset, ProducerConfig},
 };
 use ottla_interop::{
+    Nobody,
     broker::TestBroker,
     kafka::{Kafka, Options},
     or_skip,
@@ -47,13 +48,15 @@ impl Moving {
         });
     }
 
-    /// Starts on the port of `elsewhere`.
-    fn start_at(&mut self, elsewhere: u16) {
+    /// Starts where so far nobody was.
+    fn start_at(&mut self, elsewhere: Nobody) {
+        let port = elsewhere.port();
+        drop(elsewhere);
         apart(|| match self {
             Self::Ours(broker) => {
-                broker.restart_with("listeners", &format!("PLAINTEXT://127.0.0.1:{elsewhere}"));
+                broker.restart_with("listeners", &format!("PLAINTEXT://127.0.0.1:{port}"));
             }
-            Self::Apache(kafka) => kafka.start_at(1, &[elsewhere]).unwrap(),
+            Self::Apache(kafka) => kafka.start_at(1, &[port]).unwrap(),
         });
     }
 }
@@ -61,11 +64,6 @@ impl Moving {
 /// Does what blocks, which the thread of a runtime must not.
 fn apart(work: impl FnOnce() + Send) {
     thread::scope(|scope| scope.spawn(work).join().unwrap());
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs a test on our broker and on Apache Kafka's.
@@ -87,14 +85,14 @@ struct Clients {
 impl Clients {
     async fn start(
         broker: &Moving,
-        elsewhere: u16,
+        elsewhere: &Nobody,
         metadata_recovery_strategy: MetadataRecovery,
         metadata_recovery_rebootstrap_trigger: Duration,
     ) -> Self {
         let topic = unique("moving");
         let target = Target { name: "moving".to_owned(), address: broker.address() };
         target.create(NewTopic::new(&topic).partitions(1)).await;
-        let bootstrap_servers = vec![broker.address(), format!("127.0.0.1:{elsewhere}")];
+        let bootstrap_servers = vec![broker.address(), elsewhere.to_string()];
         let producer = Producer::new(ProducerConfig {
             bootstrap_servers: bootstrap_servers.clone(),
             metadata_recovery_strategy,
@@ -140,9 +138,9 @@ impl Clients {
 #[test]
 fn where_the_only_broker_is_gone_the_list_says_where_it_went() {
     on_each_moving(async |broker| {
-        let elsewhere = free_port();
+        let elsewhere = Nobody::new().unwrap();
         let clients =
-            Clients::start(broker, elsewhere, MetadataRecovery::Rebootstrap, Duration::from_secs(300)).await;
+            Clients::start(broker, &elsewhere, MetadataRecovery::Rebootstrap, Duration::from_secs(300)).await;
         broker.stop();
         broker.start_at(elsewhere);
         clients.send("after").await.unwrap();
@@ -154,8 +152,8 @@ fn where_the_only_broker_is_gone_the_list_says_where_it_went() {
 fn without_that_strategy_it_is_not_found() {
     let mut broker = Moving::ours();
     run(async {
-        let elsewhere = free_port();
-        let clients = Clients::start(&broker, elsewhere, MetadataRecovery::None, TRIGGER).await;
+        let elsewhere = Nobody::new().unwrap();
+        let clients = Clients::start(&broker, &elsewhere, MetadataRecovery::None, TRIGGER).await;
         broker.stop();
         broker.start_at(elsewhere);
         let error = clients.send("after").await.unwrap_err();
@@ -166,10 +164,10 @@ fn without_that_strategy_it_is_not_found() {
 #[test]
 fn brokers_that_take_connections_and_never_answer_are_given_up_after_a_time() {
     on_each_moving(async |broker| {
-        let elsewhere = free_port();
-        let clients = Clients::start(broker, elsewhere, MetadataRecovery::Rebootstrap, TRIGGER).await;
+        let elsewhere = Nobody::new().unwrap();
+        let clients = Clients::start(broker, &elsewhere, MetadataRecovery::Rebootstrap, TRIGGER).await;
         let patient =
-            Clients::start(broker, elsewhere, MetadataRecovery::Rebootstrap, Duration::from_secs(300)).await;
+            Clients::start(broker, &elsewhere, MetadataRecovery::Rebootstrap, Duration::from_secs(300)).await;
         let before = broker.address();
         broker.stop();
         // Nobody accepts what the system has taken for it.

@@ -7,12 +7,15 @@ pub mod broker;
 pub mod cluster;
 pub mod java;
 pub mod kafka;
+mod nobody;
 pub mod peers;
 pub mod program;
 pub mod record;
 pub mod tls;
 pub mod tokens;
 pub mod wire;
+
+pub use nobody::Nobody;
 
 use std::{
     fmt, fs,
