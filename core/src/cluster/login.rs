@@ -219,10 +219,10 @@ fn denied(code: ErrorCode, said: Option<&Str>, shown: &Shown, before: Option<&Sa
 
 /// When a token ends, or that it has.
 fn end_of(end_ms: i64, now_ms: i64) -> String {
-    let seconds = in_words(end_ms.abs_diff(now_ms) / 1_000);
+    let span = in_words(end_ms.abs_diff(now_ms) / 1_000);
     match end_ms > now_ms {
-        true => format!(", which is good for {seconds} yet by this machine's clock"),
-        false => format!(", which ended {seconds} ago by this machine's clock"),
+        true => format!(", which is good for {span} yet by this machine's clock"),
+        false => format!(", which ended {span} ago by this machine's clock"),
     }
 }
 
