@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "says what is tested, and what is skipped")]
 
 mod common;
+mod secured;
 
 mod admin;
 mod consume;

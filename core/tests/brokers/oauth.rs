@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -18,127 +17,86 @@ use ottla::{
     doctor::{Doctor, Outcome, Step},
 };
 use ottla_interop::{
-    broker::TestBroker,
-    kafka::{Kafka, Listener, Options},
-    or_skip,
+    kafka::{Listener, Options},
     tls::{Authority, Subject},
     tokens::{Issuer, Provider, Reply},
 };
 
-use crate::common::{eventually, run, unique};
+use crate::{
+    common::{eventually, unique},
+    secured::{Pair, Secured, listener, path},
+};
 
-/// Listeners by name, in the order of both brokers'.
-const LISTENERS: [(&str, &str); 2] = [("PLAINTEXT", "PLAINTEXT"), ("SECURE", "SASL_SSL")];
+const LISTENERS: [Listener; 2] = [listener("PLAINTEXT", "PLAINTEXT"), listener("SECURE", "SASL_SSL")];
 const HOUR: Duration = Duration::from_secs(3_600);
 const LOGIN_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 /// A system property that says which URLs Kafka may read, as its broker is given a file.
 const ALLOWED_URLS: &str = "org.apache.kafka.sasl.oauthbearer.allowed.urls";
 
-/// Both brokers, the certificate that they show, and who signs the tokens that they take.
-struct World {
-    authority: Authority,
-    issuer: Arc<Issuer>,
-    ours: TestBroker,
-    apache: Option<Kafka>,
-}
-
-/// A broker, and how to reach its listeners.
-#[derive(Clone, Copy)]
-struct Target {
-    name: &'static str,
-    world: &'static World,
-}
-
-impl Target {
-    /// The settings of a client that trusts the brokers' authority, and logs in by tokens.
-    fn settings(self, more: &[(&str, &str)]) -> Settings {
-        let at = match &self.world.apache {
-            Some(apache) if self.name == "apache" => apache.bootstrap_of("SECURE").unwrap(),
-            _ => self.world.ours.listener(1),
-        };
-        let trust = path(&self.world.authority.certificate());
-        let mut settings = Settings::new();
-        settings.set("bootstrap.servers", at).set("security.protocol", "SASL_SSL");
-        settings.set("ssl.truststore.location", trust).set("sasl.mechanism", "OAUTHBEARER");
-        for (key, value) in more {
-            settings.set(*key, *value);
-        }
-        settings
-    }
-
-    /// The settings of a client that asks a provider.
-    fn by_provider(self, provider: &Provider) -> Settings {
-        self.settings(&[
-            ("sasl.oauthbearer.token.endpoint.url", provider.url()),
-            ("sasl.oauthbearer.client.credentials.client.id", "app"),
-            ("sasl.oauthbearer.client.credentials.client.secret", "hunter2"),
-        ])
-    }
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
-}
-
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let authority = Authority::new().unwrap();
-        let issuer = Issuer::new().unwrap();
-        let keys = authority.directory().join("keys.json");
-        fs::write(&keys, issuer.jwks()).unwrap();
-        let keys = format!("file://{}", keys.display());
-        let own = "listener.name.secure.oauthbearer.";
-        let properties = [
-            ("ssl.keystore.type", "PEM".to_owned()),
-            ("ssl.keystore.location", path(&authority.sign(Subject::BROKER).unwrap())),
-            ("sasl.enabled.mechanisms", "OAUTHBEARER".to_owned()),
-            ("sasl.oauthbearer.jwks.endpoint.url", keys.clone()),
-            ("sasl.oauthbearer.expected.audience", "kafka".to_owned()),
-            ("sasl.oauthbearer.expected.issuer", "https://issuer.test".to_owned()),
-            ("group.initial.rebalance.delay.ms", "0".to_owned()),
-        ];
-        let properties: Vec<_> = properties.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        let of_kafka = [
-            (
-                format!("{own}sasl.server.callback.handler.class"),
-                "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler".to_owned(),
-            ),
-            (format!("{own}sasl.jaas.config"), format!("{LOGIN_MODULE} required;")),
-        ];
-        let listeners = LISTENERS.map(|(name, _)| format!("{name}://127.0.0.1:0")).join(",");
-        let map = LISTENERS.map(|(name, protocol)| format!("{name}:{protocol}")).join(",");
-        let of_ours =
-            [("listeners".to_owned(), listeners), ("listener.security.protocol.map".to_owned(), map)];
-        let ours: Vec<_> = properties.iter().chain(&of_ours).map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let ours = TestBroker::start(&ours);
-        // Options of a JVM live as long as the program.
-        let allowed: &'static str = format!("-D{ALLOWED_URLS}={keys}").leak();
-        let java_options =
-            Options::default().java_options.iter().copied().chain([allowed]).collect::<Vec<_>>();
-        let options = Options {
-            listeners: LISTENERS.map(|(name, protocol)| Listener { name, protocol }).to_vec(),
-            properties: properties.into_iter().chain(of_kafka).collect(),
-            java_options: java_options.leak(),
-            ..Options::default()
-        };
-        World { authority, issuer: Arc::new(issuer), ours, apache: or_skip(Kafka::start(options)) }
-    })
+/// Who signs the tokens that both brokers take.
+fn issuer() -> Arc<Issuer> {
+    static ISSUER: OnceLock<Arc<Issuer>> = OnceLock::new();
+    Arc::clone(ISSUER.get_or_init(|| Arc::new(Issuer::new().unwrap())))
 }
 
 /// Runs a test against each broker.
-fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
-    let world = world();
-    let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
-    for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
-        eprintln!("against {}", target.name);
-        run(test(target));
-    }
+fn on_each<F: Future<Output = ()>>(test: impl Fn(Secured) -> F) {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(pair).on_each(test);
+}
+
+fn pair() -> Pair {
+    let authority = Authority::new().unwrap();
+    let keys = authority.directory().join("keys.json");
+    fs::write(&keys, issuer().jwks()).unwrap();
+    let keys = format!("file://{}", keys.display());
+    let both = [
+        ("ssl.keystore.type", "PEM"),
+        ("ssl.keystore.location", &path(&authority.sign(Subject::BROKER).unwrap())),
+        ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+        ("sasl.oauthbearer.jwks.endpoint.url", &keys),
+        ("sasl.oauthbearer.expected.audience", "kafka"),
+        ("sasl.oauthbearer.expected.issuer", "https://issuer.test"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ];
+    let of_kafka = [
+        (
+            "listener.name.secure.oauthbearer.sasl.server.callback.handler.class",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+        ),
+        ("listener.name.secure.oauthbearer.sasl.jaas.config", &format!("{LOGIN_MODULE} required;")),
+    ];
+    let lines = |lines: &[(&str, &str)]| -> Vec<(String, String)> {
+        lines.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    // Options of a JVM live as long as the program.
+    let allowed: &'static str = format!("-D{ALLOWED_URLS}={keys}").leak();
+    let java_options = Options::default().java_options.iter().copied().chain([allowed]).collect::<Vec<_>>();
+    let options =
+        Options { properties: lines(&of_kafka), java_options: java_options.leak(), ..Options::default() };
+    Pair::start(authority, &LISTENERS, lines(&both), &[], options)
+}
+
+/// The settings of a client that logs in by tokens.
+fn by_tokens(target: Secured, more: &[(&str, &str)]) -> Settings {
+    target.settings("SECURE", &[&[("sasl.mechanism", "OAUTHBEARER")], more].concat())
+}
+
+/// The settings of a client that asks a provider.
+fn by_provider(target: Secured, provider: &Provider) -> Settings {
+    by_tokens(
+        target,
+        &[
+            ("sasl.oauthbearer.token.endpoint.url", provider.url()),
+            ("sasl.oauthbearer.client.credentials.client.id", "app"),
+            ("sasl.oauthbearer.client.credentials.client.secret", "hunter2"),
+        ],
+    )
 }
 
 /// A provider that gives `alice` tokens of such a life.
-fn provider(target: Target, life: Duration) -> Provider {
-    let issuer = Arc::clone(&target.world.issuer);
+fn provider(life: Duration) -> Provider {
+    let issuer = issuer();
     Provider::start(None, move |_| Reply::token(&issuer.token("alice", life))).unwrap()
 }
 
@@ -174,8 +132,8 @@ async fn there_and_back(producer: &Producer, consumer: &Consumer, topic: &str) {
 #[test]
 fn a_provider_is_asked_once_for_all_connections_of_a_client() {
     on_each(async |target| {
-        let provider = provider(target, HOUR);
-        let mut settings = target.by_provider(&provider);
+        let provider = provider(HOUR);
+        let mut settings = by_provider(target, &provider);
         settings.set("sasl.oauthbearer.scope", "kafka write");
         let topic = topic(&settings, "tokens").await;
         assert_eq!(provider.asked().len(), 1);
@@ -196,15 +154,15 @@ fn a_provider_is_asked_once_for_all_connections_of_a_client() {
 #[test]
 fn a_provider_is_asked_by_tls_and_must_be_who_it_claims_to_be() {
     on_each(async |target| {
-        let issuer = Arc::clone(&target.world.issuer);
+        let issuer = issuer();
         let answer = move |_: &_| Reply::token(&issuer.token("alice", HOUR));
-        let certificate = target.world.authority.sign(Subject::BROKER).unwrap();
+        let certificate = target.pair.authority.sign(Subject::BROKER).unwrap();
         let trusted = Provider::start(Some(certificate), answer.clone()).unwrap();
-        admin(&target.by_provider(&trusted)).describe_cluster().await.unwrap();
+        admin(&by_provider(target, &trusted)).describe_cluster().await.unwrap();
 
         let others = Authority::new().unwrap();
         let stranger = Provider::start(Some(others.sign(Subject::BROKER).unwrap()), answer).unwrap();
-        let settings = target.by_provider(&stranger);
+        let settings = by_provider(target, &stranger);
         let error = admin(&settings).describe_cluster().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
         assert!(error.to_string().contains("no TLS with `https://localhost"), "{error}");
@@ -226,7 +184,7 @@ fn a_provider_is_asked_by_tls_and_must_be_who_it_claims_to_be() {
                 of_module(&format!("ssl.truststore.type=PEM ssl.truststore.certificates=\"{pem}\"")),
             ),
         ] {
-            let mut settings = target.settings(&[("sasl.oauthbearer.token.endpoint.url", stranger.url())]);
+            let mut settings = by_tokens(target, &[("sasl.oauthbearer.token.endpoint.url", stranger.url())]);
             if key != "sasl.jaas.config" {
                 settings.set("sasl.oauthbearer.client.credentials.client.id", "app");
                 settings.set("sasl.oauthbearer.client.credentials.client.secret", "hunter2");
@@ -235,7 +193,7 @@ fn a_provider_is_asked_by_tls_and_must_be_who_it_claims_to_be() {
             admin(&settings).describe_cluster().await.unwrap_or_else(|error| panic!("{key}: {error}"));
         }
         // The system trusts neither.
-        let mut settings = target.by_provider(&trusted);
+        let mut settings = by_provider(target, &trusted);
         settings.set("https.ca.location", "probe");
         let error = admin(&settings).describe_cluster().await.unwrap_err();
         assert!(error.to_string().contains("no TLS with `https://localhost"), "{error}");
@@ -245,10 +203,10 @@ fn a_provider_is_asked_by_tls_and_must_be_who_it_claims_to_be() {
 #[test]
 fn tokens_of_a_function_are_asked_for_before_they_end() {
     on_each(async |target| {
-        let settings = target.settings(&[]);
+        let settings = by_tokens(target, &[]);
         let tokens = |life: Duration| {
             let asked = Arc::new(AtomicU32::new(0));
-            let (issuer, counted) = (Arc::clone(&target.world.issuer), Arc::clone(&asked));
+            let (issuer, counted) = (issuer(), Arc::clone(&asked));
             let give = move || {
                 counted.fetch_add(1, Ordering::Relaxed);
                 let token = Token::new(issuer.token("alice", life));
@@ -274,8 +232,8 @@ fn tokens_of_a_function_are_asked_for_before_they_end() {
 #[test]
 fn records_flow_on_while_tokens_come_and_go() {
     on_each(async |target| {
-        let provider = provider(target, Duration::from_secs(5));
-        let settings = target.by_provider(&provider);
+        let provider = provider(Duration::from_secs(5));
+        let settings = by_provider(target, &provider);
         let topic = topic(&settings, "flow").await;
         let asked = provider.asked().len();
         let producer = producer(&settings);
@@ -298,15 +256,15 @@ fn a_file_with_a_token_is_read_again() {
     on_each(async |target| {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
-        fs::write(&file, format!("{}\n", target.world.issuer.expired_token("alice"))).unwrap();
+        fs::write(&file, format!("{}\n", issuer().expired_token("alice"))).unwrap();
         let url = format!("file://{}", file.display());
-        let settings = target.settings(&[("sasl.oauthbearer.token.endpoint.url", &url)]);
+        let settings = by_tokens(target, &[("sasl.oauthbearer.token.endpoint.url", &url)]);
         let admin = admin(&settings);
         let waiting = admin.describe_cluster();
         let renewing = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let new = directory.path().join("new");
-            fs::write(&new, target.world.issuer.token("alice", HOUR)).unwrap();
+            fs::write(&new, issuer().token("alice", HOUR)).unwrap();
             fs::rename(&new, &file).unwrap();
         };
         let (described, ()) = tokio::join!(waiting, renewing);
@@ -328,7 +286,7 @@ fn whoever_gets_no_token_is_told_why_at_once_and_the_provider_is_left_alone() {
     on_each(async |target| {
         let provider =
             Provider::start(None, |_| Reply::error(401, "invalid_client", "no such client")).unwrap();
-        let settings = target.by_provider(&provider);
+        let settings = by_provider(target, &provider);
         let error = denied(&settings).await;
         assert!(error.to_string().contains("answers `invalid_client` (no such client), HTTP 401"), "{error}");
         assert!(error.what_to_do().is_some_and(|fix| fix.contains("client.credentials.client.secret")));
@@ -346,7 +304,7 @@ fn whoever_gets_no_token_is_told_why_at_once_and_the_provider_is_left_alone() {
         assert!(provider.asked().len() - before <= 2, "once for each client: {}", provider.asked().len());
 
         // What a function of the program says.
-        let config = AdminConfig::from_settings(&target.settings(&[])).unwrap().0;
+        let config = AdminConfig::from_settings(&by_tokens(target, &[])).unwrap().0;
         let admin =
             Admin::with_tokens(config, || async { Err(TokenError::new("the vault is sealed")) }).unwrap();
         let error = admin.describe_cluster().await.unwrap_err();
@@ -358,10 +316,9 @@ fn whoever_gets_no_token_is_told_why_at_once_and_the_provider_is_left_alone() {
 #[test]
 fn a_token_that_is_no_good_is_told_as_such() {
     on_each(async |target| {
-        let world = target.world;
-        let expired = world.issuer.expired_token("alice");
+        let expired = issuer().expired_token("alice");
         let provider = Provider::start(None, move |_| Reply::token(&expired)).unwrap();
-        let mut settings = target.by_provider(&provider);
+        let mut settings = by_provider(target, &provider);
         settings.set("default.api.timeout.ms", "2000");
         let config = AdminConfig::from_settings(&settings).unwrap().0;
         let error = Admin::new(config).unwrap().describe_cluster().await.unwrap_err();
@@ -382,9 +339,9 @@ fn a_token_that_is_no_good_is_told_as_such() {
 #[test]
 fn a_provider_that_is_away_for_a_while_is_waited_for() {
     on_each(async |target| {
-        let issuer = Arc::clone(&target.world.issuer);
+        let (issuer, another) = (issuer(), provider(HOUR));
         let provider = Provider::start(None, |_| Reply { status: 503, body: String::new() }).unwrap();
-        let settings = target.by_provider(&provider);
+        let settings = by_provider(target, &provider);
         let admin = admin(&settings);
         let coming_back = async {
             eventually("it was asked again", async || (provider.asked().len() >= 3).then_some(())).await;
@@ -394,7 +351,7 @@ fn a_provider_that_is_away_for_a_while_is_waited_for() {
         described.unwrap();
 
         // With a token that is good yet, nobody notices that it is away again.
-        let topic = topic(&target.by_provider(&provider_of(target)), "away").await;
+        let topic = topic(&by_provider(target, &another), "away").await;
         let producer = producer(&settings);
         producer.partition_count(&topic).await.unwrap();
         provider.answer(|_| Reply { status: 500, body: String::new() });
@@ -402,15 +359,11 @@ fn a_provider_that_is_away_for_a_while_is_waited_for() {
     });
 }
 
-fn provider_of(target: Target) -> Provider {
-    provider(target, HOUR)
-}
-
 #[test]
 fn a_function_that_never_answers_holds_up_nobody_for_ever() {
     on_each(async |target| {
         let settings =
-            target.settings(&[("sasl.login.read.timeout.ms", "300"), ("default.api.timeout.ms", "3000")]);
+            by_tokens(target, &[("sasl.login.read.timeout.ms", "300"), ("default.api.timeout.ms", "3000")]);
         let config = AdminConfig::from_settings(&settings).unwrap().0;
         let admin = Admin::with_tokens(config, std::future::pending::<Result<Token, TokenError>>).unwrap();
         let error = admin.describe_cluster().await.unwrap_err();
@@ -427,7 +380,7 @@ fn a_function_that_never_answers_holds_up_nobody_for_ever() {
 #[test]
 fn the_doctor_says_where_the_token_is_missing() {
     on_each(async |target| {
-        let provider = provider(target, HOUR);
+        let provider = provider(HOUR);
         let examine = async |settings: &Settings| {
             let mut steps: Vec<Step> = Vec::new();
             let config = AdminConfig::from_settings(settings).unwrap().0;
@@ -435,11 +388,11 @@ fn the_doctor_says_where_the_token_is_missing() {
             let sasl = steps.into_iter().find(|step| step.name == "sasl").unwrap();
             (is_well, sasl)
         };
-        let (is_well, step) = examine(&target.by_provider(&provider)).await;
+        let (is_well, step) = examine(&by_provider(target, &provider)).await;
         assert!(is_well && step.outcome == Outcome::Well, "{step:?}");
         assert!(step.found.contains(&("user", "alice".to_owned())), "{step:?}");
         provider.answer(|_| Reply::error(400, "invalid_scope", "unknown"));
-        let (is_well, step) = examine(&target.by_provider(&provider)).await;
+        let (is_well, step) = examine(&by_provider(target, &provider)).await;
         let Outcome::Wrong(diagnosis) = &step.outcome else { panic!("{step:?}") };
         assert!(!is_well && diagnosis.cause.contains("`invalid_scope`"), "{diagnosis}");
         assert!(diagnosis.fix.as_ref().is_some_and(|fix| fix.contains("sasl.oauthbearer.scope")));

@@ -2,7 +2,6 @@
 //! same certificates, the same users.
 
 use std::{
-    path::Path,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -14,71 +13,31 @@ use ottla::{
     config::{AdminConfig, ConsumerConfig, ProducerConfig},
 };
 use ottla_interop::{
-    broker::TestBroker,
-    kafka::{Kafka, Listener, Options},
-    or_skip,
+    kafka::{Listener, Options},
     tls::{Authority, Subject},
 };
 
-use crate::common::{eventually, run, unique};
+use crate::{
+    common::{eventually, unique},
+    secured::{Pair, Secured, listener, path},
+};
 
-/// Listeners by name, in the order of both brokers'.
-const LISTENERS: [(&str, &str); 9] = [
-    ("PLAINTEXT", "PLAINTEXT"),
-    ("TLS", "SSL"),
-    ("MUTUAL", "SSL"),
-    ("LOGIN", "SASL_PLAINTEXT"),
-    ("SECURE", "SASL_SSL"),
-    ("SHORT", "SASL_SSL"),
-    ("EXPIRED", "SSL"),
-    ("ELSEWHERE", "SSL"),
-    ("NEWEST", "SSL"),
+const LISTENERS: [Listener; 9] = [
+    listener("PLAINTEXT", "PLAINTEXT"),
+    listener("TLS", "SSL"),
+    listener("MUTUAL", "SSL"),
+    listener("LOGIN", "SASL_PLAINTEXT"),
+    listener("SECURE", "SASL_SSL"),
+    listener("SHORT", "SASL_SSL"),
+    listener("EXPIRED", "SSL"),
+    listener("ELSEWHERE", "SSL"),
+    listener("NEWEST", "SSL"),
 ];
 const JAAS_PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required \
                           user_alice=\"wonder\" user_bob=\"builder\";";
+/// The user that both brokers have when they start for the first time.
+const FIRST_USER: &str = "SCRAM-SHA-256=[name=first,password=start]";
 const JAAS_SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
-
-/// Both brokers and the certificates that they show.
-struct World {
-    authority: Authority,
-    ours: TestBroker,
-    apache: Option<Kafka>,
-}
-
-/// A broker, and how to reach its listeners.
-#[derive(Clone, Copy)]
-struct Target {
-    name: &'static str,
-    world: &'static World,
-}
-
-impl Target {
-    fn at(self, listener: &str) -> String {
-        match &self.world.apache {
-            Some(apache) if self.name == "apache" => apache.bootstrap_of(listener).unwrap(),
-            _ => self.world.ours.listener(LISTENERS.iter().position(|(name, _)| *name == listener).unwrap()),
-        }
-    }
-
-    /// The settings of a client that trusts the brokers' authority.
-    fn settings(self, listener: &str, more: &[(&str, &str)]) -> Settings {
-        let protocol = LISTENERS.iter().find(|(name, _)| *name == listener).unwrap().1;
-        let mut settings = Settings::new();
-        settings.set("bootstrap.servers", self.at(listener));
-        settings.set("security.protocol", protocol);
-        if protocol.ends_with("SSL") {
-            settings.set("ssl.truststore.location", path(&self.world.authority.certificate()));
-        }
-        for (key, value) in more {
-            settings.set(*key, *value);
-        }
-        settings
-    }
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
-}
 
 /// The lines of `server.properties` that both brokers have.
 fn server_properties(authority: &Authority) -> Vec<(String, String)> {
@@ -120,42 +79,18 @@ fn server_properties(authority: &Authority) -> Vec<(String, String)> {
     lines
 }
 
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let authority = Authority::new().unwrap();
-        let properties = server_properties(&authority);
-        let listeners = LISTENERS.map(|(name, _)| format!("{name}://127.0.0.1:0")).join(",");
-        let map = LISTENERS.map(|(name, protocol)| format!("{name}:{protocol}")).join(",");
-        let own = [
-            ("listeners".to_owned(), listeners),
-            ("listener.security.protocol.map".to_owned(), map),
-            (
-                "ottla.initial.scram.credentials".to_owned(),
-                "SCRAM-SHA-256=[name=first,password=start]".to_owned(),
-            ),
-            ("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned()),
-        ];
-        let own: Vec<_> = properties.iter().chain(&own).map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let ours = TestBroker::start(&own);
-        let options = Options {
-            listeners: LISTENERS.map(|(name, protocol)| Listener { name, protocol }).to_vec(),
-            properties,
-            format: vec!["--add-scram".into(), "SCRAM-SHA-256=[name=first,password=start]".into()],
-            ..Options::default()
-        };
-        World { authority, ours, apache: or_skip(Kafka::start(options)) }
-    })
-}
-
 /// Runs a test against each broker.
-fn on_each<F: Future<Output = ()>>(test: impl Fn(Target) -> F) {
-    let world = world();
-    let apache = world.apache.as_ref().map(|_| Target { name: "apache", world });
-    for target in [Target { name: "ottla", world }].into_iter().chain(apache) {
-        eprintln!("against {}", target.name);
-        run(test(target));
-    }
+fn on_each<F: Future<Output = ()>>(test: impl Fn(Secured) -> F) {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    let pair = PAIR.get_or_init(|| {
+        let authority = Authority::new().unwrap();
+        let both = server_properties(&authority);
+        let own =
+            [("ottla.initial.scram.credentials", FIRST_USER), ("group.initial.rebalance.delay.ms", "0")];
+        let options = Options { format: vec!["--add-scram".into(), FIRST_USER.into()], ..Options::default() };
+        Pair::start(authority, &LISTENERS, both, &own, options)
+    });
+    pair.on_each(test);
 }
 
 fn admin(settings: &Settings) -> ottla::Result<Admin> {
@@ -201,7 +136,7 @@ async fn round_trip(settings: &Settings) {
     consumer.close(Duration::from_secs(10)).await.unwrap();
 }
 
-async fn add_user(target: Target, user: &str, mechanism: ScramMechanism, password: &str) {
+async fn add_user(target: Secured, user: &str, mechanism: ScramMechanism, password: &str) {
     let admin = admin(&target.settings("PLAINTEXT", &[])).unwrap();
     let password = Secret::new(password);
     let set = AlterScramUser::Set { user: user.to_owned(), mechanism, password, iterations: None };
@@ -227,7 +162,7 @@ fn records_go_both_ways_over_tls() {
 #[test]
 fn a_client_shows_its_certificate_where_one_is_wanted() {
     on_each(async |target| {
-        let alice = path(&target.world.authority.sign(Subject::client("alice")).unwrap());
+        let alice = path(&target.pair.authority.sign(Subject::client("alice")).unwrap());
         round_trip(&target.settings("MUTUAL", &[("ssl.keystore.location", &alice)])).await;
 
         let nobody = admin(&target.settings("MUTUAL", &[])).unwrap();
@@ -305,7 +240,7 @@ fn what_does_not_go_together_is_said_with_what_to_do() {
         let as_if = |listener: &str, protocol: &str, more: &[(&str, &str)]| {
             let mut settings = target.settings(listener, more);
             settings.set("security.protocol", protocol);
-            settings.set("ssl.truststore.location", path(&target.world.authority.certificate()));
+            settings.set("ssl.truststore.location", path(&target.pair.authority.certificate()));
             settings
         };
         let user = login("SCRAM-SHA-256", "first", "start");
