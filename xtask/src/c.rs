@@ -13,10 +13,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use crate::{
-    platform::{Build, Platform},
-    tree,
-};
+use crate::platform::{Build, Platform};
 
 /// As the soname has it; `OTTLA_ABI_VERSION` in the header.
 const ABI_VERSION: u32 = 1;
@@ -51,12 +48,6 @@ fn build_of(build: &Build, packages: &[&str]) -> anyhow::Result<Library> {
 pub fn missing() -> Option<&'static str> {
     let there = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
     (!there).then_some("C compiler (`cc`, as of the package gcc or clang)")
-}
-
-/// Where cargo puts what it builds.
-pub fn built(profile: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::path("target"), PathBuf::from);
-    target.join(if profile == "dev" { "debug" } else { profile })
 }
 
 /// Builds a program against the library, which is built in `profile` and installed under `prefix`.

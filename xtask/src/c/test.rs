@@ -12,11 +12,11 @@ use anyhow::{Context, ensure};
 
 use super::{
     archive::{pack, unpack},
-    build, built,
+    build,
 };
 use crate::{
     demo::DevBroker,
-    platform::TEST_PROFILE,
+    platform::{Build, TEST_PROFILE},
     test::{Run, Tally, install as install_packages},
     tree,
 };
@@ -64,7 +64,7 @@ pub fn lane(run: &Run) -> anyhow::Result<Tally> {
     let directory = tree::path("target/c");
     let prefix = directory.join("prefix");
     unpack(&pack(&library)?, &prefix)?;
-    let program = built(TEST_PROFILE).join("ottla");
+    let program = Build::here(TEST_PROFILE)?.built().join("ottla");
     let broker = DevBroker::start(&program, &["auto.create.topics.enable=false"])?;
     let for_examples = DevBroker::start(&program, &[])?;
     let mut lane = Lane { directory, prefix, broker, tally: Tally::default() };

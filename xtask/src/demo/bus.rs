@@ -85,7 +85,7 @@ pub fn run(ottla: &Path, wanted: &Wanted<'_>) -> anyhow::Result<()> {
         };
         cast.insert(part.service.to_owned(), json!({ "language": part.language, "program": program }));
     }
-    Build::here(TEST_PROFILE)?.cargo(&["ottla-one-bus"])?;
+    let stage = stage_program("ottla-one-bus")?;
     let broker = DevBroker::start(ottla, QUICK_GROUPS)?;
     let plan = json!({
         "bootstrap": broker.address,
@@ -97,11 +97,7 @@ pub fn run(ottla: &Path, wanted: &Wanted<'_>) -> anyhow::Result<()> {
     let file = directory()?.join("plan.json");
     std::fs::write(&file, serde_json::to_string_pretty(&plan)?)?;
     println!();
-    let status = Command::new(built(&format!("ottla-one-bus{}", std::env::consts::EXE_SUFFIX)))
-        .arg("run")
-        .arg(&file)
-        .status()
-        .context("running the stage")?;
+    let status = Command::new(stage).arg("run").arg(&file).status().context("running the stage")?;
     ensure!(status.success(), "the order stream failed");
     Ok(())
 }
@@ -118,8 +114,7 @@ fn program(command: &Command) -> Value {
 }
 
 fn rust(_: bool) -> anyhow::Result<Command> {
-    Build::here(TEST_PROFILE)?.cargo(&["ottla-one-bus"])?;
-    Ok(Command::new(built(&format!("one-bus-stock{}", std::env::consts::EXE_SUFFIX))))
+    Ok(Command::new(stage_program("one-bus-stock")?))
 }
 
 fn c_program(_: bool) -> anyhow::Result<Command> {
@@ -165,8 +160,11 @@ fn dotnet(is_built: bool) -> anyhow::Result<Command> {
     Ok(dotnet::program("one_bus"))
 }
 
-fn built(program: &str) -> PathBuf {
-    c::built(TEST_PROFILE).join(program)
+/// Builds `examples/one_bus/stage`, and answers where one of its programs is.
+fn stage_program(name: &str) -> anyhow::Result<PathBuf> {
+    let build = Build::here(TEST_PROFILE)?;
+    build.cargo(&["ottla-one-bus"])?;
+    Ok(build.built().join(build.platform.program(name)))
 }
 
 fn example(file: &str) -> PathBuf {
