@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bytes::Bytes;
-use ottla_fuzz::messages::all_versions;
+use ottla_fuzz::{
+    logins::{KEYS_OF_THE_RFC, MESSAGE_END},
+    messages::all_versions,
+};
 use ottla_protocol::{
     compression::{Codec, Compression, Compressor},
     frame::SIZE_BYTES,
@@ -45,7 +48,44 @@ fn main() -> io::Result<()> {
     for (file, frame) in frames()? {
         seed_of_frame(&file, &frame, &write)?;
     }
-    write("snappy", "bare", &[5, 4 << 2, b'h', b'e', b'l', b'l', b'o'])
+    write("snappy", "bare", &[5, 4 << 2, b'h', b'e', b'l', b'l', b'o'])?;
+    logins(&write)
+}
+
+/// Each exchange in full, of both sides, and tokens with their keys.
+fn logins(write: &Write<'_>) -> io::Result<()> {
+    let exchanges: [(&str, &[&str]); 6] = [
+        ("plain", &["\0alice\0not to be guessed"]),
+        (
+            "scram-client",
+            &[
+                "n,a=alice,n=alice,r=nonce",
+                "c=biws,r=nonceof-the-server,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+            ],
+        ),
+        (
+            "scram-server",
+            &[
+                "r=of-the-clientnonce,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+                "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+            ],
+        ),
+        ("bearer", &["n,,\u{1}auth=Bearer a-good-token\u{1}traceId=7\u{1}\u{1}"]),
+        ("bearer-refused", &["n,a=bearer,\u{1}auth=Bearer another\u{1}\u{1}", "\u{1}"]),
+        ("bearer-answer", &[r#"{"status":"invalid_token","scope":"a"}"#]),
+    ];
+    for (name, messages) in exchanges {
+        let messages: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
+        write("sasl", name, &messages.join(&MESSAGE_END))?;
+    }
+    // RFC 7515, appendices A.3 and A.1; the second is signed by a shared secret.
+    let elliptic = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp\
+                    0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+    let shared = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGx\
+                  lLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    write("jwt", "elliptic", elliptic.as_bytes())?;
+    write("jwt", "shared", shared.as_bytes())?;
+    write("jwt", "keys", KEYS_OF_THE_RFC.as_bytes())
 }
 
 /// Longest frame that becomes a seed, in bytes: a fuzzer lengthens what it needs longer.
