@@ -13,8 +13,9 @@ use crate::{
 /// Start a broker to develop against.
 ///
 /// It takes connections within milliseconds, makes topics when they are first used, and keeps its data in a
-/// temporary directory that is removed when it stops, unless --data names another. Any client of Apache Kafka
-/// can connect to it. Metrics and health are served over HTTP on a free port of this machine.
+/// temporary directory that is removed when it stops, unless --data names another; until then no record is too old
+/// (log.retention.ms=-1). Any client of Apache Kafka can connect to it. Metrics and health are served over HTTP on a free
+/// port of this machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one.
@@ -60,6 +61,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ("ottla.http.listener", "127.0.0.1:0".to_owned()),
     ];
+    // What goes when it stops is not deleted before: programs under development write records of long ago.
+    let kept_meanwhile = temporary.is_some().then(|| ("log.retention.ms", "-1".to_owned()));
+    let preset: Vec<_> = preset.into_iter().chain(kept_meanwhile).collect();
     let settings = args.settings.read(None, &preset);
     let until = if args.until_stdin_ends { Until::EndOfStdin } else { Until::Signal };
     broker::serve(&settings, until, |broker| {

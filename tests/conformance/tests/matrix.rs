@@ -88,9 +88,7 @@ fn corpus() -> Vec<Line> {
 fn write(runner: &mut Runner, codec: &str, topic: &str, target: &dyn Target) -> (Written, Vec<i32>) {
     let (admin, producer) = (format!("admin-{codec}"), format!("producer-{codec}"));
     ask(runner, &client("admin", &admin, target));
-    // The records have timestamps of long ago: a broker that looks for such ones would delete them under the readers' hands.
-    let kept = ("config.retention.ms", "-1");
-    let create = Line::new("create_topic").pair("client", &*admin).pair("topic", topic).pair(kept.0, kept.1);
+    let create = Line::new("create_topic").pair("client", &*admin).pair("topic", topic);
     ask(runner, &create.pair("partitions", PARTITIONS.to_string()));
     ask(runner, &client("producer", &producer, target).pair("set.compression.type", codec));
     let (mut written, mut partitions) = (Written::new(), Vec::new());

@@ -4,6 +4,8 @@ use ottla_broker::Broker;
 use ottla_config::Settings;
 use tempfile::TempDir;
 
+use crate::KEPT;
+
 /// A broker for one test.
 pub struct TestBroker {
     broker: Option<Broker>,
@@ -29,6 +31,7 @@ impl TestBroker {
         let mut settings = Settings::new();
         settings.set("listeners", "PLAINTEXT://127.0.0.1:0");
         settings.set("log.dirs", self.directory.path().display().to_string());
+        settings.set(KEPT.0, KEPT.1);
         for (key, value) in &self.settings {
             settings.set(key.as_str(), value.as_str());
         }

@@ -29,7 +29,7 @@ use ottla_protocol::{
 };
 use tempfile::TempDir;
 
-use crate::{Missing, java::ClassPath};
+use crate::{KEPT, Missing, java::ClassPath};
 
 /// Java options under which a node starts quickly and takes little: for tests.
 pub const JAVA_OPTIONS_FOR_TESTS: &[&str] =
@@ -390,6 +390,7 @@ impl Kafka {
             ("share.coordinator.state.topic.num.partitions", "4".to_owned()),
             ("share.coordinator.state.topic.replication.factor", replicas.to_string()),
             ("share.coordinator.state.topic.min.isr", in_sync.to_string()),
+            (KEPT.0, KEPT.1.to_owned()),
             // A test waits for nobody.
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ];

@@ -26,6 +26,10 @@ use std::{
 
 use anyhow::Context;
 
+/// The setting with which every broker here starts: tests write records of long ago, and half a minute after its start a broker looks
+/// for what is too old.
+const KEPT: (&str, &str) = ("log.retention.ms", "-1");
+
 /// Something that a test needs and this machine does not have.
 #[derive(Debug)]
 pub struct Missing(pub String);

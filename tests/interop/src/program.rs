@@ -12,6 +12,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::KEPT;
+
 /// Longest that anything here is waited for; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,7 @@ impl Launch {
         Self { binary: binary.into(), settings: Vec::new(), variables: Vec::new() }
             .set("listeners", "PLAINTEXT://127.0.0.1:0")
             .set("log.dirs", data.display())
+            .set(KEPT.0, KEPT.1)
     }
 
     /// The same with one more setting; the last of a key holds.

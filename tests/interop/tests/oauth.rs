@@ -59,8 +59,6 @@ impl Site {
         let own = |key: &str| format!("{OWN}{key}");
         let broker = TestBroker::start(&[
             ("listeners", "TOKENS://127.0.0.1:0"),
-            // The records have a time of long ago: they would be deleted half a minute after the start.
-            ("log.retention.ms", "-1"),
             ("listener.security.protocol.map", "TOKENS:SASL_SSL"),
             ("ssl.keystore.location", &broker),
             ("listener.name.tokens.sasl.enabled.mechanisms", "OAUTHBEARER"),

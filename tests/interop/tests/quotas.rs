@@ -287,8 +287,7 @@ fn other_peoples_producers_and_consumers_keep_to_the_rate_and_lose_nothing() {
         .collect();
     for peer in [peers::java(), peers::confluent()].into_iter().filter_map(or_skip) {
         let broker = TestBroker::start(&[]);
-        // The records are old, and it takes a while to read them.
-        Wire::connect(address(&broker)).create_topic("t", 1, &[("retention.ms", "-1")]);
+        Wire::connect(address(&broker)).create_topic("t", 1, &[]);
         set(&broker, "user", "ANONYMOUS", "producer_byte_rate", BYTES_PER_S);
         let began = Instant::now();
         peer.produce(&broker.bootstrap(), "t", "none", &records).unwrap();

@@ -75,8 +75,6 @@ impl Secured {
                 "ottla.initial.scram.credentials",
                 "SCRAM-SHA-256=[name=alice,password=wonder],SCRAM-SHA-512=[name=alice,password=wonder]",
             ),
-            // The records have a time of long ago: they would be deleted half a minute after the start.
-            ("log.retention.ms", "-1"),
             ("group.initial.rebalance.delay.ms", "0"),
         ]);
         Self { authority, broker }
