@@ -37,10 +37,18 @@ export function name(stem: string): string {
   return `${stem}-${process.pid}-${number++}`
 }
 
-/** Writes so many records, whose values are their numbers. */
+/**
+ * Writes so many records, whose values are their numbers, as one batch. A producer with nothing under way sends what is there: if
+ * that was not all yet, the topic is made anew.
+ */
 export async function fill(brokers: string, topic: string, count: number): Promise<void> {
-  await using producer = new Producer({ brokers })
-  await producer.send(topic, Array.from({ length: count }, (_, number) => ({ value: String(number) })))
+  for (;;) {
+    await using producer = new Producer({ brokers, batchSize: 1_000_000 })
+    await producer.send(topic, Array.from({ length: count }, (_, number) => ({ value: String(number) })))
+    if (producer.metrics()['batch-send-total'] === 1) return
+    await using admin = new Admin({ brokers })
+    await admin.deleteTopics([topic])
+  }
 }
 
 /** A topic of a name of its own. */

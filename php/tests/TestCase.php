@@ -46,15 +46,20 @@ abstract class TestCase
     /** The partition of a topic with values "0", "1" ... in it. */
     protected function filled(string $stem, int $count): TopicPartition
     {
-        $topic = $this->name($stem);
-        // Together, so that they come as one batch.
-        $producer = $this->producer(linger_ms: 100);
-        for ($number = 0; $number < $count; $number++) {
-            $producer->send($topic, (string) $number, partition: 0);
+        // As one batch. A producer with nothing under way sends what is there: if that was not all yet, there is another topic.
+        for ($attempt = 1;; $attempt++) {
+            $topic = $this->name("{$stem}-{$attempt}");
+            $producer = $this->producer();
+            for ($number = 0; $number < $count; $number++) {
+                $producer->send($topic, (string) $number, partition: 0);
+            }
+            $producer->flush(30);
+            $batches = $producer->metrics()['batch-send-total'];
+            $producer->close(30);
+            if ($batches == 1) {
+                return new TopicPartition($topic, 0);
+            }
         }
-        $producer->close(30);
-
-        return new TopicPartition($topic, 0);
     }
 
     /**

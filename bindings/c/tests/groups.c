@@ -74,6 +74,7 @@ static void commits_are_read_back(void)
     const ottla_topic_partition *rows;
     ottla_event event;
     size_t count = 0;
+    int64_t kept_back;
 
     fill(name, 0, 8);
     OK(ottla_consumer_assign(c, &tp, 1, &err));
@@ -95,17 +96,22 @@ static void commits_are_read_back(void)
     rows = ottla_result_partitions(result, &count);
     CHECK(rows[0].offset == 2 && strcmp(rows[0].metadata, "by hand") == 0);
     ottla_result_free(result);
-    tp.offset = 3;
+    tp.offset = 0;
     OK(ottla_call_wait(ottla_consumer_commit_offsets_call(c, &tp, 1), PATIENCE_MS, NULL, &err));
 
-    /* What is kept back is not committed, though it was handed out. */
-    OK(ottla_consumer_poll(c, 5, PATIENCE_MS, &batch, &err));
-    CHECK(batch != NULL && ottla_batch_records(batch, &count)[0].offset == 3 && count == 5);
-    OK(ottla_consumer_keep_back(c, batch, 5, &err));
+    /* What is kept back is not committed, though it was handed out. The first record may have come alone: nothing was under way. */
+    do {
+        OK(ottla_consumer_poll(c, 5, PATIENCE_MS, &batch, &err));
+        CHECK(batch != NULL);
+        kept_back = ottla_batch_records(batch, &count)[count - 1].offset;
+        if (count < 2)
+            ottla_batch_free(batch);
+    } while (count < 2);
+    OK(ottla_consumer_keep_back(c, batch, kept_back, &err));
     OK(ottla_call_wait(ottla_consumer_commit_call(c, NULL), PATIENCE_MS, NULL, &err));
     OK(ottla_call_wait(ottla_consumer_committed(c, &tp, 1), PATIENCE_MS, &result, &err));
     rows = ottla_result_partitions(result, &count);
-    CHECK(rows[0].offset == 5);
+    CHECK(rows[0].offset == kept_back);
     ottla_result_free(result);
     ottla_batch_free(batch);
     OK(ottla_call_wait(ottla_consumer_unsubscribe_call(c), PATIENCE_MS, NULL, &err));

@@ -33,8 +33,8 @@ static void every_part_of_a_record_comes_back(void)
     ottla_event events[2];
     ottla_consumer *c = consumer(NULL, NULL);
     ottla_topic_partition from = OTTLA_PARTITION(name, 1);
-    ottla_batch *batch;
-    const ottla_record_view *views;
+    ottla_batch *batch, *second;
+    const ottla_record_view *views, *view;
     ottla_slice data, part;
     ottla_header header;
     size_t count = 0;
@@ -67,7 +67,7 @@ static void every_part_of_a_record_comes_back(void)
     batch = next(c);
     views = ottla_batch_records(batch, &count);
     data = ottla_batch_data(batch);
-    CHECK(count == 2 && strcmp(ottla_batch_topic(batch, views[0].topic_index), name) == 0);
+    CHECK(count >= 1 && strcmp(ottla_batch_topic(batch, views[0].topic_index), name) == 0);
     part = ottla_record_key(data, &views[0]);
     CHECK(part.len == 1 && part.ptr[0] == 'k');
     part = ottla_record_value(data, &views[0]);
@@ -77,10 +77,17 @@ static void every_part_of_a_record_comes_back(void)
     CHECK(header.name.len == 5 && memcmp(header.name.ptr, "trace", 5) == 0 && header.value.len == 2);
     CHECK(ottla_batch_header(batch, 0, 1, &header) && header.value.ptr == NULL);
     CHECK(!ottla_batch_header(batch, 0, 2, &header) && !ottla_batch_header(batch, 9, 0, &header));
-    part = ottla_record_key(data, &views[1]);
+    CHECK(ottla_batch_high_watermark(batch) == 2);
+
+    from.offset = 1;
+    OK(ottla_consumer_seek(c, &from, &err));
+    second = next(c);
+    view = ottla_batch_records(second, &count);
+    CHECK(count == 1 && view->offset == 1 && ottla_batch_next_offset(second) == 2);
+    part = ottla_record_key(ottla_batch_data(second), view);
     CHECK(part.ptr != NULL && part.len == 0);
-    CHECK(ottla_record_value(data, &views[1]).ptr == NULL);
-    CHECK(ottla_batch_next_offset(batch) == 2 && ottla_batch_high_watermark(batch) == 2);
+    CHECK(ottla_record_value(ottla_batch_data(second), view).ptr == NULL);
+    ottla_batch_free(second);
 
     /* A batch outlives its consumer, as long as somebody holds it. */
     CHECK(ottla_batch_ref(batch) == batch);

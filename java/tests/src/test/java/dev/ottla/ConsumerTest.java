@@ -41,12 +41,28 @@ class ConsumerTest {
         this.broker = broker;
     }
 
+    /**
+     * Writes one batch to each partition. A producer with nothing under way sends what is there: if that was not all yet, the topic is
+     * made anew.
+     */
     private void fill(String topic, int partitions, int count) {
-        try (var admin = admin(broker); var producer = producer(broker)) {
+        try (var admin = admin(broker)) {
             admin.createTopics(List.of(new NewTopic(topic, partitions))).join();
+            while (write(topic, partitions, count) > partitions) {
+                admin.deleteTopics(List.of(topic)).join();
+                admin.createTopics(List.of(new NewTopic(topic, partitions))).join();
+            }
+        }
+    }
+
+    /** Answers how many batches there were. */
+    private double write(String topic, int partitions, int count) {
+        try (var producer = producer(broker, "batch.size", 1_000_000)) {
             for (int i = 0; i < count; i++) {
                 producer.sendAndForget(new ProducerRecord<>(topic, i % partitions, "key " + i, "value " + i));
             }
+            producer.flush();
+            return producer.metrics().get("batch-send-total");
         }
     }
 
