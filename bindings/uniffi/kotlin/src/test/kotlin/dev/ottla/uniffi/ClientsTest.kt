@@ -148,19 +148,19 @@ class ClientsTest(private val broker: OttlaBroker) {
     fun `an admin client makes, changes and takes away`(): Unit = runBlocking {
         val topic = "uniffi-admin"
         broker.admin().use { admin ->
-            val made = admin.createTopics(listOf(NewTopic(topic, 2, configs = mapOf("retention.ms" to "60000")))).single()
+            val made = admin.createTopics(listOf(NewTopic(topic, 2, configs = mapOf("segment.ms" to "60000")))).single()
             assertEquals(topic to 2, made.name to made.partitions)
             admin.createPartitions(mapOf(topic to 3))
             assertEquals(3, admin.listTopics().single { it.name == topic }.partitions)
             val described = admin.describeTopics(listOf(topic)).single()
             val cluster = admin.describeCluster()
             assertEquals(List(3) { cluster.brokers.single().id }, described.partitions.map { it.leader })
-            suspend fun retention() = admin.topicConfig(topic).single { it.name == "retention.ms" }
-            assertEquals("60000", retention().value)
-            admin.alterTopicConfig(topic, listOf(ConfigChange("retention.ms", "90000")), validateOnly = true)
-            assertEquals("60000", retention().value)
-            admin.alterTopicConfig(topic, listOf(ConfigChange("retention.ms", null)))
-            assertEquals("Default", retention().source)
+            suspend fun age() = admin.topicConfig(topic).single { it.name == "segment.ms" }
+            assertEquals("60000", age().value)
+            admin.alterTopicConfig(topic, listOf(ConfigChange("segment.ms", "90000")), validateOnly = true)
+            assertEquals("60000", age().value)
+            admin.alterTopicConfig(topic, listOf(ConfigChange("segment.ms", null)))
+            assertEquals("Default", age().source)
             assertTrue(admin.brokerConfig(cluster.brokers.single().id).any { it.name == "log.dirs" })
             val ends = admin.listOffsets(List(3) { TopicPartition(topic, it) }, OffsetSpec.Latest)
             assertEquals(List(3) { 0L }, ends.map { it.offset })
