@@ -24,9 +24,9 @@ public final class OttlaBrokerExtension implements ParameterResolver {
                 .broker;
     }
 
-    /** JUnit closes it; also those before 5.13, which close nothing else. */
+    /** JUnit closes it: those before 5.13 as the one, later ones as the other, which warn of what is the one alone. */
     @SuppressWarnings("deprecation")
-    private static final class Running implements ExtensionContext.Store.CloseableResource {
+    private static final class Running implements ExtensionContext.Store.CloseableResource, AutoCloseable {
         final OttlaBroker broker = new OttlaBroker();
 
         @Override
