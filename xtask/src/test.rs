@@ -152,9 +152,9 @@ impl Run {
 }
 
 impl Tally {
-    /// Of `== NAME: 12 passed, 0 failed, 1 skipped in 3.4 s`, as a stage ends.
+    /// Of `== NAME: 12 passed, 0 failed, 1 skipped in 3.4 s`, as a stage ends. Tools may leave escapes for a terminal before it.
     fn of_stage(line: &str, name: &str) -> Option<Self> {
-        let counts = line.strip_prefix("== ")?.strip_prefix(name)?.strip_prefix(": ")?;
+        let (_, counts) = line.split_once(&format!("== {name}: "))?;
         let mut counts = counts.split(", ");
         let mut next = |word: &str| counts.next()?.split_once(word)?.0.parse().ok();
         Some(Self { passed: next(" passed")?, failed: next(" failed")?, skipped: next(" skipped")? })
@@ -189,6 +189,7 @@ mod tests {
         let read = |line| Tally::of_stage(line, "java").map(|t| (t.passed, t.failed, t.skipped));
         assert_eq!(read("== java: 146 passed, 1 failed, 2 skipped in 93.4 s"), Some((146, 1, 2)));
         assert_eq!(read("== java: the jars: built, documented, their tests on Java 17 and 25"), None);
+        assert_eq!(read("\u{1b}[0m== java: 23 passed, 0 failed, 0 skipped in 54.4 s"), Some((23, 0, 0)));
         assert_eq!(read("== node: 3 passed, 0 failed, 0 skipped in 9.1 s"), None);
     }
 }

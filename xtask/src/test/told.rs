@@ -5,54 +5,35 @@ use std::{
     io::{Read, Write},
     path::Path,
     process::{Command, ExitStatus},
-    sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::Duration,
 };
 
 use anyhow::Context;
 
-/// How long nothing is printed until it is asked whether the process lives.
-const QUIET: Duration = Duration::from_millis(200);
-/// The most that is read at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// How often it is looked for what was printed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs a command; what it and its children print goes to our own output and into a file, and is given at last.
+/// Runs a command; what it and its children print goes into a file and to our own output, and is given at last. By way of the file, as a
+/// pipe may stay open for longer than the command lives: compilers' daemons inherit it.
 pub fn pass_on(mut command: Command, log: &Path) -> anyhow::Result<(ExitStatus, String)> {
-    let (mut reader, writer) = std::io::pipe()?;
-    command.stdout(writer.try_clone()?).stderr(writer);
+    let file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    let mut reader = File::open(log)?;
+    command.stdout(file.try_clone()?).stderr(file);
     let mut child = command.spawn().with_context(|| format!("running {command:?}"))?;
-    // It holds the pipe's other end, too.
-    drop(command);
-    let (sender, chunks) = channel();
-    thread::spawn(move || {
-        let mut buffer = vec![0; CHUNK_BYTES];
-        while let Ok(read @ 1..) = reader.read(&mut buffer) {
-            if sender.send(buffer[..read].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    let mut file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
     let mut told = Vec::new();
-    let status = loop {
-        match chunks.recv_timeout(QUIET) {
-            Ok(chunk) => {
-                std::io::stdout().write_all(&chunk)?;
-                std::io::stdout().flush()?;
-                file.write_all(&chunk)?;
-                told.extend(chunk);
-            }
-            // The pipe may stay open longer than the child lives: a compiler's daemon has inherited it.
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(status) = child.try_wait()? {
-                    break status;
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break child.wait()?,
+    loop {
+        // Asked before the file is read: of a command that has ended, all is there.
+        let ended = child.try_wait()?;
+        let passed_on = told.len();
+        reader.read_to_end(&mut told)?;
+        std::io::stdout().write_all(&told[passed_on..])?;
+        std::io::stdout().flush()?;
+        if let Some(status) = ended {
+            return Ok((status, String::from_utf8_lossy(&told).into_owned()));
         }
-    };
-    Ok((status, String::from_utf8_lossy(&told).into_owned()))
+        thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 /// A line by which a tool tells of a failure, and how many lines behind it belong to it at most.
@@ -154,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_passed_on_and_kept_though_a_daemon_keeps_the_pipe() {
+    fn all_is_passed_on_and_kept_though_a_daemon_outlives_the_command() {
         let log = std::env::temp_dir().join(format!("ottla-told-{}", std::process::id()));
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; sleep 60 & exit 3"]);
