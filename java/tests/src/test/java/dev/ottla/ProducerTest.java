@@ -152,7 +152,15 @@ class ProducerTest {
     @Test
     void aCallbackThatWouldWaitForItselfIsTold() {
         try (var producer = producer(broker)) {
-            var flushed = producer.send(name("eager"), null, "value").thenRun(producer::flush);
+            var flushed = new CompletableFuture<Void>();
+            producer.send(new ProducerRecord<>(name("eager"), "value"), (written, failure) -> {
+                try {
+                    producer.flush();
+                    flushed.complete(null);
+                } catch (RuntimeException told) {
+                    flushed.completeExceptionally(told);
+                }
+            });
             var failure = assertThrows(CompletionException.class, flushed::join);
             assertInstanceOf(IllegalStateException.class, failure.getCause());
         }
