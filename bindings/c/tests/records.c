@@ -22,22 +22,16 @@ static ottla_batch *next(ottla_consumer *c)
     return batch;
 }
 
-static void every_part_of_a_record_comes_back(void)
+/* Sends two records, which share no part; answers how many batches they were. */
+static double send_two(const char *name, ottla_queue *q)
 {
-    const char *name = topic("parts", 2);
-    ottla_queue *q = queue();
     ottla_producer *p = producer(q);
     ottla_topic *to = ottla_topic_new(name);
     ottla_header headers[2];
     ottla_record record = OTTLA_RECORD_INIT;
     ottla_event events[2];
-    ottla_consumer *c = consumer(NULL, NULL);
-    ottla_topic_partition from = OTTLA_PARTITION(name, 1);
-    ottla_batch *batch, *second;
-    const ottla_record_view *views, *view;
-    ottla_slice data, part;
-    ottla_header header;
-    size_t count = 0;
+    ottla_metric metrics[METRICS_MAX];
+    double batches;
 
     headers[0].name = ottla_bytes("trace", 5);
     headers[0].value = ottla_bytes("\0\1", 2);
@@ -62,12 +56,35 @@ static void every_part_of_a_record_comes_back(void)
     CHECK(events[0].token == 41 && events[0].offset == 0 && events[0].partition == 1);
     CHECK(events[0].timestamp_ms == 1700000000000 && events[0].source == p);
     CHECK(events[1].token == 42 && events[1].offset == 1);
+    batches = metric(metrics, ottla_producer_metrics(p, metrics, METRICS_MAX), "batch-send-total");
+    ottla_topic_free(to);
+    OK(ottla_producer_close(p, PATIENCE_MS, &err));
+    ottla_producer_free(p);
+    return batches;
+}
 
+static void every_part_of_a_record_comes_back(void)
+{
+    const char *name;
+    ottla_queue *q = queue();
+    ottla_consumer *c = consumer(NULL, NULL);
+    ottla_topic_partition from;
+    ottla_batch *batch;
+    const ottla_record_view *views;
+    ottla_slice data, part;
+    ottla_header header;
+    size_t count = 0;
+
+    /* A producer with nothing under way sends what is there: the first may go alone, and then there is another topic. */
+    do
+        name = topic("parts", 2);
+    while (send_two(name, q) != 1);
+    from = (ottla_topic_partition)OTTLA_PARTITION(name, 1);
     OK(ottla_consumer_assign(c, &from, 1, &err));
     batch = next(c);
     views = ottla_batch_records(batch, &count);
     data = ottla_batch_data(batch);
-    CHECK(count >= 1 && strcmp(ottla_batch_topic(batch, views[0].topic_index), name) == 0);
+    CHECK(count == 2 && strcmp(ottla_batch_topic(batch, views[0].topic_index), name) == 0);
     part = ottla_record_key(data, &views[0]);
     CHECK(part.len == 1 && part.ptr[0] == 'k');
     part = ottla_record_value(data, &views[0]);
@@ -77,17 +94,10 @@ static void every_part_of_a_record_comes_back(void)
     CHECK(header.name.len == 5 && memcmp(header.name.ptr, "trace", 5) == 0 && header.value.len == 2);
     CHECK(ottla_batch_header(batch, 0, 1, &header) && header.value.ptr == NULL);
     CHECK(!ottla_batch_header(batch, 0, 2, &header) && !ottla_batch_header(batch, 9, 0, &header));
-    CHECK(ottla_batch_high_watermark(batch) == 2);
-
-    from.offset = 1;
-    OK(ottla_consumer_seek(c, &from, &err));
-    second = next(c);
-    view = ottla_batch_records(second, &count);
-    CHECK(count == 1 && view->offset == 1 && ottla_batch_next_offset(second) == 2);
-    part = ottla_record_key(ottla_batch_data(second), view);
+    part = ottla_record_key(data, &views[1]);
     CHECK(part.ptr != NULL && part.len == 0);
-    CHECK(ottla_record_value(ottla_batch_data(second), view).ptr == NULL);
-    ottla_batch_free(second);
+    CHECK(ottla_record_value(data, &views[1]).ptr == NULL);
+    CHECK(ottla_batch_next_offset(batch) == 2 && ottla_batch_high_watermark(batch) == 2);
 
     /* A batch outlives its consumer, as long as somebody holds it. */
     CHECK(ottla_batch_ref(batch) == batch);
@@ -97,9 +107,6 @@ static void every_part_of_a_record_comes_back(void)
     CHECK(memcmp(ottla_record_value(data, &views[0]).ptr, "a\0b", 3) == 0);
     ottla_batch_free(batch);
 
-    ottla_topic_free(to);
-    OK(ottla_producer_close(p, PATIENCE_MS, &err));
-    ottla_producer_free(p);
     ottla_queue_free(q);
 }
 
